@@ -1,0 +1,1 @@
+"""Files of this and other programs; does not import torch."""

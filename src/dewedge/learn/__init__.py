@@ -1,0 +1,1 @@
+"""Network, loss, sampling, fit and refinement."""

@@ -1,0 +1,1 @@
+"""Fourier transforms, wedge masks, rotations, projection and reconstruction, in torch."""

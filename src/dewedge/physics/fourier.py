@@ -1,0 +1,56 @@
+"""Discrete Fourier transforms of real images and volumes on the half-spectrum.
+
+Spectra are those of ``torch.fft.rfftn``: zero frequency at index 0, the last axis cut to N // 2 + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def frequencies(shape: Sequence[int], device: torch.device | None = None) -> tuple[Tensor, ...]:
+    """Frequencies of the half-spectrum in cycles per voxel, one tensor an axis, broadcastable to its shape."""
+    axes = [torch.fft.fftfreq(n, device=device) for n in shape[:-1]]
+    axes.append(torch.fft.rfftfreq(shape[-1], device=device))
+    return tuple(
+        axis.reshape([-1 if i == j else 1 for j in range(len(shape))]) for i, axis in enumerate(axes)
+    )
+
+
+def multiplicity(n: int, device: torch.device | None = None) -> Tensor:
+    """``(n // 2 + 1,)`` how often each column of the half-spectrum occurs in the whole spectrum (1 or 2).
+
+    With ``norm="ortho"``, ``sum(multiplicity * |rfftn(v)|**2)`` is ``sum(v**2)`` (Parseval).
+    """
+    weight = torch.full((n // 2 + 1,), 2.0, device=device)
+    weight[0] = 1
+    if n % 2 == 0:
+        weight[-1] = 1
+    return weight
+
+
+def fourier_crop(images: Tensor, shape_yx: tuple[int, int]) -> Tensor:
+    """Bin ``(..., y, x)`` images to ``shape_yx`` by cropping their Fourier transform.
+
+    The mean is kept, and so is the image's centre at index N // 2 of each axis.
+    """
+    height, width = images.shape[-2:]
+    new_height, new_width = shape_yx
+    if new_height > height or new_width > width:
+        raise ValueError(f"cannot crop images of {(height, width)} to the larger {shape_yx}")
+    spectrum = torch.fft.rfft2(images, norm="forward")
+    top, bottom = (new_height + 1) // 2, new_height // 2
+    spectrum = torch.cat([spectrum[..., :top, :], spectrum[..., height - bottom :, :]], dim=-2)
+    spectrum = spectrum[..., : new_width // 2 + 1]
+    # A pixel at offset d from the old centre lies at d * new / old from the new one: the centres' distances
+    # from index 0 differ from that ratio for odd sizes, hence a phase shift.
+    ky = torch.fft.fftfreq(new_height, device=images.device).unsqueeze(-1)
+    kx = torch.fft.rfftfreq(new_width, device=images.device)
+    shift_y = new_height // 2 - (height // 2) * new_height / height
+    shift_x = new_width // 2 - (width // 2) * new_width / width
+    if shift_y or shift_x:
+        spectrum = spectrum * torch.polar(torch.ones_like(ky + kx), -2 * torch.pi * (ky * shift_y + kx * shift_x))
+    return torch.fft.irfft2(spectrum, s=shape_yx, norm="forward")

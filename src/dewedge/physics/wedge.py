@@ -1,0 +1,71 @@
+"""The mask of measured frequencies of a tilt series, on the half-spectrum of a real volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dewedge.geometry import TiltRange
+from dewedge.physics.fourier import frequencies
+
+
+def wedge_mask(
+    shape_zyx: Sequence[int],
+    tilt_range: TiltRange | Tensor,
+    rotation: Tensor | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Mask W of the frequencies that the tilt series measured, or W(R^T k) of a rotated volume.
+
+    W(k) is 1 where the angle atan2(kz, kx), folded to (-90, 90], lies within the tilt range, and on the tilt
+    axis kz = kx = 0. It is evaluated at the rotated frequencies, never interpolated. At the Nyquist
+    frequencies of even axes, where +k and -k share one sample, both must be measured, so the mask is
+    Hermitian: multiplied with the spectrum of a real volume, it gives that of a real volume.
+
+    Parameters
+    ----------
+    shape_zyx
+        Shape (d, h, w) of the real volume; cycles per voxel of each axis are those of that shape.
+    tilt_range
+        One range, or a ``(b, 2)`` tensor of (min, max) degrees, one a volume.
+    rotation
+        ``(b, 3, 3)`` rotations R that multiply (z, y, x) column vectors of the specimen from the left; the
+        rotated volume is v(R^T r), its spectrum F(R^T k).
+
+    Returns
+    -------
+    Tensor
+        ``(d, h, w // 2 + 1)`` float32 of zeros and ones, zero frequency at index 0; with a leading b where
+        ``tilt_range`` or ``rotation`` has one.
+
+    Source: Wiedemann and Heckel 2024, section 2.1 (missing-wedge mask).
+    """
+    ranges = torch.as_tensor(tilt_range, dtype=torch.float32, device=device)
+    turn = torch.eye(3, device=device) if rotation is None else rotation.to(device)
+    batched = ranges.ndim == 2 or turn.ndim == 3
+    low, high = torch.deg2rad(ranges.reshape(-1, 2)).unbind(-1)
+    turn = turn.reshape(-1, 3, 3)
+
+    k = frequencies(shape_zyx, device)
+    mask = _measured(k, low, high, turn)
+    if any(n % 2 == 0 for n in shape_zyx):
+        flipped = tuple(torch.where(axis.abs() == 0.5, -axis, axis) for axis in k)
+        mask = mask & _measured(flipped, low, high, turn)
+    return (mask if batched else mask[0]).float()
+
+
+def _measured(k: tuple[Tensor, ...], low: Tensor, high: Tensor, turn: Tensor) -> Tensor:
+    """``(b, d, h, w // 2 + 1)`` True where sin(a - low) sin(a - high) <= 0 for the angle a of R^T k."""
+    # Row i of R^T is column i of R. The signed distances to the two planes that bound the wedge are linear in
+    # k, so each takes one vector a volume: n = (R^T)^T (direction in the specimen's frame).
+    normals = []
+    for angle in (low, high):
+        direction_zx = torch.cos(angle)[:, None] * turn[:, :, 0] - torch.sin(angle)[:, None] * turn[:, :, 2]
+        normals.append(direction_zx)
+    distances = [
+        sum(n[:, i].reshape(-1, 1, 1, 1) * k[i] for i in range(3))
+        for n in normals
+    ]
+    return distances[0] * distances[1] <= 0

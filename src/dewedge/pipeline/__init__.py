@@ -1,0 +1,1 @@
+"""From files to files: configuration and the steps of a run."""

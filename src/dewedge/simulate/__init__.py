@@ -1,0 +1,1 @@
+"""Specimens with known truth and their tilt series."""
