@@ -75,8 +75,9 @@ class TiltGeometry:
     tilt_deg: Floats
     image_shape_yx: tuple[int, int]
     pixel_size_A: float
-    linear_yx: Floats | None = None
-    shift_yx: Floats | None = None
+    # Never None in an instance: __post_init__ fills in the defaults.
+    linear_yx: Floats = None  # type: ignore[assignment]
+    shift_yx: Floats = None  # type: ignore[assignment]
     acquisition_order: NDArray[np.int64] | None = None
     pre_exposure_e_per_A2: Floats | None = None
     defocus_um: Floats | None = None
@@ -98,14 +99,15 @@ class TiltGeometry:
             if not np.array_equal(np.sort(self.acquisition_order), np.arange(n)):
                 raise InputError(f"acquisition order: expected every rank from 0 to {n - 1} once")
         if np.abs(tilts).max() >= 90:
-            raise InputError(f"tilt angle {tilts[np.abs(tilts).argmax()]:g}: expected degrees between -90 and 90")
+            steepest = tilts[np.abs(tilts).argmax()]
+            raise InputError(f"tilt angle {steepest:g}: expected degrees between -90 and 90")
         if not (np.isfinite(self.pixel_size_A) and self.pixel_size_A > 0):
             raise InputError(f"pixel size {self.pixel_size_A} A: expected a positive number")
         if np.abs(np.linalg.det(self.linear_yx)).min() < 1e-3:
             raise InputError("alignment transforms: expected invertible 2 x 2 matrices")
 
     def _set(self, name: str, value: ArrayLike, shape: tuple[int, ...], dtype: type = np.float64) -> None:
-        array = np.array(value, dtype=dtype)
+        array: NDArray[Any] = np.array(value, dtype=dtype)
         if array.shape != shape:
             raise InputError(f"{name}: expected shape {shape} for {shape[0]} tilts, got {array.shape}")
         if not np.isfinite(array).all():
@@ -124,23 +126,24 @@ class TiltGeometry:
 
     @property
     def axis_angle_deg(self) -> float:
-        """Mean tilt-axis angle in the raw image, degrees from y, counter-clockwise positive (as IMOD and SerialEM)."""
+        """Mean tilt-axis angle in the raw image: degrees from y towards -x (IMOD, SerialEM; y upwards)."""
         # linear_yx[:, 1, 0] multiplies y in the equation for x: IMOD's A12.
         return float(np.degrees(np.arctan2(self.linear_yx[:, 1, 0].mean(), self.linear_yx[:, 1, 1].mean())))
 
     @property
     def is_aligned(self) -> bool:
         """True if raw and aligned coordinates are the same."""
-        return bool((self.linear_yx == np.eye(2)).all() and (self.shift_yx == 0).all())
+        return bool(np.all(self.linear_yx == np.eye(2)) and np.all(self.shift_yx == 0))
 
     @property
     def aligned_shape_yx(self) -> tuple[int, int]:
         """Shape of the aligned image: the raw one, swapped where the axis lies nearer to x than to y."""
         height, width = self.image_shape_yx
-        return (width, height) if abs(np.sin(np.radians(self.axis_angle_deg))) > np.sqrt(0.5) else (height, width)
+        near_x = abs(np.sin(np.radians(self.axis_angle_deg))) > np.sqrt(0.5)
+        return (width, height) if near_x else (height, width)
 
     def select(self, indices: ArrayLike) -> TiltGeometry:
-        """Geometry of some of the images, ``indices`` into the present order; ranks in time are renumbered."""
+        """Geometry of the images at ``indices`` of the present order; ranks in time are renumbered from 0."""
         index = np.asarray(indices)
         changes: dict[str, Any] = {}
         for field in fields(self):
@@ -157,6 +160,6 @@ class TiltGeometry:
             self,
             image_shape_yx=binned_shape_yx,
             pixel_size_A=self.pixel_size_A * binning,
-            linear_yx=None,
-            shift_yx=None,
+            linear_yx=np.broadcast_to(np.eye(2), (self.n_tilts, 2, 2)),
+            shift_yx=np.zeros((self.n_tilts, 2)),
         )

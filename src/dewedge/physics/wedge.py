@@ -33,6 +33,8 @@ def wedge_mask(
     rotation
         ``(b, 3, 3)`` rotations R that multiply (z, y, x) column vectors of the specimen from the left; the
         rotated volume is v(R^T r), its spectrum F(R^T k).
+    device
+        Of the mask; that of ``rotation`` or ``tilt_range`` if not given.
 
     Returns
     -------
@@ -42,8 +44,10 @@ def wedge_mask(
 
     Source: Wiedemann and Heckel 2024, section 2.1 (missing-wedge mask).
     """
+    if device is None:
+        device = next((v.device for v in (rotation, tilt_range) if isinstance(v, Tensor)), None)
     ranges = torch.as_tensor(tilt_range, dtype=torch.float32, device=device)
-    turn = torch.eye(3, device=device) if rotation is None else rotation.to(device)
+    turn = torch.eye(3, device=device) if rotation is None else rotation.to(device, torch.float32)
     batched = ranges.ndim == 2 or turn.ndim == 3
     low, high = torch.deg2rad(ranges.reshape(-1, 2)).unbind(-1)
     turn = turn.reshape(-1, 3, 3)
@@ -51,21 +55,24 @@ def wedge_mask(
     k = frequencies(shape_zyx, device)
     mask = _measured(k, low, high, turn)
     if any(n % 2 == 0 for n in shape_zyx):
-        flipped = tuple(torch.where(axis.abs() == 0.5, -axis, axis) for axis in k)
+        flipped = [axis.clone() for axis in k]
+        for n, axis in zip(shape_zyx, flipped, strict=True):
+            if n % 2 == 0:
+                axis.view(-1)[n // 2].neg_()
         mask = mask & _measured(flipped, low, high, turn)
     return (mask if batched else mask[0]).float()
 
 
-def _measured(k: tuple[Tensor, ...], low: Tensor, high: Tensor, turn: Tensor) -> Tensor:
+def _measured(k: Sequence[Tensor], low: Tensor, high: Tensor, turn: Tensor) -> Tensor:
     """``(b, d, h, w // 2 + 1)`` True where sin(a - low) sin(a - high) <= 0 for the angle a of R^T k."""
-    # Row i of R^T is column i of R. The signed distances to the two planes that bound the wedge are linear in
-    # k, so each takes one vector a volume: n = (R^T)^T (direction in the specimen's frame).
-    normals = []
-    for angle in (low, high):
-        direction_zx = torch.cos(angle)[:, None] * turn[:, :, 0] - torch.sin(angle)[:, None] * turn[:, :, 2]
-        normals.append(direction_zx)
-    distances = [
-        sum(n[:, i].reshape(-1, 1, 1, 1) * k[i] for i in range(3))
-        for n in normals
-    ]
-    return distances[0] * distances[1] <= 0
+
+    def distance(angle: Tensor) -> Tensor:
+        # |k| sin(a - angle), linear in k. Component i of R^T k is k times column i of R: one vector a volume.
+        normal = torch.cos(angle)[:, None] * turn[:, :, 0] - torch.sin(angle)[:, None] * turn[:, :, 2]
+        z, y, x = normal.T[..., None, None, None].unbind()
+        return z * k[0] + y * k[1] + x * k[2]
+
+    to_low, to_high = distance(low), distance(high)
+    # The planes of the two outermost tilts are measured, whichever way the last bit was rounded.
+    rounding = 1e-6 * (k[0] ** 2 + k[1] ** 2 + k[2] ** 2).sqrt()
+    return (to_low * to_high <= 0) | (torch.minimum(to_low.abs(), to_high.abs()) <= rounding)
