@@ -1,0 +1,127 @@
+"""The fitted model and the state of a fit, each in one safetensors file whose metadata hold JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.io.atomic import atomic_path
+from dewedge.learn.network import NetworkConfig, UNet
+
+MODEL_KIND = "dewedge model 1"
+FIT_KIND = "dewedge fit 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A fitted network and all that refinement has to know.
+
+    Parameters
+    ----------
+    weights
+        State of the :class:`~dewedge.learn.network.UNet`.
+    network
+        Its configuration.
+    cube_size
+        Edge in voxels of the cubes it was fitted on.
+    full_std
+        Standard deviation of the average of both half-sets, in units of that of one half-set: the network was
+        fitted to half-sets of standard deviation 1, so it expects a full reconstruction scaled to this one.
+    tilt_range
+        Tilt range of the fitted tomograms; the widest one, if there were several.
+    details
+        Whatever else describes the fit (options, steps, losses), for people to read.
+    """
+
+    weights: dict[str, Tensor]
+    network: NetworkConfig
+    cube_size: int
+    full_std: float
+    tilt_range: TiltRange
+    details: dict[str, Any]
+
+    def build(self) -> UNet:
+        """The network with its weights, ready for evaluation."""
+        network = UNet(self.network)
+        network.load_state_dict(self.weights)
+        return network.eval()
+
+
+def save_model(path: Path, model: Model) -> None:
+    """Write a model; the file appears whole or not at all."""
+    header = {
+        "network": asdict(model.network),
+        "cube_size": model.cube_size,
+        "full_std": model.full_std,
+        "tilt_range": list(model.tilt_range),
+        "details": model.details,
+    }
+    save_tensors(path, MODEL_KIND, model.weights, header)
+
+
+def load_model(path: Path) -> Model:
+    """Read a model.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or not a model.
+    """
+    weights, header = load_tensors(path, MODEL_KIND)
+    try:
+        network = NetworkConfig(**header["network"])
+        with torch.device("meta"):
+            expected = {name: tensor.shape for name, tensor in UNet(network).state_dict().items()}
+        if {name: tensor.shape for name, tensor in weights.items()} != expected:
+            raise InputError(f"{path}: its weights do not fit its network configuration; fit the model again")
+        return Model(
+            weights=weights,
+            network=network,
+            cube_size=int(header["cube_size"]),
+            full_std=float(header["full_std"]),
+            tilt_range=TiltRange(*map(float, header["tilt_range"])).validated(),
+            details=dict(header["details"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: the description of the model is damaged ({error}); fit it again"
+        ) from error
+
+
+def save_tensors(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write tensors and a JSON header atomically."""
+    metadata = {"kind": kind, "json": json.dumps(header)}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(contiguous, temporary, metadata=metadata)
+
+
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`save_tensors` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or of another kind.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a {kind.rpartition(' ')[0]} (.safetensors)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("kind") != kind:
+                raise InputError(
+                    f"{path}: expected a {kind!r} file, found {metadata.get('kind', 'another')!r}"
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["json"])  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: damaged or not a safetensors file ({error})") from error

@@ -1,0 +1,245 @@
+"""The fit of the network to half-sets of tomograms."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.learn.checkpoint import Model
+from dewedge.learn.loss import cut_wedge, dewedge_loss
+from dewedge.learn.network import NetworkConfig, UNet
+from dewedge.learn.options import FitOptions, learning_rate
+from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
+from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
+from dewedge.physics.wedge import wedge_mask
+
+CHECKPOINT_INTERVAL_S = 60.0
+
+
+def fit(
+    pairs: Sequence[TomogramPair],
+    network_config: NetworkConfig,
+    options: FitOptions,
+    fabric: Fabric,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[FitState, float], None] = lambda state, progress: None,
+    on_epoch: Callable[[FitState], None] = lambda state: None,
+) -> tuple[Model, list[EpochRow]]:
+    """Fit a network to pairs of half-sets by the loss of DeepDeWedge.
+
+    Parameters
+    ----------
+    pairs
+        One or more tomograms.
+    network_config, options
+        What is fitted, and how.
+    fabric
+        A launched Fabric: devices, precision, processes.
+    checkpoint
+        File for the state of the fit, written at most once a minute and at the end; None for none.
+    resume
+        Continue from ``checkpoint`` if it exists. On a CPU, with a limit in epochs, the result is that of an
+        unbroken fit.
+    on_step, on_epoch
+        Called on every process after a step, with the share of the fit that is done, and after an epoch.
+
+    Returns
+    -------
+    Model, list of EpochRow
+        The averaged weights of the epoch with the lowest loss on the held-out region, or of the last epoch
+        where nothing was held out; the loss curve.
+
+    Raises
+    ------
+    InputError
+        If the data or the checkpoint cannot be used.
+
+    Source: Wiedemann and Heckel 2024, algorithm 1.
+    """
+    sampler = CropSampler(
+        pairs,
+        options.cube_size,
+        seed=options.seed,
+        held_out=options.held_out,
+        exact_rotations=options.exact_rotations,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        plain = UNet(network_config)
+    if options.cube_size % plain.multiple:
+        raise InputError(
+            f"cube size {options.cube_size}: expected a multiple of {plain.multiple} for this network"
+        )
+    plain = plain.to(fabric.device, memory_format=torch.channels_last_3d)
+    average = AveragedModel(plain, avg_fn=_moving_average(options.average_decay))
+    network, optimiser = fabric.setup(plain, _optimiser(plain, options))
+    state = FitState()
+    best: dict[str, Tensor] = _weights(average)
+    identity = {"network": asdict(network_config), "options": asdict(options), "data": _fingerprint(sampler)}
+    if resume and checkpoint is not None and checkpoint.exists():
+        state, best = restore_fit(checkpoint, identity, plain, average, optimiser)
+
+    validation = _validation_batches(sampler, options, fabric)
+    started = time.monotonic() - state.seconds
+    saved = time.monotonic()
+    local = options.batch_size // fabric.world_size
+    if local * fabric.world_size != options.batch_size:
+        raise InputError(
+            f"batch size {options.batch_size} cannot be divided over {fabric.world_size} processes"
+        )
+
+    while not state.finished(options):
+        losses: list[Tensor] = []
+        for _ in range(options.epoch_steps):
+            progress = state.progress(options)
+            if progress >= 1:
+                break
+            rate = learning_rate(progress, options)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            first = state.step * options.batch_size + fabric.global_rank * local
+            batch = sampler.load([sampler.draw(first + i) for i in range(local)], fabric.device)
+            fill = _falls_within(options.fill_wedge, state.step) and progress > options.warm_up
+            loss = batch_loss(network, batch, options.wedge_weight, filler=network if fill else None)
+            fabric.backward(loss)
+            fabric.clip_gradients(
+                network, optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
+            )
+            optimiser.step()
+            optimiser.zero_grad()
+            average.update_parameters(plain)
+            losses.append(loss.detach())
+            state.step += 1
+            state.seconds = float(fabric.broadcast(time.monotonic() - started))
+            on_step(state, state.progress(options))
+        if not losses:
+            break
+        fit_loss = float(fabric.all_reduce(torch.stack(losses).mean(), reduce_op="mean"))
+        if not math.isfinite(fit_loss):
+            raise InputError("the fit diverged (loss is not finite); use a lower learning rate")
+        row = EpochRow(
+            epoch=len(state.rows) + 1,
+            step=state.step,
+            samples=state.step * options.batch_size,
+            seconds=state.seconds,
+            learning_rate=rate,
+            fit_loss=fit_loss,
+            validation_loss=_validation_loss(average, validation, options, fabric),
+        )
+        if state.record(row):
+            best = _weights(average)
+        on_epoch(state)
+        done = state.finished(options)
+        if checkpoint is not None and (done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S):
+            if fabric.is_global_zero:
+                save_fit(checkpoint, identity, state, best, plain, average, optimiser)
+            fabric.barrier()
+            saved = time.monotonic()
+
+    scales = [scale.std_full / scale.std_half for scale in sampler.grey_scales]
+    ranges = [pair.tilt_range for pair in pairs]
+    details = {
+        "options": asdict(options),
+        "epochs": [asdict(row) for row in state.rows],
+        "best_epoch": state.best_epoch,
+    }
+    model = Model(
+        weights=best,
+        network=network_config,
+        cube_size=options.cube_size,
+        full_std=sum(scales) / len(scales),
+        tilt_range=TiltRange(min(r.min_deg for r in ranges), max(r.max_deg for r in ranges)),
+        details=details,
+    )
+    return model, state.rows
+
+
+def batch_loss(
+    network: Callable[[Tensor], Tensor],
+    batch: Batch,
+    wedge_weight: float,
+    filler: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Loss of one batch: cut the second wedge from v0, apply the network, compare with v1.
+
+    With ``filler``, the frequencies that v0 itself lacks are first replaced by that network's prediction.
+    """
+    shape = batch.half0.shape[-3:]
+    device = batch.half0.device
+    input_mask = wedge_mask(shape, batch.tilt_range, device=device)
+    target_mask = wedge_mask(shape, batch.tilt_range, batch.rotation, device=device)
+    source = batch.half0
+    inputs = cut_wedge(source, input_mask)
+    if filler is not None:
+        with torch.no_grad():
+            predicted = filler(inputs.unsqueeze(1)).squeeze(1).float()
+        source = source + cut_wedge(predicted - source, 1 - target_mask)
+        inputs = cut_wedge(source, input_mask)
+    prediction = network(inputs.unsqueeze(1)).squeeze(1).float()
+    return dewedge_loss(prediction, batch.half1, input_mask, target_mask, wedge_weight)
+
+
+def _optimiser(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
+    if options.optimiser == "adamw":
+        return torch.optim.AdamW(
+            network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+    return torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+
+
+def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential moving average that forgets the first steps faster, so that short fits have one too."""
+
+    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+        keep = min(decay, (1 + float(count)) / (10 + float(count)))
+        return torch.lerp(current, averaged, keep)
+
+    return average
+
+
+def _falls_within(share: float, step: int) -> bool:
+    """True for a share of the steps, evenly spread."""
+    return math.floor((step + 1) * share) > math.floor(step * share)
+
+
+def _validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabric) -> list[Batch]:
+    crops = sampler.validation(options.validation_crops if options.held_out > 0 else 0)
+    size = options.batch_size
+    return [sampler.load(crops[i : i + size], fabric.device) for i in range(0, len(crops), size)]
+
+
+@torch.no_grad()
+def _validation_loss(
+    average: AveragedModel, batches: list[Batch], options: FitOptions, fabric: Fabric
+) -> float | None:
+    if not batches:
+        return None
+    average.eval()
+    with fabric.autocast():
+        losses = [batch_loss(average, batch, options.wedge_weight) * len(batch.half0) for batch in batches]
+    return float(torch.stack(losses).sum()) / sum(len(batch.half0) for batch in batches)
+
+
+def _weights(average: AveragedModel) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in average.module.state_dict().items()}
+
+
+def _fingerprint(sampler: CropSampler) -> list[dict[str, Any]]:
+    """What tells the data of a fit from other data."""
+    return [
+        {"shape": list(pair.shape_zyx), "tilt_range": list(pair.tilt_range), "grey_scale": list(scale)}
+        for pair, scale in zip(sampler.pairs, sampler.grey_scales, strict=True)
+    ]

@@ -1,0 +1,145 @@
+"""The 3D U-Net and its sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NEGATIVE_SLOPE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Size and kind of the U-Net.
+
+    Parameters
+    ----------
+    channels
+        Channels at full resolution; doubled at each level.
+    levels
+        Number of down-samplings by 2.
+    convolutions
+        Number of 3^3 convolutions in each block.
+    normalisation
+        ``instance``: instance normalisation after each convolution of a block, as published; its statistics
+        depend on the tile, which shows as seams. ``none``: none.
+    resampling
+        ``learned``: strided and transposed convolutions, as published. ``fixed``: average pooling and nearest
+        neighbours, which cannot imprint a grid.
+    residual
+        Predict a correction that is added to the input, as published, instead of the output itself.
+    """
+
+    channels: int
+    levels: int = 3
+    convolutions: int = 2
+    normalisation: Literal["none", "instance"] = "none"
+    resampling: Literal["fixed", "learned"] = "fixed"
+    residual: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.levels, self.convolutions) < 1:
+            raise ValueError(f"channels, levels and convolutions must be at least 1: {self}")
+
+
+PRESETS = {
+    "paper": NetworkConfig(
+        channels=64, convolutions=3, normalisation="instance", resampling="learned", residual=True
+    ),
+    "default": NetworkConfig(channels=16),
+    "fast": NetworkConfig(channels=8),
+}
+
+
+class UNet(nn.Module):
+    """3D U-Net from one channel to one; see :class:`NetworkConfig` for its kinds.
+
+    Source: Wiedemann and Heckel 2024, Methods (network architecture), for the preset ``paper``.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.channels * 2**level for level in range(config.levels)]
+        self.encoder = nn.ModuleList(
+            _block(config, n_in, n_out) for n_in, n_out in zip([1, *widths[:-1]], widths, strict=True)
+        )
+        self.down = nn.ModuleList(_down(config, width) for width in widths)
+        deepest = widths[-1]
+        self.bottleneck = nn.Sequential(
+            nn.Conv3d(deepest, 2 * deepest, 3, padding=1),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+            nn.Conv3d(2 * deepest, deepest, 3, padding=1),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+        )
+        self.up = nn.ModuleList(
+            _up(config, n_in, n_out)
+            for n_in, n_out in zip([deepest, *widths[:0:-1]], widths[::-1], strict=True)
+        )
+        self.decoder = nn.ModuleList(_block(config, 2 * width, width) for width in widths[::-1])
+        self.head = nn.Conv3d(config.channels, 1, 1)
+        self._initialise()
+
+    @property
+    def multiple(self) -> int:
+        """Edges of the input must be multiples of this."""
+        return 2**self.config.levels
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """``(b, 1, d, h, w)`` standardised volumes to the same shape; edges are multiples of ``multiple``."""
+        skips = []
+        hidden = volume
+        for block, down in zip(self.encoder, self.down, strict=True):
+            hidden = block(hidden)
+            skips.append(hidden)
+            hidden = down(hidden)
+        hidden = self.bottleneck(hidden)
+        for up, block in zip(self.up, self.decoder, strict=True):
+            hidden = block(torch.cat([up(hidden), skips.pop()], dim=1))
+        output = self.head(hidden)
+        return output + volume if self.config.residual else output
+
+
+def _block(config: NetworkConfig, n_in: int, n_out: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for i in range(config.convolutions):
+        layers.append(nn.Conv3d(n_in if i == 0 else n_out, n_out, 3, padding=1))
+        if config.normalisation == "instance":
+            layers.append(nn.InstanceNorm3d(n_out))
+        layers.append(nn.LeakyReLU(NEGATIVE_SLOPE))
+    return nn.Sequential(*layers)
+
+
+def _down(config: NetworkConfig, width: int) -> nn.Module:
+    if config.resampling == "fixed":
+        return nn.AvgPool3d(2)
+    return nn.Sequential(nn.Conv3d(width, width, 3, stride=2, padding=1), nn.LeakyReLU(NEGATIVE_SLOPE))
+
+
+def _up(config: NetworkConfig, n_in: int, n_out: int) -> nn.Module:
+    if config.resampling == "fixed":
+        return _ResizeConvolution(n_in, n_out)
+    transposed = nn.ConvTranspose3d(n_in, n_out, 3, stride=2, padding=1, output_padding=1)
+    return nn.Sequential(transposed, nn.LeakyReLU(NEGATIVE_SLOPE))
+
+
+class _ResizeConvolution(nn.Module):
+    """1^3 convolution, then nearest-neighbour resizing by 2; the two commute, and this order is cheaper."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv3d(n_in, n_out, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.interpolate(self.mix(hidden), scale_factor=2, mode="nearest")

@@ -1,0 +1,102 @@
+"""How a fit is done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from dewedge.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How the network is fitted; the defaults are measured in docs/defaults.md.
+
+    Parameters
+    ----------
+    cube_size
+        Edge of the sub-tomograms in voxels, a multiple of 8.
+    batch_size
+        Sub-tomograms a step, over all processes.
+    epoch_samples
+        Sub-tomograms between two looks at the held-out region.
+    epochs
+        Number of epochs; None for no limit but ``budget_s``.
+    budget_s
+        Wall-clock seconds for the fit, earlier parts of a resumed one included; None for no limit but
+        ``epochs``. The learning rate follows whichever limit is nearer.
+    learning_rate
+        Highest rate.
+    warm_up
+        Share of the fit in which the rate rises linearly.
+    schedule
+        ``cosine``: decay to 0 at the end. ``constant``: none.
+    optimiser
+        ``adam`` or ``adamw``.
+    weight_decay
+        Of AdamW.
+    gradient_clip
+        Highest norm of the gradient.
+    average_decay
+        Decay a step of the moving average of the weights, which is validated and becomes the model.
+    wedge_weight
+        Weight of the frequencies cut from the input only.
+    fill_wedge
+        Share of the steps whose inputs get the network's own prediction in place of their own missing wedge,
+        before the second wedge is cut.
+    exact_rotations
+        Share of the crops rotated by an exact rotation of the cube, not by one of SO(3).
+    held_out
+        Share of the (y, x) area kept for validation, 0 for none.
+    validation_crops
+        Number of crops of the held-out region.
+    patience
+        Stop after this many epochs without a lower loss on the held-out region; None to never stop early.
+    seed
+        Of initial weights and crops.
+    """
+
+    cube_size: int = 48
+    batch_size: int = 4
+    epoch_samples: int = 100
+    epochs: int | None = None
+    budget_s: float | None = None
+    learning_rate: float = 1e-3
+    warm_up: float = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    optimiser: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+    average_decay: float = 0.99
+    wedge_weight: float = 2.0
+    fill_wedge: float = 0.5
+    exact_rotations: float = 0.0
+    held_out: float = 0.1
+    validation_crops: int = 16
+    patience: int | None = 20
+    seed: int = 0
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps in one epoch."""
+        return math.ceil(self.epoch_samples / self.batch_size)
+
+    def __post_init__(self) -> None:
+        if self.epochs is None and self.budget_s is None:
+            raise InputError("the fit needs a limit: a number of epochs, a time budget, or both")
+        for name in ("cube_size", "batch_size", "epoch_samples", "learning_rate", "gradient_clip"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} is {getattr(self, name)}; expected a positive number")
+        for name in ("warm_up", "average_decay", "fill_wedge", "exact_rotations", "held_out"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
+
+
+def learning_rate(progress: float, options: FitOptions) -> float:
+    """Rate at a share ``progress`` of the fit."""
+    if progress < options.warm_up:
+        return options.learning_rate * max(progress / options.warm_up, 0.01)
+    if options.schedule == "constant":
+        return options.learning_rate
+    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

@@ -1,0 +1,273 @@
+"""Random pairs of sub-tomograms, drawn anew at every step from both half-sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.physics.rotation import cube_rotations, random_rotation, rotate_cubes, source_extent, source_size
+
+SPECIMEN_FRACTION = 0.4  # least share of a crop inside the specimen mask: Wiedemann and Heckel 2024, Methods
+TRIES = 2000
+VALIDATION_SEED = 0x5EED
+
+
+@dataclass(frozen=True, eq=False)
+class TomogramPair:
+    """Both half-sets of one tomogram and what is known of them.
+
+    Parameters
+    ----------
+    half0, half1
+        ``(z, y, x)`` arrays, in memory or memory-mapped, of any grey scale.
+    tilt_range
+        Tilt range of the series.
+    mask
+        ``(z, y, x)`` booleans, True where there is specimen; None for everywhere.
+    name
+        For messages.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+
+    half0: NDArray[np.float32]
+    half1: NDArray[np.float32]
+    tilt_range: TiltRange
+    mask: NDArray[np.bool_] | None = None
+    name: str = "tomogram"
+
+    def __post_init__(self) -> None:
+        if self.half0.ndim != 3 or self.half0.shape != self.half1.shape:
+            raise InputError(
+                f"{self.name}: half-sets of shapes {self.half0.shape} and {self.half1.shape}; expected two "
+                "tomograms of one shape"
+            )
+        if self.mask is not None and self.mask.shape != self.half0.shape:
+            raise InputError(f"{self.name}: mask of shape {self.mask.shape} for {self.half0.shape}")
+
+    @property
+    def shape_zyx(self) -> tuple[int, int, int]:
+        depth, height, width = self.half0.shape
+        return depth, height, width
+
+
+class GreyScale(NamedTuple):
+    """Mean of both half-sets, standard deviation of a half-set and of their average."""
+
+    mean: float
+    std_half: float
+    std_full: float
+
+
+def measure_grey_scale(pair: TomogramPair) -> GreyScale:
+    """Grey scale of a pair, in one pass over blocks of z, in float64.
+
+    Raises
+    ------
+    InputError
+        If a half-set is constant or holds values that are not finite, or both are the same.
+    """
+    pivot = float(pair.half0[0, 0, 0])
+    sums = np.zeros(5)  # of a, b, a^2, b^2 and ab about the pivot
+    for z in range(pair.half0.shape[0]):
+        a = np.asarray(pair.half0[z], dtype=np.float64) - pivot
+        b = np.asarray(pair.half1[z], dtype=np.float64) - pivot
+        sums += (a.sum(), b.sum(), np.vdot(a, a), np.vdot(b, b), np.vdot(a, b))
+    if not np.isfinite(sums).all():
+        raise InputError(f"{pair.name}: a half-set holds NaN or infinite values; reconstruct it again")
+    mean_a, mean_b, aa, bb, ab = sums / pair.half0.size
+    var_a, var_b, cov = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
+    for half, variance, square in (("0", var_a, aa), ("1", var_b, bb)):
+        if variance <= 1e-12 * square or variance == 0:
+            raise InputError(f"{pair.name}: half-set {half} is constant; there is nothing to fit")
+    if cov > (1 - 1e-6) * np.sqrt(var_a * var_b):
+        raise InputError(
+            f"{pair.name}: both half-sets are the same up to scale; they must hold independent noise, "
+            "from different tilts or frames"
+        )
+    mean = pivot + (mean_a + mean_b) / 2
+    return GreyScale(
+        float(mean), float(np.sqrt((var_a + var_b) / 2)), float(np.sqrt(var_a + var_b + 2 * cov) / 2)
+    )
+
+
+class Crop(NamedTuple):
+    """Where one pair of sub-tomograms comes from."""
+
+    tomogram: int
+    centre_zyx: NDArray[np.int64]
+    rotation: NDArray[np.float64]
+    swapped: bool
+
+
+class Batch(NamedTuple):
+    """Rotated, standardised sub-tomograms ``(b, n, n, n)``, tilt ranges ``(b, 2)``, rotations ``(b, 3, 3)``."""
+
+    half0: Tensor
+    half1: Tensor
+    tilt_range: Tensor
+    rotation: Tensor
+
+
+class CropSampler:
+    """Draws crops that lie wholly within their tomogram, in any rotation that fits.
+
+    Every crop is a function of (seed, index) alone, so a fit can be resumed, or divided over processes,
+    without a state. A corner of each tomogram, all of z by about ``held_out`` of the area, is never seen
+    by :meth:`draw` and only seen by :meth:`validation`. Where a tomogram is too thin for a rotation, one
+    of the 24 exact rotations of the cube takes its place. Half-sets change roles at random.
+
+    Parameters
+    ----------
+    pairs
+        The tomograms; each is drawn from in proportion to its size.
+    size
+        Edge of the cubes in voxels.
+    seed
+        Of all draws.
+    held_out
+        Share of the (y, x) area kept for validation; at least one cube, 0 for none.
+    exact_rotations
+        Share of crops that take an exact rotation of the cube, which needs no interpolation.
+
+    Raises
+    ------
+    InputError
+        If a cube does not fit a tomogram, or not beside the held-out region, or the mask leaves no room.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[TomogramPair],
+        size: int,
+        *,
+        seed: int = 0,
+        held_out: float = 0.1,
+        exact_rotations: float = 0.0,
+    ) -> None:
+        self.pairs = list(pairs)
+        self.size = size
+        self.seed = seed
+        self.exact_rotations = exact_rotations
+        self.grey_scales = [measure_grey_scale(pair) for pair in self.pairs]
+        self.held_out = [self._held_out_box(pair, held_out) for pair in self.pairs]
+        voxels = np.array([float(np.prod(pair.shape_zyx)) for pair in self.pairs])
+        self._share = voxels / voxels.sum()
+
+    def draw(self, index: int) -> Crop:
+        """Crop number ``index`` for fitting, outside the held-out region."""
+        rng = np.random.default_rng([self.seed, index])
+        tomogram = int(rng.choice(len(self.pairs), p=self._share))
+        pair, box = self.pairs[tomogram], self.held_out[tomogram]
+        whole = np.array([[0, 0, 0], pair.shape_zyx])
+        for _ in range(TRIES):
+            exact = rng.random() < self.exact_rotations
+            rotation = self._exact(rng) if exact else random_rotation(rng)
+            low, high = source_extent(rotation, self.size)
+            if not exact and ((high - low) >= pair.shape_zyx).any():
+                rotation = self._exact(rng)
+                low, high = source_extent(rotation, self.size)
+            centre = _random_centre(rng, whole, low, high)
+            if centre is None:
+                continue
+            beside = (centre + low >= box[1]) | (centre + high < box[0])
+            if beside.any() and self._on_specimen(pair, centre):
+                return Crop(tomogram, centre, rotation, bool(rng.random() < 0.5))
+        raise InputError(
+            f"{pair.name}: found no place for cubes of {self.size} voxels; use a smaller cube or a wider mask"
+        )
+
+    def validation(self, count: int) -> list[Crop]:
+        """``count`` crops of the held-out regions, exact rotations only, always the same ones."""
+        crops: list[Crop] = []
+        candidates = [i for i, box in enumerate(self.held_out) if np.prod(box[1] - box[0]) > 0]
+        rng = np.random.default_rng([self.seed, 0, VALIDATION_SEED])
+        for _ in range(TRIES):
+            if len(crops) == count or not candidates:
+                break
+            tomogram = candidates[len(crops) % len(candidates)]
+            rotation = self._exact(rng)
+            low, high = source_extent(rotation, self.size)
+            centre = _random_centre(rng, self.held_out[tomogram], low, high)
+            if centre is not None:
+                crops.append(Crop(tomogram, centre, rotation, bool(rng.random() < 0.5)))
+        return crops
+
+    def load(self, crops: Sequence[Crop], device: torch.device) -> Batch:
+        """Read, standardise and rotate crops; the rotation is done in one batch on ``device``."""
+        edge = source_size(self.size)
+        sources = np.zeros((len(crops), 2, edge, edge, edge), dtype=np.float32)
+        for source, crop in zip(sources, crops, strict=True):
+            pair, scale = self.pairs[crop.tomogram], self.grey_scales[crop.tomogram]
+            halves = (pair.half1, pair.half0) if crop.swapped else (pair.half0, pair.half1)
+            begin = crop.centre_zyx - edge // 2
+            low = np.maximum(begin, 0)
+            high = np.minimum(begin + edge, pair.shape_zyx)
+            inside = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
+            here = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+            for target, half in zip(source, halves, strict=True):
+                # The mean leaves before the scale, so that a large offset costs no precision.
+                target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
+        rotation = torch.from_numpy(np.stack([crop.rotation for crop in crops])).float().to(device)
+        rotated = rotate_cubes(torch.from_numpy(sources).to(device), rotation, self.size)
+        ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops], device=device)
+        return Batch(rotated[:, 0], rotated[:, 1], ranges, rotation)
+
+    def _exact(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        rotation: NDArray[np.float64] = cube_rotations()[rng.integers(24)]
+        return rotation
+
+    def _on_specimen(self, pair: TomogramPair, centre: NDArray[np.int64]) -> bool:
+        if pair.mask is None:
+            return True
+        begin = np.maximum(centre - self.size // 2, 0)
+        cube = tuple(slice(a, a + self.size) for a in begin)
+        return bool(np.mean(pair.mask[cube]) >= SPECIMEN_FRACTION)
+
+    def _held_out_box(self, pair: TomogramPair, share: float) -> NDArray[np.int64]:
+        """``(2, 3)`` begin and end of the corner kept for validation; empty if ``share`` is 0."""
+        shape = np.array(pair.shape_zyx)
+        if (shape < self.size).any():
+            raise InputError(
+                f"{pair.name}: cubes of {self.size} voxels do not fit a tomogram of {tuple(shape)}; "
+                f"use a cube of at most {shape.min()}"
+            )
+        if share == 0:
+            return np.zeros((2, 3), dtype=np.int64)
+        # An even cube covers one voxel more under rotations that flip an axis.
+        side = np.maximum(self.size + 1, np.round(np.sqrt(share) * shape[1:]).astype(int))
+        if (side > shape[1:]).any() or (shape[1:] - side < self.size).all():
+            raise InputError(
+                f"{pair.name}: no room in {tuple(shape)} for cubes of {self.size} voxels beside a held-out "
+                "region; use a smaller cube, or hold out 0"
+            )
+        corners = [
+            np.array([[0, y, x], [shape[0], y + side[0], x + side[1]]])
+            for y in (0, shape[1] - side[0])
+            for x in (0, shape[2] - side[1])
+        ]
+        if pair.mask is None:
+            return corners[-1]
+        coverage = [np.mean(pair.mask[:, c[0, 1] : c[1, 1], c[0, 2] : c[1, 2]]) for c in corners]
+        return corners[int(np.argmax(coverage))]
+
+
+def _random_centre(
+    rng: np.random.Generator, box: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """A centre whose offsets from ``low`` to ``high`` stay within ``box``; None if they do not fit."""
+    first, last = box[0] - low, box[1] - 1 - high
+    if (first > last).any():
+        return None
+    return rng.integers(first, last + 1)

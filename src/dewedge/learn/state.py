@@ -1,0 +1,126 @@
+"""The state of a fit between steps, and its checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from dewedge.errors import InputError
+from dewedge.learn.checkpoint import load_tensors, save_tensors
+from dewedge.learn.network import UNet
+from dewedge.learn.options import FitOptions
+
+FIT_KIND = "dewedge fit 1"
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One row of the loss curve."""
+
+    epoch: int
+    step: int
+    samples: int
+    seconds: float
+    learning_rate: float
+    fit_loss: float
+    validation_loss: float | None
+
+
+@dataclass
+class FitState:
+    """What a checkpoint holds beside the tensors.
+
+    Crops are functions of (seed, step), so this is the state of the random generator, too.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    rows: list[EpochRow] = field(default_factory=list)
+    best_loss: float = math.inf
+    best_epoch: int = 0
+
+    def progress(self, options: FitOptions) -> float:
+        """Share of the fit that is done, by steps or by time, whichever is further."""
+        by_steps = self.step / (options.epochs * options.epoch_steps) if options.epochs is not None else 0.0
+        by_time = self.seconds / options.budget_s if options.budget_s is not None else 0.0
+        return max(by_steps, by_time)
+
+    def finished(self, options: FitOptions) -> bool:
+        """True at a limit, or when the held-out loss has stopped falling."""
+        stale = len(self.rows) - self.best_epoch
+        return self.progress(options) >= 1 or (options.patience is not None and stale >= options.patience)
+
+    def record(self, row: EpochRow) -> bool:
+        """Append the row of an epoch; True if it is the best one so far (or nothing is held out)."""
+        self.rows.append(row)
+        if row.validation_loss is not None and row.validation_loss >= self.best_loss:
+            return False
+        self.best_loss = math.inf if row.validation_loss is None else row.validation_loss
+        self.best_epoch = row.epoch
+        return True
+
+
+def save_fit(
+    path: Path,
+    identity: dict[str, Any],
+    state: FitState,
+    best: dict[str, Tensor],
+    plain: UNet,
+    average: AveragedModel,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Write a checkpoint; ``identity`` (JSON) says which fit it belongs to."""
+    tensors = {f"network.{name}": tensor for name, tensor in plain.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
+    save_tensors(path, FIT_KIND, tensors, {"identity": identity, "state": asdict(state)})
+
+
+def restore_fit(
+    path: Path,
+    identity: dict[str, Any],
+    plain: UNet,
+    average: AveragedModel,
+    optimiser: torch.optim.Optimizer,
+) -> tuple[FitState, dict[str, Tensor]]:
+    """Load a checkpoint of this very fit; only its limits may differ."""
+    tensors, header = load_tensors(path, FIT_KIND)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+    try:
+        then, now = _without_limits(header["identity"]), _without_limits(identity)
+        for key in now:
+            if then.get(key) != now[key]:
+                raise InputError(
+                    f"{path}: belongs to a fit with other {key}; resume with the same data and options, "
+                    "or remove the file to start again"
+                )
+        plain.load_state_dict(part("network."))
+        average.load_state_dict(part("average."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in part("optimiser.").items():
+            index, _, moment = name.partition(".")
+            moments.setdefault(int(index), {})[moment] = tensor
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        rows = [EpochRow(**row) for row in header["state"].pop("rows")]
+        return FitState(rows=rows, **header["state"]), part("best.")
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: damaged checkpoint ({error}); remove it to start again") from error
+
+
+def _without_limits(identity: dict[str, Any]) -> dict[str, Any]:
+    limits = {"epochs": None, "budget_s": None, "patience": None}
+    plain: dict[str, Any] = json.loads(json.dumps(identity))
+    return {**plain, "options": {**plain["options"], **limits}}
