@@ -1,0 +1,92 @@
+"""Opening files a user names: every failure is an `InputError` that names the file."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+
+StrPath = str | os.PathLike[str]
+
+LARGEST_TEXT_BYTES = 1 << 26
+
+
+@contextmanager
+def open_input(path: StrPath) -> Iterator[BinaryIO]:
+    """Open a regular file for reading bytes.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is a folder, or reading fails.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: expected a file, this is {'a folder' if path.is_dir() else 'none'}")
+        with open(path, "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_text(path: StrPath) -> str:
+    """Text of a small file in UTF-8 (with or without byte order mark) or, failing that, Latin-1.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is far too large for a text file or holds NUL bytes.
+    """
+    with open_input(path) as file:
+        raw = file.read(LARGEST_TEXT_BYTES + 1)
+    if len(raw) > LARGEST_TEXT_BYTES or b"\0" in raw:
+        raise InputError(f"{path}: expected a text file, this one is binary or larger than 64 MiB")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def read_numbers(path: StrPath, columns: int, expected: str) -> tuple[NDArray[np.float64], list[int]]:
+    """``(n, columns)`` numbers of a text file and the line number of each row; blank lines do not count.
+
+    A comma within a number is read as a decimal point.
+
+    Parameters
+    ----------
+    expected
+        What a line should hold, for the error message.
+
+    Raises
+    ------
+    InputError
+        If a line holds something else, or no line holds anything.
+    """
+    rows: list[list[float]] = []
+    line_numbers: list[int] = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            row = [float(word.replace(",", ".")) for word in words]
+        except ValueError:
+            row = []
+        if len(row) != columns or not all(map(math.isfinite, row)):
+            raise InputError(f"{path}, line {number}: expected {expected}, got {line.strip()[:60]!r}")
+        rows.append(row)
+        line_numbers.append(number)
+    if not rows:
+        raise InputError(f"{path}: expected {expected} on every line, the file is empty")
+    return np.array(rows), line_numbers

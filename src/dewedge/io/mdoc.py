@@ -1,0 +1,207 @@
+"""SerialEM's .mdoc files: what the microscope recorded about each image of a tilt series."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import PureWindowsPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltGeometry
+from dewedge.io.atomic import write_text_atomic
+from dewedge.io.inputs import StrPath, read_text
+
+Floats = NDArray[np.float64]
+
+_AXIS_ANGLE = re.compile(r"tilt axis angle\s*=\s*([-+]?[0-9.]+)", re.IGNORECASE)
+_DATE_FORMATS = ("%d-%b-%y %H:%M:%S", "%d-%b-%Y %H:%M:%S")
+
+
+@dataclass(frozen=True, eq=False)
+class Mdoc:
+    """The mdoc of a tilt series, in the order of its stack (by ZValue).
+
+    Parameters
+    ----------
+    tilt_deg
+        ``(n,)`` nominal tilt angles in degrees.
+    acquisition_order
+        ``(n,)`` rank in time of each image: by DateTime if every section has one, else the order of the sections.
+    pixel_size_A
+        Pixel size of the stack in Angstrom; None if not given.
+    axis_angle_deg
+        Tilt-axis angle of the title, degrees from y, counter-clockwise positive; None if no title gives it.
+        ``RotationAngle`` is no substitute: in SerialEM's files it is usually 90 degrees off.
+    pre_exposure_e_per_A2
+        ``(n,)`` electrons per square Angstrom before each image; None if not recorded.
+    defocus_um
+        ``(n,)`` target (nominal) defocus in micrometres, positive is underfocus; None if not recorded.
+    image_file
+        Name of the stack, without its folder; None if not given.
+    image_shape_yx
+        Shape of its images; None if not given.
+    """
+
+    tilt_deg: Floats
+    acquisition_order: NDArray[np.int64]
+    pixel_size_A: float | None
+    axis_angle_deg: float | None
+    pre_exposure_e_per_A2: Floats | None
+    defocus_um: Floats | None
+    image_file: str | None
+    image_shape_yx: tuple[int, int] | None
+
+
+def read_mdoc(path: StrPath) -> Mdoc:
+    """Read the mdoc of a tilt series' stack.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, belongs to a montage or to single frames, or a tilt angle is missing.
+    """
+    document = _parse(path, read_text(path))
+    header = document.global_data
+    sections = [section for section in document.section_data if section.ZValue is not None]
+    if header.Montage:
+        raise InputError(f"{path}: the mdoc of a montage: expected that of a tilt series")
+    if not sections:
+        raise InputError(f"{path}: no [ZValue = ...] section: expected the mdoc of a tilt series' stack")
+    sections.sort(key=lambda section: int(section.ZValue))
+    z_values = [section.ZValue for section in sections]
+    if len(set(z_values)) < len(z_values):
+        raise InputError(f"{path}: a ZValue occurs twice: expected one section for each image")
+    tilts = _column(sections, "TiltAngle")
+    if tilts is None:
+        raise InputError(f"{path}: a section has no TiltAngle: expected one for each image")
+
+    order = _acquisition_order(sections)
+    defocus_um = _column(sections, "TargetDefocus")
+    pixel_sizes = _column(sections[:1], "PixelSpacing")
+    pixel_size_A = header.PixelSpacing or (None if pixel_sizes is None else float(pixel_sizes[0]))
+    angles = [float(match[1]) for title in document.titles for match in _AXIS_ANGLE.finditer(title)]
+    size = header.ImageSize
+    return Mdoc(
+        tilt_deg=tilts,
+        acquisition_order=order,
+        pixel_size_A=pixel_size_A if pixel_size_A and pixel_size_A > 0 else None,
+        axis_angle_deg=angles[0] if angles else None,
+        pre_exposure_e_per_A2=_pre_exposure(sections, order),
+        defocus_um=-defocus_um if defocus_um is not None and defocus_um.any() else None,
+        image_file=PureWindowsPath(header.ImageFile).name if header.ImageFile else None,
+        image_shape_yx=(size[1], size[0]) if size else None,
+    )
+
+
+def write_mdoc(
+    path: StrPath,
+    geometry: TiltGeometry,
+    image_file: str,
+    exposure_e_per_A2: float = 0.0,
+    voltage_kV: float = 300.0,
+) -> None:
+    """Write the mdoc of a stack that has this geometry, one minute between images.
+
+    Parameters
+    ----------
+    image_file
+        File name of the stack.
+    exposure_e_per_A2
+        Electrons per square Angstrom that each image received.
+    """
+    height, width = geometry.image_shape_yx
+    angle = geometry.axis_angle_deg
+    order = geometry.acquisition_order
+    ranks = np.arange(geometry.n_tilts) if order is None else order
+    prior = (
+        ranks * exposure_e_per_A2
+        if geometry.pre_exposure_e_per_A2 is None
+        else geometry.pre_exposure_e_per_A2
+    )
+    lines = [
+        f"PixelSpacing = {geometry.pixel_size_A:g}",
+        f"Voltage = {voltage_kV:g}",
+        f"ImageFile = {image_file}",
+        f"ImageSize = {width} {height}",
+        "DataMode = 2",
+        "",
+        "[T = dewedge: simulated tilt series]",
+        "",
+        f"[T =     Tilt axis angle = {angle:.1f}, binning = 1]",
+    ]
+    for i, tilt in enumerate(geometry.tilt_deg):
+        date = datetime(2024, 1, 1) + timedelta(minutes=int(ranks[i]))
+        lines += [
+            "",
+            f"[ZValue = {i}]",
+            f"TiltAngle = {tilt:.4f}",
+            f"ExposureDose = {exposure_e_per_A2:g}",
+            f"PriorRecordDose = {prior[i]:g}",
+            f"PixelSpacing = {geometry.pixel_size_A:g}",
+            f"RotationAngle = {angle:.1f}",
+            *([] if geometry.defocus_um is None else [f"TargetDefocus = {-geometry.defocus_um[i]:g}"]),
+            f"DateTime = {date:%d-%b-%Y  %H:%M:%S}",
+        ]
+    write_text_atomic(path, "\n".join(lines) + "\n")
+
+
+def _parse(path: StrPath, text: str) -> Any:
+    """The library's `mdocfile.data_models.Mdoc`."""
+    from mdocfile.data_models import Mdoc as Document
+
+    # It warns on every run of keys it does not know and of keys it renames.
+    logging.getLogger("mdocfile").setLevel(logging.ERROR)
+    # SerialEM leaves out the brackets of titles in the mdoc of single frames; the library knows them with brackets.
+    text = re.sub(r"^T = (.*?)\s*$", r"[T = \1]", text, flags=re.MULTILINE)
+    try:
+        return Document.from_string(text)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        reason = str(error).splitlines()[:3]
+        raise InputError(
+            f"{path}: not an mdoc of SerialEM's format: {' '.join(' '.join(reason).split())}"
+        ) from None
+
+
+def _column(sections: list[Any], key: str) -> Floats | None:
+    """``(n,)`` values of a key; None unless every section has a finite one."""
+    values = np.array(
+        [np.nan if getattr(s, key) is None else getattr(s, key) for s in sections], dtype=np.float64
+    )
+    return values if np.isfinite(values).all() else None
+
+
+def _acquisition_order(sections: list[Any]) -> NDArray[np.int64]:
+    times = [_time(section.DateTime) for section in sections]
+    known = [time for time in times if time is not None]
+    if len(known) < len(sections):
+        return np.arange(len(sections))
+    order = np.empty(len(sections), dtype=np.int64)
+    order[sorted(range(len(sections)), key=known.__getitem__)] = np.arange(len(sections))
+    return order
+
+
+def _time(text: str | None) -> datetime | None:
+    for date_format in _DATE_FORMATS:
+        try:
+            return datetime.strptime(" ".join((text or "").split()), date_format)
+        except ValueError:
+            continue
+    return None
+
+
+def _pre_exposure(sections: list[Any], order: NDArray[np.int64]) -> Floats | None:
+    prior = _column(sections, "PriorRecordDose")
+    if prior is not None and prior.any():
+        return prior
+    exposure = _column(sections, "ExposureDose")
+    if exposure is None or not exposure.any():
+        return None
+    in_time = exposure[np.argsort(order)]
+    before: Floats = (np.cumsum(in_time) - in_time)[order]
+    return before
