@@ -1,0 +1,172 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from scipy import ndimage
+from test_sampling import make_pair
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.learn.checkpoint import load_model, save_model
+from dewedge.learn.fit import batch_loss, fit
+from dewedge.learn.loss import cut_wedge
+from dewedge.learn.network import NetworkConfig
+from dewedge.learn.options import FitOptions, learning_rate
+from dewedge.learn.sampling import CropSampler, TomogramPair
+from dewedge.physics.wedge import wedge_mask
+
+NETWORK = NetworkConfig(channels=2, levels=2)
+OPTIONS = FitOptions(cube_size=16, batch_size=2, epoch_samples=8, epochs=4, validation_crops=4)
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Fabric:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric.launch()
+    return fabric
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return [make_pair((24, 48, 48)), make_pair((20, 40, 48), seed=1)]
+
+
+def assert_same_weights(a, b) -> None:
+    assert a.weights.keys() == b.weights.keys()
+    for name in a.weights:
+        assert torch.equal(a.weights[name], b.weights[name]), name
+
+
+@pytest.mark.parametrize("fill", [0.0, 0.5])
+def test_a_resumed_fit_is_the_unbroken_one_bit_by_bit(fabric, pairs, tmp_path: Path, fill: float):
+    options = replace(OPTIONS, fill_wedge=fill, schedule="constant", warm_up=0.0)
+    unbroken, rows = fit(pairs, NETWORK, options, fabric)
+    file = tmp_path / "checkpoint.safetensors"
+    fit(pairs, NETWORK, replace(options, epochs=2), fabric, checkpoint=file)
+    resumed, resumed_rows = fit(pairs, NETWORK, options, fabric, checkpoint=file, resume=True)
+    assert_same_weights(unbroken, resumed)
+    assert [r.fit_loss for r in rows] == [r.fit_loss for r in resumed_rows]
+    assert [r.validation_loss for r in rows] == [r.validation_loss for r in resumed_rows]
+
+
+def test_a_fit_killed_in_an_epoch_resumes_to_the_unbroken_result(fabric, pairs, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("dewedge.learn.fit.CHECKPOINT_INTERVAL_S", 0.0)
+    unbroken, _ = fit(pairs, NETWORK, OPTIONS, fabric)
+    file = tmp_path / "checkpoint.safetensors"
+
+    def kill(state, progress):
+        if state.step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(pairs, NETWORK, OPTIONS, fabric, checkpoint=file, on_step=kill)
+    resumed, _ = fit(pairs, NETWORK, OPTIONS, fabric, checkpoint=file, resume=True)
+    assert_same_weights(unbroken, resumed)
+
+
+def test_the_result_does_not_depend_on_the_grey_scale(fabric):
+    one = fit([make_pair((24, 48, 48))], NETWORK, OPTIONS, fabric)[1]
+    other = fit([make_pair((24, 48, 48), scale=1e6, offset=-3e5)], NETWORK, OPTIONS, fabric)[1]
+    np.testing.assert_allclose([r.fit_loss for r in one], [r.fit_loss for r in other], rtol=1e-3)
+
+
+def test_the_fit_learns_to_denoise(fabric):
+    """Smooth signal in white noise: the held-out loss comes close to its bound, the target's noise."""
+    rng = np.random.default_rng(0)
+    signal = ndimage.gaussian_filter(rng.standard_normal((32, 64, 64)), 2)
+    signal /= signal.std()
+    halves = [(signal + rng.standard_normal(signal.shape)).astype(np.float32) for _ in range(2)]
+    pair = TomogramPair(*halves, TiltRange(-89, 89))
+    options = FitOptions(cube_size=16, batch_size=4, epoch_samples=200, epochs=3, learning_rate=3e-3)
+    _, rows = fit([pair], NetworkConfig(channels=6, levels=2), options, fabric)
+    # In units of a half-set's variance, half of it noise: doing nothing costs 1, as does predicting 0; the
+    # bound is 1/2.
+    assert 0.45 < rows[-1].validation_loss < 0.75
+
+
+def test_a_budget_ends_the_fit_in_time(fabric, pairs):
+    options = replace(OPTIONS, epochs=None, budget_s=2.0, epoch_samples=1000)
+    _, rows = fit(pairs, NETWORK, options, fabric)
+    assert 1.5 < rows[-1].seconds < 4
+    assert rows[-1].step < 500
+
+
+def test_it_stops_when_the_held_out_loss_stops_falling(fabric, pairs):
+    options = replace(OPTIONS, epochs=50, patience=2, learning_rate=1e-12)
+    _, rows = fit(pairs, NETWORK, options, fabric)
+    best = int(np.argmin([row.validation_loss for row in rows]))
+    assert len(rows) == best + 1 + 2
+
+
+def test_the_learning_rate_warms_up_and_decays():
+    rates = [learning_rate(p, OPTIONS) for p in np.linspace(0, 1, 101)]
+    assert rates[0] < 0.05 * OPTIONS.learning_rate
+    assert max(rates) == pytest.approx(OPTIONS.learning_rate, rel=0.02)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+    assert np.argmax(rates) == pytest.approx(100 * OPTIONS.warm_up, abs=1)
+    assert learning_rate(0.9, replace(OPTIONS, schedule="constant")) == OPTIONS.learning_rate
+
+
+def test_filling_replaces_only_what_the_input_did_not_measure(pairs):
+    """A filler that returns the input changes nothing; one that returns noise changes the loss."""
+    sampler = CropSampler(pairs, 16)
+    batch = sampler.load([sampler.draw(i) for i in range(3)], torch.device("cpu"))
+    seen = []
+
+    def network(x):
+        seen.append(x)
+        return x
+
+    batch_loss(network, batch, 2.0)
+    batch_loss(network, batch, 2.0, filler=lambda x: torch.randn_like(x))
+    measured = wedge_mask((16,) * 3, batch.tilt_range, batch.rotation)
+    plain, filled = (cut_wedge(x[:, 0], measured) for x in seen)
+    torch.testing.assert_close(plain, filled, atol=1e-5, rtol=1e-5)
+    assert (cut_wedge(seen[1][:, 0] - seen[0][:, 0], 1 - measured)).std() > 0.1
+
+
+def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_refused(fabric, pairs, tmp_path: Path):
+    file = tmp_path / "checkpoint.safetensors"
+    fit(pairs, NETWORK, replace(OPTIONS, epochs=1), fabric, checkpoint=file)
+    for changed in (replace(OPTIONS, learning_rate=1e-5), replace(OPTIONS, seed=9)):
+        with pytest.raises(InputError, match="other options"):
+            fit(pairs, NETWORK, changed, fabric, checkpoint=file, resume=True)
+    with pytest.raises(InputError, match="other data"):
+        fit(pairs[:1], NETWORK, OPTIONS, fabric, checkpoint=file, resume=True)
+    whole = file.read_bytes()
+    for length in (0, 7, 100, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="damaged"):
+            fit(pairs, NETWORK, OPTIONS, fabric, checkpoint=file, resume=True)
+
+
+def test_a_model_comes_back_as_it_was(fabric, pairs, tmp_path: Path):
+    model, _ = fit(pairs, NETWORK, replace(OPTIONS, epochs=1), fabric)
+    save_model(tmp_path / "model.safetensors", model)
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert_same_weights(model, loaded)
+    assert (loaded.network, loaded.cube_size, loaded.tilt_range) == (NETWORK, 16, model.tilt_range)
+    assert loaded.full_std == pytest.approx(np.sqrt(3 / 4), rel=0.02)  # equal signal and noise
+    volume = torch.randn(1, 1, 16, 16, 16)
+    torch.testing.assert_close(loaded.build()(volume), model.build()(volume))
+
+
+def test_a_model_whose_weights_and_description_disagree_is_refused(fabric, pairs, tmp_path: Path):
+    model, _ = fit(pairs, NETWORK, replace(OPTIONS, epochs=1), fabric)
+    save_model(tmp_path / "model.safetensors", replace(model, network=NetworkConfig(channels=3, levels=2)))
+    with pytest.raises(InputError, match="do not fit"):
+        load_model(tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="no such file"):
+        load_model(tmp_path / "missing.safetensors")
+
+
+def test_limits_and_shares_are_checked():
+    with pytest.raises(InputError, match="limit"):
+        FitOptions()
+    with pytest.raises(InputError, match="positive"):
+        FitOptions(epochs=1, batch_size=0)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        FitOptions(epochs=1, held_out=1.5)

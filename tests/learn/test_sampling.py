@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.learn.sampling import CropSampler, TomogramPair, measure_grey_scale
+from dewedge.physics.rotation import source_extent
+
+RANGE = TiltRange(-60, 50)
+
+
+def make_pair(shape=(40, 64, 72), seed=0, scale=1.0, offset=0.0, **options) -> TomogramPair:
+    rng = np.random.default_rng(seed)
+    signal = rng.standard_normal(shape)
+    halves = [(scale * (signal + rng.standard_normal(shape)) + offset).astype(np.float32) for _ in range(2)]
+    return TomogramPair(*halves, RANGE, **options)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), size=st.sampled_from([16, 23, 24]), exact=st.sampled_from([0.0, 0.5]))
+def test_no_crop_sees_beyond_its_data_or_the_held_out_region(seed: int, size: int, exact: float):
+    sampler = CropSampler([make_pair()], size, seed=seed, exact_rotations=exact)
+    box = sampler.held_out[0]
+    for crop in [sampler.draw(i) for i in range(20)] + sampler.validation(5):
+        low, high = source_extent(crop.rotation, size)
+        assert (crop.centre_zyx + low >= 0).all()
+        assert (crop.centre_zyx + high < (40, 64, 72)).all()
+    for i in range(20):
+        crop = sampler.draw(i)
+        low, high = source_extent(crop.rotation, size)
+        overlaps = (crop.centre_zyx + high >= box[0]) & (crop.centre_zyx + low < box[1])
+        assert not overlaps.all()
+    for crop in sampler.validation(5):
+        low, high = source_extent(crop.rotation, size)
+        assert (crop.centre_zyx + low >= box[0]).all() and (crop.centre_zyx + high < box[1]).all()
+
+
+def test_a_thin_tomogram_gets_exact_rotations_only():
+    sampler = CropSampler([make_pair((17, 60, 60))], 16, seed=3)
+    for i in range(30):
+        rotation = sampler.draw(i).rotation
+        np.testing.assert_array_equal(np.abs(rotation), np.abs(rotation).round())
+
+
+def test_crops_depend_on_seed_and_index_alone():
+    sampler = CropSampler([make_pair(), make_pair(seed=1)], 16, seed=5)
+    once = [sampler.draw(i) for i in (7, 3, 11)]
+    again = [CropSampler(sampler.pairs, 16, seed=5).draw(i) for i in (7, 3, 11)]
+    for a, b in zip(once, again, strict=True):
+        assert a.tomogram == b.tomogram and a.swapped == b.swapped
+        np.testing.assert_array_equal(a.centre_zyx, b.centre_zyx)
+        np.testing.assert_array_equal(a.rotation, b.rotation)
+    assert not np.array_equal(CropSampler(sampler.pairs, 16, seed=6).draw(7).rotation, once[0].rotation)
+    drawn = [sampler.draw(i) for i in range(60)]
+    assert {crop.tomogram for crop in drawn} == {0, 1} and {crop.swapped for crop in drawn} == {False, True}
+
+
+def test_an_unrotated_crop_is_the_standardised_data_and_halves_swap_roles():
+    pair = make_pair(scale=3, offset=100)
+    sampler = CropSampler([pair], 16)
+    scale = sampler.grey_scales[0]
+    crop = sampler.draw(0)._replace(rotation=np.eye(3), centre_zyx=np.array([20, 30, 40]))
+    here = np.s_[12:28, 22:38, 32:48]
+    for swapped, first, second in ((False, pair.half0, pair.half1), (True, pair.half1, pair.half0)):
+        batch = sampler.load([crop._replace(swapped=swapped)], torch.device("cpu"))
+        for got, half in ((batch.half0, first), (batch.half1, second)):
+            np.testing.assert_allclose(got[0], (half[here] - scale.mean) / scale.std_half, atol=2e-5)
+    assert batch.tilt_range.tolist() == [list(RANGE)]
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-6, 0), (1e6, 0), (1, 1e5), (1e-6, -1e-3)])
+def test_grey_scale_and_offset_do_not_matter(scale: float, offset: float):
+    plain = CropSampler([make_pair()], 16, seed=1)
+    scaled = CropSampler([make_pair(scale=scale, offset=offset)], 16, seed=1)
+    crops = [plain.draw(i) for i in range(2)]
+    expected, got = (sampler.load(crops, torch.device("cpu")) for sampler in (plain, scaled))
+    # A float32 near 1e5 is known to 0.008 only.
+    torch.testing.assert_close(got.half0, expected.half0, atol=6e-3, rtol=0)
+
+
+def test_grey_scale_is_that_of_the_halves_and_their_average():
+    pair = make_pair(scale=2, offset=-7)
+    scale = measure_grey_scale(pair)
+    assert scale.mean == pytest.approx(np.mean([pair.half0, pair.half1]), rel=1e-4)
+    assert scale.std_half == pytest.approx(np.sqrt((pair.half0.var() + pair.half1.var()) / 2), rel=1e-4)
+    assert scale.std_full == pytest.approx(((pair.half0 + pair.half1) / 2).std(), rel=1e-4)
+
+
+def test_crops_lie_on_the_specimen_and_the_held_out_corner_is_the_fullest():
+    mask = np.zeros((40, 96, 96), dtype=bool)
+    mask[:, :60, :60] = True
+    sampler = CropSampler([make_pair(mask.shape, mask=mask)], 16, seed=2)
+    np.testing.assert_array_equal(sampler.held_out[0][0], [0, 0, 0])
+    for i in range(30):
+        begin = sampler.draw(i).centre_zyx - 8
+        assert mask[tuple(slice(a, a + 16) for a in begin)].mean() >= 0.4
+
+
+def test_unusable_halves_are_refused():
+    pair = make_pair()
+    bad = pair.half0.copy()
+    bad[3, 2, 1] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        measure_grey_scale(TomogramPair(bad, pair.half1, RANGE))
+    with pytest.raises(InputError, match="constant"):
+        measure_grey_scale(TomogramPair(np.full_like(bad, 7.3), pair.half1, RANGE))
+    with pytest.raises(InputError, match="the same"):
+        measure_grey_scale(TomogramPair(pair.half0, pair.half0 * 2, RANGE))
+    with pytest.raises(InputError, match="one shape"):
+        TomogramPair(pair.half0, pair.half1[1:], RANGE)
+    with pytest.raises(InputError, match="do not fit"):
+        CropSampler([pair], 48)
+    with pytest.raises(InputError, match="beside a held-out"):
+        CropSampler([make_pair((40, 40, 40))], 24)
+    with pytest.raises(InputError, match="no place"):
+        CropSampler([make_pair(mask=np.zeros((40, 64, 72), dtype=bool))], 16).draw(0)
