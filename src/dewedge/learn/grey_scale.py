@@ -1,0 +1,54 @@
+"""Mean and covariance of volumes of any grey scale, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+
+Floats = NDArray[np.float64]
+
+
+def mean_and_covariance(volumes: Sequence[NDArray[Any]], names: Sequence[str]) -> tuple[Floats, Floats]:
+    """Means ``(n,)`` and covariances ``(n, n)`` of n volumes over their voxels.
+
+    One pass over sections of z, in float64, about the first voxel of each volume: a large offset costs no
+    precision, and no volume is ever held in memory.
+
+    Parameters
+    ----------
+    volumes
+        ``(z, y, x)`` arrays of one shape, in memory or memory-mapped.
+    names
+        One a volume, for messages.
+
+    Raises
+    ------
+    InputError
+        If a volume is constant, or holds values that are not finite.
+    """
+    n = len(volumes)
+    pivots = np.array([volume[0, 0, 0] for volume in volumes], dtype=np.float64)
+    sums, squares = np.zeros(n), np.zeros((n, n))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for z in range(volumes[0].shape[0]):
+            sections = np.stack([np.asarray(v[z], dtype=np.float64).ravel() for v in volumes])
+            sections -= pivots[:, None]
+            sums += sections.sum(axis=1)
+            squares += sections @ sections.T
+    for name, square in zip(names, squares.diagonal(), strict=True):
+        if not np.isfinite(square):
+            raise InputError(
+                f"{name}: holds NaN or infinite values; expected numbers, so reconstruct it again"
+            )
+    offsets = sums / volumes[0].size
+    squares /= volumes[0].size
+    covariance = squares - np.outer(offsets, offsets)
+    for name, variance, square in zip(names, covariance.diagonal(), squares.diagonal(), strict=True):
+        if variance <= 1e-12 * square:
+            raise InputError(f"{name}: all voxels are the same; expected a tomogram")
+    return pivots + offsets, covariance

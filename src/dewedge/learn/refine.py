@@ -1,0 +1,181 @@
+"""Refinement: a fitted network applied to whole tomograms, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.learn.grey_scale import mean_and_covariance
+from dewedge.learn.network import UNet
+from dewedge.learn.precision import Precision
+from dewedge.learn.tiling import tile_axis
+from dewedge.physics.wedge import wedge_mask
+
+FFT_ROWS = 8  # rows along y whose spectra are in memory at a time
+
+
+class GreyScale(NamedTuple):
+    """Mean and standard deviation of a tomogram."""
+
+    mean: float
+    std: float
+
+
+def refine(
+    sources: Sequence[NDArray[Any]],
+    output: NDArray[np.float32],
+    network: UNet,
+    tilt_range: TiltRange,
+    *,
+    input_std: float,
+    tile: int = 96,
+    overlap: int = 32,
+    device: torch.device | None = None,
+    precision: Precision = "32-true",
+    batch_size: int = 1,
+    names: Sequence[str] | None = None,
+    on_tile: Callable[[int, int], None] = lambda done, total: None,
+) -> list[GreyScale]:
+    """Cut the wedge from whole tomograms, apply the network to overlapping tiles, blend, average.
+
+    The wedge mask depends on (kz, kx) alone, so the cut is exact row by row along y, and memory is set by the
+    tile and the (z, x) section, not by the tomogram: one band of rows at a time is read, refined and written.
+    The grey scale of the result is that of the sources.
+
+    Parameters
+    ----------
+    sources
+        ``(z, y, x)`` arrays of one shape, in memory or memory-mapped: the full reconstruction alone, or both
+        half-sets, which are refined one by one and averaged.
+    output
+        ``(z, y, x)`` float32 array, in memory or memory-mapped, that is assigned in bands of rows along y.
+    network
+        The fitted network. It is moved to ``device``.
+    tilt_range
+        Tilt range of the sources.
+    input_std
+        Standard deviation to which a source is scaled for the network: 1 for half-sets,
+        :attr:`~dewedge.learn.checkpoint.Model.full_std` for the full reconstruction.
+    tile
+        Largest edge of the tiles in voxels, a multiple of ``network.multiple``.
+    overlap
+        Least overlap of neighbouring tiles in voxels.
+    device
+        Where the network runs; the CPU if not given.
+    precision
+        ``bf16-mixed`` for bfloat16 where torch deems it safe; see
+        :func:`~dewedge.learn.precision.preferred_precision`.
+    batch_size
+        Tiles at a time; beyond rounding, the result does not depend on it.
+    names
+        Of the sources, for messages.
+    on_tile
+        Called with the number of tiles done and of all tiles.
+
+    Returns
+    -------
+    list of GreyScale
+        Of the sources.
+
+    Raises
+    ------
+    InputError
+        If a source is constant or holds values that are not finite, if shapes differ, or if the tile or the
+        overlap does not suit the network.
+
+    Source: Wiedemann and Heckel 2024, algorithm 1, step 3.
+    """
+    device = device or torch.device("cpu")
+    names = names or [f"tomogram {i}" for i in range(len(sources))]
+    shape = sources[0].shape
+    for source, name in zip(sources, names, strict=True):
+        if source.ndim != 3 or source.shape != shape:
+            raise InputError(f"{name}: shape {source.shape}; expected three axes, {shape} as {names[0]}")
+    if output.shape != shape:
+        raise ValueError(f"output of shape {output.shape} for sources of {shape}")
+    z, y, x = (tile_axis(n, tile, overlap, network.multiple) for n in shape)
+    scales = []
+    for source, name in zip(sources, names, strict=True):
+        means, covariance = mean_and_covariance([source], [name])
+        scales.append(GreyScale(float(means[0]), float(np.sqrt(covariance[0, 0]))))
+    mean = np.float64(sum(scale.mean for scale in scales) / len(scales))
+
+    network.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    mask = wedge_mask((shape[0], 1, shape[2]), tilt_range, device=device)
+    z_weights, y_weights, x_weights = (torch.from_numpy(axis.weights).to(device) for axis in (z, y, x))
+    sections = [(i, j) for i in range(len(z.starts)) for j in range(len(x.starts))]
+    done, total = 0, len(sources) * len(y.starts) * len(sections)
+    blended = torch.zeros(len(z.source), y.size, len(x.source), device=device)
+    for k, first in enumerate(y.starts):
+        rows = y.source[first : first + y.size]
+        for source, scale in zip(sources, scales, strict=True):
+            band = _read_rows(source, rows, scale.mean, input_std / scale.std).to(device)
+            _cut_wedge_from_rows(band, mask)
+            band = _padded(band, z.source, x.source)
+            gain = scale.std / input_std / len(sources)
+            for begin in range(0, len(sections), batch_size):
+                batch = sections[begin : begin + batch_size]
+                boxes = [
+                    (
+                        slice(z.starts[i], z.starts[i] + z.size),
+                        slice(None),
+                        slice(x.starts[j], x.starts[j] + x.size),
+                    )
+                    for i, j in batch
+                ]
+                predictions = _predict(network, torch.stack([band[box] for box in boxes]), precision)
+                for (i, j), box, prediction in zip(batch, boxes, predictions, strict=True):
+                    prediction *= gain * z_weights[i, :, None, None]
+                    prediction *= y_weights[k, :, None] * x_weights[j]
+                    blended[box] += prediction
+                done += len(batch)
+                on_tile(done, total)
+        following = y.starts[k + 1] if k + 1 < len(y.starts) else len(y.source)
+        _write_rows(output, blended, first, min(following, shape[1]), mean)
+        kept = blended[:, following - first :].clone()
+        blended.zero_()[:, : kept.shape[1]] = kept
+    return scales
+
+
+def _read_rows(source: NDArray[Any], rows: NDArray[np.int64], mean: float, factor: float) -> Tensor:
+    """``(z, len(rows), x)`` standardised rows along y, section by section so that float64 stays small."""
+    band = np.empty((source.shape[0], len(rows), source.shape[2]), dtype=np.float32)
+    begin, end = int(rows.min()), int(rows.max()) + 1
+    for section, target in zip(source, band, strict=True):
+        target[...] = ((section[begin:end].astype(np.float64) - mean) * factor)[rows - begin]
+    return torch.from_numpy(band)
+
+
+def _cut_wedge_from_rows(band: Tensor, mask: Tensor) -> None:
+    """Multiply, in place, the (z, x) spectrum of every row of ``(z, y, x)`` with ``(z, 1, x // 2 + 1)``."""
+    size = (band.shape[0], band.shape[2])
+    for rows in torch.split(band, FFT_ROWS, dim=1):
+        rows.copy_(torch.fft.irfftn(torch.fft.rfftn(rows, dim=(0, 2)) * mask, s=size, dim=(0, 2)))
+
+
+def _padded(band: Tensor, z_source: NDArray[np.int64], x_source: NDArray[np.int64]) -> Tensor:
+    for axis, source in ((0, z_source), (2, x_source)):
+        if len(source) > band.shape[axis]:
+            band = band.index_select(axis, torch.from_numpy(source).to(band.device))
+    return band
+
+
+@torch.no_grad()
+def _predict(network: UNet, tiles: Tensor, precision: Precision) -> Tensor:
+    """``(b, d, h, w)`` float32 output of the network."""
+    with torch.autocast(tiles.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        prediction: Tensor = network(tiles.unsqueeze(1))
+    return prediction.squeeze(1).float()
+
+
+def _write_rows(output: NDArray[np.float32], blended: Tensor, first: int, end: int, mean: np.float64) -> None:
+    finished = blended[: output.shape[0], : end - first, : output.shape[2]].cpu().numpy()
+    for target, section in zip(output, finished, strict=True):
+        target[first:end] = section + mean  # a float64 sum, rounded once
