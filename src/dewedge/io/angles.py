@@ -28,8 +28,8 @@ def read_tilt_angles(path: StrPath) -> NDArray[np.float64]:
         )
     if angles.size > 3 and np.abs(angles).max() < 1.6 and (angles != np.round(angles)).any():
         raise InputError(
-            f"{path}: expected tilt angles in degrees, these lie between {angles.min():g} and {angles.max():g} "
-            "and look like radians: convert them to degrees"
+            f"{path}: expected tilt angles in degrees, these lie between {angles.min():g} and "
+            f"{angles.max():g} and look like radians: convert them to degrees"
         )
     return angles
 

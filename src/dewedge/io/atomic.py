@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.io.inputs import StrPath
 
 _USER_ERRORS = {
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
-    errno.ENODEV, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ENODEV, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS,
 }  # fmt: skip
 
 
@@ -21,8 +21,8 @@ _USER_ERRORS = {
 def atomic_path(path: StrPath) -> Iterator[Path]:
     """Give a temporary path in the folder of ``path``; move what was written there to ``path`` at the end.
 
-    The folder is created. The temporary file has a hidden name with the same suffix and is removed if the block
-    raises; ``path`` then stays as it was.
+    The folder is created. The temporary file has a hidden name with the same suffix and is removed if
+    the block raises; ``path`` then stays as it was.
 
     Raises
     ------
@@ -65,7 +65,5 @@ def write_text_atomic(path: StrPath, text: str) -> None:
 
 
 def _remove(path: Path) -> None:
-    try:
+    with suppress(OSError):  # the folder may not be there, or not ours: nothing was written
         path.unlink(missing_ok=True)
-    except OSError:
-        pass  # The folder is not there or not ours: nothing was written.

@@ -32,7 +32,8 @@ class Mdoc:
     tilt_deg
         ``(n,)`` nominal tilt angles in degrees.
     acquisition_order
-        ``(n,)`` rank in time of each image: by DateTime if every section has one, else the order of the sections.
+        ``(n,)`` rank in time of each image: by DateTime if every section has one, else the order of the
+        sections.
     pixel_size_A
         Pixel size of the stack in Angstrom; None if not given.
     axis_angle_deg
@@ -157,7 +158,7 @@ def _parse(path: StrPath, text: str) -> Any:
 
     # It warns on every run of keys it does not know and of keys it renames.
     logging.getLogger("mdocfile").setLevel(logging.ERROR)
-    # SerialEM leaves out the brackets of titles in the mdoc of single frames; the library knows them with brackets.
+    # In the mdoc of single frames SerialEM leaves out the brackets by which the library knows a title.
     text = re.sub(r"^T = (.*?)\s*$", r"[T = \1]", text, flags=re.MULTILINE)
     try:
         return Document.from_string(text)

@@ -1,4 +1,4 @@
-"""MRC files: memory-mapped reading, and writing of float32 volumes and stacks under a final name only when whole."""
+"""MRC files: memory-mapped reading, and atomic writing of float32 volumes and stacks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Mrc:
     data
         ``(z, y, x)`` or ``(n, y, x)``, read-only, memory-mapped, in the file's type and byte order.
     voxel_size_A
-        Voxel size of a volume or pixel size of a stack in Angstrom; None if the header holds none that can be true.
+        Voxel size of a volume or pixel size of a stack in Angstrom; None if the header has no plausible one.
     origin_xyz_A
         The header's origin in Angstrom, x first.
     labels
@@ -54,7 +54,7 @@ class Mrc:
 
 @dataclass(frozen=True, eq=False)
 class MrcWriter:
-    """A file being written: ``data`` is a float32 memory map of its final shape, zero where nothing is assigned."""
+    """A file being written: ``data`` is a float32 memory map of its shape, zero until assigned."""
 
     data: NDArray[np.float32]
 
@@ -62,8 +62,8 @@ class MrcWriter:
 def read_mrc(path: StrPath, *, stack: bool = False) -> Mrc:
     """Open a volume, or a stack of images, of mode 0, 1, 2, 6 or 12 and either byte order.
 
-    Mode 0 is unsigned where IMOD's stamp says so, else signed. Files without the "MAP" identifier are read if their
-    size fits their header.
+    Mode 0 is unsigned where IMOD's stamp says so, else signed. Files without the "MAP" identifier are
+    read if their size fits their header.
 
     Parameters
     ----------
@@ -73,8 +73,8 @@ def read_mrc(path: StrPath, *, stack: bool = False) -> Mrc:
     Raises
     ------
     InputError
-        If the file cannot be read, is not such an MRC file, is shorter than its header says, or its voxels are not
-        cubic (of a stack: its pixels not square).
+        If the file cannot be read, is not such an MRC file, is shorter than its header says, or its voxels
+        are not cubic (of a stack: its pixels not square).
     """
     path = Path(path)
     with open_input(path) as file, warnings.catch_warnings():
@@ -111,8 +111,8 @@ def create_mrc(
 ) -> Iterator[MrcWriter]:
     """Write an MRC file of mode 2 piece by piece: assign to ``.data`` of the `MrcWriter` this context gives.
 
-    At the end the header gets the data's statistics and the file its name; if the block raises, there is no new
-    file and an old one of that name stays.
+    At the end the header gets the data's statistics and the file its name; if the block raises, there is no
+    new file and an old one of that name stays.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def _checked_header(path: Path, head: bytes, size: int) -> np.void:
         raise InputError(f"{path}: compressed: expected a plain MRC file, so unpack it first")
     if len(head) < HEADER_DTYPE.itemsize:
         raise InputError(f"{path}: {size} bytes: too short for an MRC file, whose header alone has 1024")
-    # The machine stamp first, then whichever order gives a known mode: the same rule as mrcfile's permissive mode.
+    # The machine stamp first, then whichever order gives a known mode: the rule of mrcfile's permissive mode.
     orders = "><" if head[212:214] == b"\x11\x11" else "<>"
     headers = [np.frombuffer(head, HEADER_DTYPE.newbyteorder(order))[0] for order in orders]
     known = [header for header in headers if int(header["mode"]) in _ITEM_BYTES]
@@ -219,8 +219,8 @@ def _voxel_size_A(path: Path, header: np.void, stack: bool) -> float | None:
     if max(sizes[:axes]) > 1.01 * min(sizes[:axes]):
         text = " x ".join(f"{size:g}" for size in sizes[:axes])
         raise InputError(
-            f"{path}: {'pixels' if axes == 2 else 'voxels'} of {text} A (x first): expected the same size along "
-            "every axis; correct the header or resample"
+            f"{path}: {'pixels' if axes == 2 else 'voxels'} of {text} A (x first): expected the same size "
+            "along every axis; correct the header or resample"
         )
     return sizes[0]
 
@@ -239,7 +239,8 @@ def _reserve(path: Path, temporary: Path, needed: int) -> None:
     free = shutil.disk_usage(temporary.parent).free
     if free < needed:
         raise InputError(
-            f"{path}: not enough space: {needed / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free in {path.parent}"
+            f"{path}: not enough space: {needed / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free in "
+            f"{path.parent}"
         )
 
 
@@ -271,7 +272,7 @@ def _set_statistics(header: Any, data: NDArray[np.float32]) -> None:
     """Minimum, maximum, mean and standard deviation, section by section to bound memory."""
     count, mean, square = 0, 0.0, 0.0
     low, high = np.inf, -np.inf
-    for section in data:
+    for section in np.asarray(data):
         values = section.astype(np.float64)
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         section_mean = float(values.mean())

@@ -32,8 +32,8 @@ class Particles:
     species
         What each particle is.
     rotations
-        ``(n, 3, 3)`` matrices that multiply (z, y, x) column vectors of the reference from the left and give those
-        of the particle in the tomogram; None if not known.
+        ``(n, 3, 3)`` matrices that multiply (z, y, x) column vectors of the reference from the left and
+        give those of the particle in the tomogram; None if not known.
     voxel_size_A
         Voxel size of the tomogram in Angstrom; None if not known.
     """
@@ -55,8 +55,8 @@ def write_particles(
 ) -> None:
     """Write a particle list; the arguments are those of `Particles`.
 
-    The angles are RELION's: ``Z(rot) Y(tilt) Z(psi)``, intrinsic, degrees, on (x, y, z) vectors turns the particle
-    into the reference, so ours is its inverse with its axes reversed.
+    The angles are RELION's, in degrees: the matrix ``Z(rot) Y(tilt) Z(psi)`` on (x, y, z) column vectors
+    (right-handed turns) takes the particle onto the reference. Ours is its inverse, with the axes reversed.
     """
     import pandas as pd
     import starfile

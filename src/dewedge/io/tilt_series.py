@@ -99,9 +99,9 @@ def read_tilt_series(
 ) -> TiltSeries:
     """Open a tilt series; what is not given is looked for beside the stack (`find_sidecars`).
 
-    Tilt angles come from ``angles``, else .tlt, .rawtlt or the mdoc. With an .xf the images are raw and it aligns
-    them. Without, they are rotated by ``axis_angle_deg``, or by the tilt-axis angle of an mdoc that describes this
-    very stack; else they are taken as aligned, with the tilt axis along y.
+    Tilt angles come from ``angles``, else .tlt, .rawtlt or the mdoc. With an .xf the images are raw and it
+    aligns them. Without, they are rotated by ``axis_angle_deg``, or by the tilt-axis angle of an mdoc that
+    describes this very stack; else they are taken as aligned, with the tilt axis along y.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ def read_tilt_series(
     Raises
     ------
     InputError
-        If a file cannot be read, there are no tilt angles, numbers of images do not agree, the pixel size is not
-        known, or there are fewer than five images.
+        If a file cannot be read, there are no tilt angles, numbers of images do not agree, the pixel size is
+        not known, or there are fewer than five images.
     """
     mrc = read_mrc(stack, stack=True)
     n, height, width = mrc.data.shape
@@ -127,7 +127,7 @@ def read_tilt_series(
     found = find_sidecars(stack)
     notes: list[str] = []
 
-    angle_path = _path(angles) or (None if mdoc is not None and found.angles is None else found.angles)
+    angle_path = _path(angles) or found.angles
     document, mdoc_path = _mdoc(mrc.path, n, _path(mdoc), found.mdoc, angle_path is not None, notes)
     if angle_path is not None:
         tilts = read_tilt_angles(angle_path)
@@ -151,8 +151,6 @@ def read_tilt_series(
         notes.append("order of acquisition not known: the order of the stack stands for it")
     pixel_size = _pixel_size_A(mrc, document, pixel_size_A, notes)
 
-    linear_yx: Floats | None = None
-    shift_yx: Floats | None = None
     xf_path = _path(xf) or (found.xf if axis_angle_deg is None else None)
     if xf_path is not None:
         matrices, shifts = read_xf(xf_path)
@@ -165,10 +163,9 @@ def read_tilt_series(
             )
     else:
         angle = _axis_angle(mrc, document, mdoc_path, found.aligned, axis_angle_deg, notes)
-        if angle:
-            # On (y, x): IMOD's A = [[cos, sin], [-sin, cos]] on (x, y) with both axes reversed.
-            cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-            linear_yx = np.broadcast_to([[cos, -sin], [sin, cos]], (n, 2, 2)).copy()
+        # On (y, x): IMOD's A = [[cos, sin], [-sin, cos]] on (x, y) with both axes reversed.
+        cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        linear_yx, shift_yx = np.tile([[cos, -sin], [sin, cos]], (n, 1, 1)), np.zeros((n, 2))
 
     geometry = TiltGeometry(
         tilt_deg=tilts,
@@ -188,8 +185,8 @@ def _path(path: StrPath | None) -> Path | None:
 def _expect_count(path: Path, count: int, what: str, stack: Path, n: int) -> None:
     if count != n:
         raise InputError(
-            f"{path}: {count} {what} for {n} images in {stack.name}: expected one for each image; give the file "
-            "that belongs to this stack"
+            f"{path}: {count} {what} for {n} images in {stack.name}: expected one for each image; give "
+            "the file that belongs to this stack"
         )
 
 
@@ -232,7 +229,7 @@ def _recorded(document: Mdoc, name: str, tilts: Floats, notes: list[str]) -> _Re
 
 
 def _match(tilts: Floats, nominal: Floats) -> NDArray[np.intp] | None:
-    """Index of the nominal angle of each tilt, up to a common offset: by position, else by rank, else None."""
+    """Index of each tilt's nominal angle, up to a common offset: by position, else by rank, else None."""
     by_rank = np.empty(len(tilts), dtype=np.intp)
     by_rank[np.argsort(tilts, kind="stable")] = np.argsort(nominal, kind="stable")
     for index in (np.arange(len(tilts)), by_rank):
@@ -275,11 +272,14 @@ def _axis_angle(
         return given
     if aligned:
         notes.append(f"{mrc.path.name} is an aligned stack by its name")
-    elif document is None or not _describes(document, mrc):
+    elif document is None:
         notes.append("no .xf: images are taken as aligned, tilt axis along y")
+    elif not _describes(document, mrc):
+        other = f"{mdoc_path.name} is of another stack ({document.image_file})"
+        notes.append(f"no .xf, and {other}: images are taken as aligned, tilt axis along y")
     elif document.axis_angle_deg is None:
         raise InputError(
-            f"{mdoc_path}: no tilt-axis angle in its title: give --axis-angle (0 if the images are aligned) or --xf"
+            f"{mdoc_path}: no tilt-axis angle in its title: give --axis-angle (0 for aligned images) or --xf"
         )
     else:
         angle = document.axis_angle_deg

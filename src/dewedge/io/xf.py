@@ -1,8 +1,8 @@
 """IMOD's .xf files: the linear transform of each tilt image from raw to aligned.
 
-A line holds A11 A12 A21 A22 DX DY: X' = A11 X + A12 Y + DX, Y' = A21 X + A22 Y + DY, in pixels of the stack
-the file belongs to, about the centre of the image. IMOD's centre lies at index (N - 1) / 2 of an axis and the tilt
-axis goes through it; ours is index N // 2, half a pixel further where N is even.
+A line holds A11 A12 A21 A22 DX DY: X' = A11 X + A12 Y + DX, Y' = A21 X + A22 Y + DY, in pixels of the
+stack the file belongs to, about the centre of the image. IMOD's centre lies at index (N - 1) / 2 of an axis
+and the tilt axis goes through it; ours is index N // 2, half a pixel further where N is even.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def read_xf(path: StrPath) -> tuple[Floats, Floats]:
-    """Matrices ``(n, 2, 2)`` that multiply (x, y) column vectors from the left, and shifts ``(n, 2)`` in (x, y).
+    """Matrices ``(n, 2, 2)`` that multiply (x, y) column vectors from the left, shifts ``(n, 2)`` in (x, y).
 
     Raises
     ------
@@ -46,8 +46,8 @@ def xf_to_geometry_arrays(
 ) -> tuple[Floats, Floats]:
     """Turn .xf transforms into ``linear_yx`` and ``shift_yx`` of a `dewedge.geometry.TiltGeometry`.
 
-    A raw pixel at p from our centre lies at p + e from IMOD's, e = 1/2 for an axis of even length, else 0. The
-    aligned coordinate stays IMOD's, so that the tilt axis lies at 0: A p + (A e + d).
+    A raw pixel at p from our centre lies at p + e from IMOD's, e = 1/2 for an axis of even length, else 0.
+    The aligned coordinate stays IMOD's, so that the tilt axis lies at 0: A p + (A e + d).
     """
     linear = np.asarray(matrices, dtype=np.float64)
     shifts = np.asarray(shifts_xy, dtype=np.float64) + linear @ _centre_offset_xy(image_shape_yx)
