@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn.utils import convert_conv3d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel
 
 from dewedge.errors import InputError
@@ -83,7 +84,7 @@ def fit(
         raise InputError(
             f"cube size {options.cube_size}: expected a multiple of {plain.multiple} for this network"
         )
-    plain = plain.to(fabric.device, memory_format=torch.channels_last_3d)
+    plain = convert_conv3d_weight_memory_format(plain.to(fabric.device), torch.channels_last_3d)
     average = AveragedModel(plain, avg_fn=_moving_average(options.average_decay))
     network, optimiser = fabric.setup(plain, _optimiser(plain, options))
     state = FitState()
@@ -127,7 +128,7 @@ def fit(
             on_step(state, state.progress(options))
         if not losses:
             break
-        fit_loss = float(fabric.all_reduce(torch.stack(losses).mean(), reduce_op="mean"))
+        fit_loss = _mean_over_processes(torch.stack(losses).mean(), fabric)
         if not math.isfinite(fit_loss):
             raise InputError("the fit diverged (loss is not finite); use a lower learning rate")
         row = EpochRow(
@@ -231,6 +232,12 @@ def _validation_loss(
     with fabric.autocast():
         losses = [batch_loss(average, batch, options.wedge_weight) * len(batch.half0) for batch in batches]
     return float(torch.stack(losses).sum()) / sum(len(batch.half0) for batch in batches)
+
+
+def _mean_over_processes(value: Tensor, fabric: Fabric) -> float:
+    reduced = fabric.all_reduce(value, reduce_op="mean")
+    assert isinstance(reduced, Tensor)
+    return float(reduced)
 
 
 def _weights(average: AveragedModel) -> dict[str, Tensor]:
