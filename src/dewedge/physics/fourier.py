@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def frequencies(shape: Sequence[int], device: torch.device | None = None) -> tuple[Tensor, ...]:
-    """Frequencies of the half-spectrum in cycles per voxel, one tensor an axis, broadcastable to its shape."""
+    """Frequencies of the half-spectrum in cycles per voxel, one tensor an axis, broadcastable."""
     axes = [torch.fft.fftfreq(n, device=device) for n in shape[:-1]]
     axes.append(torch.fft.rfftfreq(shape[-1], device=device))
     return tuple(
@@ -42,15 +42,21 @@ def fourier_crop(images: Tensor, shape_yx: tuple[int, int]) -> Tensor:
     if new_height > height or new_width > width:
         raise ValueError(f"cannot crop images of {(height, width)} to the larger {shape_yx}")
     spectrum = torch.fft.rfft2(images, norm="forward")
-    top, bottom = (new_height + 1) // 2, new_height // 2
-    spectrum = torch.cat([spectrum[..., :top, :], spectrum[..., height - bottom :, :]], dim=-2)
-    spectrum = spectrum[..., : new_width // 2 + 1]
     # A pixel at offset d from the old centre lies at d * new / old from the new one: the centres' distances
-    # from index 0 differ from that ratio for odd sizes, hence a phase shift.
-    ky = torch.fft.fftfreq(new_height, device=images.device).unsqueeze(-1)
-    kx = torch.fft.rfftfreq(new_width, device=images.device)
-    shift_y = new_height // 2 - (height // 2) * new_height / height
-    shift_x = new_width // 2 - (width // 2) * new_width / width
+    # from index 0 differ from that ratio for odd sizes, hence a phase shift, here in old pixels.
+    shift_y = new_height // 2 * height / new_height - height // 2
+    shift_x = new_width // 2 * width / new_width - width // 2
     if shift_y or shift_x:
-        spectrum = spectrum * torch.polar(torch.ones_like(ky + kx), -2 * torch.pi * (ky * shift_y + kx * shift_x))
-    return torch.fft.irfft2(spectrum, s=shape_yx, norm="forward")
+        ky = torch.fft.fftfreq(height, dtype=images.dtype, device=images.device).unsqueeze(-1)
+        kx = torch.fft.rfftfreq(width, dtype=images.dtype, device=images.device)
+        phase = -2 * torch.pi * (ky * shift_y + kx * shift_x)
+        spectrum = spectrum * torch.polar(torch.ones_like(phase), phase)
+    top, bottom = (new_height + 1) // 2, new_height // 2
+    low, high = spectrum[..., :top, :], spectrum[..., height - bottom :, :]
+    if new_height % 2 == 0:
+        # +N/2 and -N/2 become one sample, so it takes the mean of both; along x, irfft2 does the same.
+        nyquist = (high[..., :1, :] + spectrum[..., bottom : bottom + 1, :]) / 2
+        high = torch.cat([nyquist, high[..., 1:, :]], dim=-2)
+    spectrum = torch.cat([low, high], dim=-2)[..., : new_width // 2 + 1]
+    cropped: Tensor = torch.fft.irfft2(spectrum, s=shape_yx, norm="forward")
+    return cropped
