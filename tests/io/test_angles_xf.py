@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dewedge.errors import InputError
@@ -16,6 +16,7 @@ from dewedge.io.angles import read_tilt_angles, write_tilt_angles
 from dewedge.io.xf import geometry_arrays_to_xf, read_xf, write_xf, xf_to_geometry_arrays
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-899999, 899999), min_size=1, max_size=100).filter(lambda x: max(map(abs, x)) > 2e4)
 )
@@ -90,6 +91,7 @@ def matrices_of(rows: list[tuple[float, float, float, float]]) -> tuple[np.ndarr
     return matrices, np.array([row[2:] for row in rows])
 
 
+@settings(deadline=None)
 @given(shapes, transforms)
 def test_xf_round_trip(shape_yx: tuple[int, int], rows: list[tuple[float, float, float, float]]) -> None:
     matrices, shifts = matrices_of(rows)
@@ -102,6 +104,7 @@ def test_xf_round_trip(shape_yx: tuple[int, int], rows: list[tuple[float, float,
     np.testing.assert_allclose(shifts_again, shifts, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(shapes, transforms, st.integers(0, 8), st.integers(0, 8))
 def test_geometry_maps_pixels_as_imod_does(
     shape_yx: tuple[int, int], rows: list[tuple[float, float, float, float]], j: int, i: int

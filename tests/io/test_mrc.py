@@ -15,7 +15,7 @@ from typing import Any
 import mrcfile
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import NDArray
@@ -92,6 +92,7 @@ def test_missing_map_and_machine_stamp(tmp_path: Path, mode: int, order: str) ->
         np.testing.assert_array_equal(read_mrc(path).data, values)
 
 
+@settings(deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)),
     stack=st.booleans(),
@@ -192,6 +193,7 @@ def test_shapes_that_are_no_volume(tmp_path: Path) -> None:
             write_mrc(tmp_path / "a.mrc", np.zeros(shape), 5.0)
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_truncated_anywhere(data: st.DataObject) -> None:
     whole = mrc_bytes(np.zeros((3, 4, 5)), 1, extended=b"e" * 40)
@@ -204,6 +206,7 @@ def test_truncated_anywhere(data: st.DataObject) -> None:
         assert "\n" not in str(info.value)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1023), st.integers(0, 255)), min_size=1, max_size=6), st.booleans())
 def test_broken_headers_raise_input_error_only(changes: list[tuple[int, int]], big: bool) -> None:
     raw = mrc_bytes(np.zeros((3, 4, 5)), 1, ">" if big else "<")
@@ -220,6 +223,7 @@ def test_broken_headers_raise_input_error_only(changes: list[tuple[int, int]], b
             assert mrc.data.ndim == 3 and mrc.data.nbytes <= len(raw)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=0, max_size=3000))
 def test_arbitrary_bytes(raw: bytes) -> None:
     with tempfile.NamedTemporaryFile(suffix=".mrc") as file:

@@ -20,6 +20,9 @@ _COORDINATES = ["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 _NAME, _SPECIES, _PIXEL_SIZE = "rlnTomoName", "dewedgeSpecies", "rlnTomoTiltSeriesPixelSize"
 
+# What the library reads as no value.
+_MISSING = ("", "nan", "NaN", "<NA>")
+
 
 @dataclass(frozen=True, eq=False)
 class Particles:
@@ -65,7 +68,7 @@ def write_particles(
     if len(species) != len(centres):
         raise ValueError(f"{len(centres)} centres, but {len(species)} species")
     for text in (tomogram_name, *species):
-        if not text or set(text) & set("\"'#\t\r\n"):
+        if text in _MISSING or set(text) & set("\"'#\t\r\n"):
             raise ValueError(f"{text!r} cannot be written to a STAR file")
     columns: dict[str, object] = {_NAME: [tomogram_name] * len(centres)}
     columns |= {name: centres[:, i] for i, name in reversed(list(enumerate(_COORDINATES)))}
@@ -113,9 +116,7 @@ def read_particles(path: StrPath) -> Particles:
                 Rotation.from_euler("ZYZ", eulers, degrees=True).inv().as_matrix()[:, ::-1, ::-1].copy()
             )
     sizes = _numbers(path, table, [_PIXEL_SIZE])[:, 0] if _PIXEL_SIZE in table.columns else np.empty(0)
-    species = (
-        table[_SPECIES].fillna("nan").astype(str) if _SPECIES in table.columns else ["particle"] * len(table)
-    )
+    species = table[_SPECIES].astype(str) if _SPECIES in table.columns else ["particle"] * len(table)
     return Particles(centres, tuple(species), rotations, float(sizes[0]) if sizes.size else None)
 
 
