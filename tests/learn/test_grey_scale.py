@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from dewedge.errors import InputError
+from dewedge.learn.grey_scale import mean_and_covariance
+
+
+def test_it_is_numpys():
+    volumes = np.random.default_rng(0).normal(size=(3, 5, 6, 7)).astype(np.float32)
+    mean, covariance = mean_and_covariance(list(volumes), ["a", "b", "c"])
+    flat = volumes.reshape(3, -1).astype(np.float64)
+    np.testing.assert_allclose(mean, flat.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(covariance, np.cov(flat, bias=True), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.float16, ">f4"])
+def test_it_takes_all_types_of_file(dtype):
+    volume = np.random.default_rng(0).integers(0, 100, size=(4, 5, 6)).astype(dtype)
+    mean, covariance = mean_and_covariance([volume], ["a"])
+    values = volume.astype(np.float64)
+    np.testing.assert_allclose((mean[0], covariance[0, 0]), (values.mean(), values.var()), rtol=1e-12)
+
+
+def test_a_large_offset_costs_no_precision():
+    volume = np.random.default_rng(0).normal(size=(8, 8, 8))
+    _, plain = mean_and_covariance([volume], ["a"])
+    _, shifted = mean_and_covariance([volume + 1e6], ["a"])
+    np.testing.assert_allclose(shifted, plain, rtol=1e-8)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(bad):
+    volume = np.ones((3, 3, 3), dtype=np.float32)
+    volume[2, 1, 0] = bad
+    with pytest.raises(InputError, match=r"b\.mrc: holds NaN or infinite"):
+        mean_and_covariance([np.arange(27.0).reshape(3, 3, 3), volume], ["a.mrc", "b.mrc"])
+
+
+@pytest.mark.parametrize("value", [0, 0.1, -3e7])
+def test_a_constant_volume_is_refused(value):
+    with pytest.raises(InputError, match=r"a\.mrc: all voxels are the same"):
+        mean_and_covariance([np.full((3, 4, 5), value, dtype=np.float32)], ["a.mrc"])

@@ -1,0 +1,194 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.learn.loss import cut_wedge
+from dewedge.learn.network import NetworkConfig, UNet
+from dewedge.learn.precision import preferred_precision
+from dewedge.learn.refine import refine
+from dewedge.physics.wedge import wedge_mask
+
+ALL = TiltRange(-90, 90)
+ASYMMETRIC = TiltRange(-50, 62)
+
+
+class Pointwise(nn.Module):
+    """A network without a receptive field, a UNet in all that `refine` asks for."""
+
+    def __init__(self, function=lambda v: v, multiple=1):
+        super().__init__()
+        self.function, self.multiple = function, multiple
+
+    def forward(self, volume):
+        return self.function(volume)
+
+
+def noise(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def small_unet(levels=1, seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet(NetworkConfig(channels=4, levels=levels))
+
+
+def refined(sources, network, tilt_range=ALL, *, input_std=1.0, **options):
+    output = np.full(sources[0].shape, np.nan, dtype=np.float32)
+    refine(sources, output, network, tilt_range, input_std=input_std, **options)
+    return output
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 23)] * 3).filter(lambda s: np.prod(s) > 1),
+    multiple=st.sampled_from([1, 2, 4]),
+    edge=st.integers(1, 4),
+    overlap=st.integers(0, 7),
+    batch_size=st.integers(1, 3),
+)
+def test_with_the_identity_for_a_network_the_output_is_the_input(shape, multiple, edge, overlap, batch_size):
+    tile = multiple * (edge + -(-overlap // multiple))
+    source = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    output = refined(
+        [source], Pointwise(multiple=multiple), tile=tile, overlap=overlap, batch_size=batch_size
+    )
+    np.testing.assert_allclose(output, source, atol=2e-6 * source.max())
+
+
+@pytest.mark.parametrize("shape", [(9, 4, 11), (8, 5, 10), (7, 6, 12), (12, 3, 9)])
+@pytest.mark.parametrize("tilt_range", [ASYMMETRIC, TiltRange(-45, 45), TiltRange(-60, 20)])
+def test_the_wedge_is_cut_as_by_the_whole_volumes_spectrum(shape, tilt_range):
+    three_d = wedge_mask(shape, tilt_range)
+    two_d = wedge_mask((shape[0], 1, shape[2]), tilt_range)
+    assert torch.equal(three_d, two_d.expand_as(three_d))
+    source = noise(shape) + 3
+    output = refined([source], Pointwise(), tilt_range, tile=4, overlap=2)
+    np.testing.assert_allclose(output, cut_wedge(torch.from_numpy(source), three_d), atol=1e-5)
+    assert np.abs(output - source).max() > 0.1
+
+
+def test_the_network_gets_the_standard_deviation_and_gives_back_the_grey_scale():
+    seen = []
+
+    def record(volume):
+        seen.append(volume.clone())
+        return volume
+
+    source = 1e4 + 250 * noise((16, 16, 16))
+    output = np.empty_like(source)
+    (scale,) = refine([source], output, Pointwise(record), ALL, input_std=0.7, tile=16, overlap=0)
+    assert float(seen[0].mean()) == pytest.approx(0, abs=1e-5)
+    assert float(seen[0].std(correction=0)) == pytest.approx(0.7, rel=1e-5)
+    assert scale == pytest.approx((source.mean(dtype=np.float64), source.std(dtype=np.float64)), rel=1e-6)
+    np.testing.assert_allclose(output, source, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1e-6, 0), (1e6, 0), (1, 1e5), (300, -2e5)])
+def test_grey_scale_and_offset_of_the_source_pass_to_the_output(factor, offset):
+    source = noise((16, 13, 18))
+    network = small_unet()
+    network.head.bias.data.fill_(0.3)
+    options = {"tilt_range": ASYMMETRIC, "tile": 12, "overlap": 4}
+    expected = refined([source], network, **options)
+    scaled = (source.astype(np.float64) * factor + offset).astype(np.float32)
+    atol = 1e-5 * factor * expected.std() + 1e-6 * abs(offset)
+    np.testing.assert_allclose(refined([scaled], network, **options), factor * expected + offset, atol=atol)
+
+
+def test_half_sets_are_refined_one_by_one_and_averaged():
+    halves = [noise((12, 17, 10), seed=1) * 3 + 2, noise((12, 17, 10), seed=2) * 5 - 1]
+    network = small_unet()
+    options = {"tilt_range": ASYMMETRIC, "tile": 8, "overlap": 2}
+    average = np.mean([refined([half], network, **options) for half in halves], axis=0)
+    np.testing.assert_allclose(refined(halves, network, **options), average, atol=1e-5)
+
+
+def test_memory_mapped_files_in_and_out(tmp_path):
+    source = noise((10, 12, 14))
+    np.save(tmp_path / "source.npy", source)
+    mapped = np.load(tmp_path / "source.npy", mmap_mode="r")
+    output = np.lib.format.open_memmap(tmp_path / "output.npy", "w+", np.float32, source.shape)
+    refine([mapped], output, small_unet(), ASYMMETRIC, input_std=1, tile=8, overlap=2)
+    output.flush()
+    expected = refined([source], small_unet(), ASYMMETRIC, tile=8, overlap=2)
+    np.testing.assert_array_equal(np.load(tmp_path / "output.npy"), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float16, ">f4"])
+def test_sources_of_other_types(dtype):
+    source = (20 * noise((8, 9, 10))).astype(dtype)
+    output = refined([source], Pointwise(), tile=8, overlap=2)
+    np.testing.assert_allclose(output, source.astype(np.float32), atol=1e-4)
+
+
+def test_it_is_deterministic_and_batches_do_not_matter():
+    source = noise((18, 20, 22))
+    options = {"tilt_range": ASYMMETRIC, "tile": 12, "overlap": 4}
+    first = refined([source], small_unet(), **options)
+    np.testing.assert_array_equal(refined([source], small_unet(), **options), first)
+    np.testing.assert_allclose(refined([source], small_unet(), batch_size=3, **options), first, atol=1e-5)
+
+
+def test_tiles_leave_no_seams():
+    """Farther than its receptive field from their borders, tiles hold what the network makes of the whole."""
+    source = noise((24, 44, 64))
+    network = small_unet()
+    # In voxels: four convolutions at full resolution, two at half of it, and two voxels that share a mean.
+    reach = 4 + 2 * 2 + 1
+    with torch.no_grad():
+        scaled = torch.from_numpy((source - source.mean()) / source.std())
+        cut = cut_wedge(scaled, wedge_mask(source.shape, ASYMMETRIC))
+        whole = network(cut[None, None])[0, 0].numpy() * source.std() + source.mean()
+    cut_apart = refined([source], network, ASYMMETRIC, tile=32, overlap=0)
+    overlapping = refined([source], network, ASYMMETRIC, tile=32, overlap=16)
+
+    far_y, far_x = np.ones(44, bool), np.ones(64, bool)
+    far_y[22 - reach : 22 + reach] = far_x[32 - reach : 32 + reach] = (
+        False  # the volume's own borders are shared
+    )
+    np.testing.assert_allclose(cut_apart[:, far_y][:, :, far_x], whole[:, far_y][:, :, far_x], atol=1e-5)
+    error = [np.sqrt(np.mean((tiled - whole) ** 2)) / whole.std() for tiled in (cut_apart, overlapping)]
+    assert error[0] > 0.1
+    assert error[1] < 0.1 * error[0]
+
+
+def test_bfloat16_stays_close():
+    source = noise((16, 16, 16))
+    exact = refined([source], small_unet(), tile=16, overlap=8)
+    rounded = refined([source], small_unet(), tile=16, overlap=8, precision="bf16-mixed")
+    assert 0 < np.abs(rounded - exact).max() < 0.1 * exact.std()
+
+
+def test_the_preferred_precision_is_one_fabric_takes():
+    assert preferred_precision(torch.device("cpu")) in ("bf16-mixed", "32-true")
+    assert preferred_precision(torch.device("meta")) == "32-true"
+
+
+def test_progress_is_told_tile_by_tile():
+    calls = []
+    options = {"tile": 8, "overlap": 4, "batch_size": 3}
+    halves = [noise((12, 12, 20), seed=i) for i in range(2)]
+    refined(halves, Pointwise(), on_tile=lambda done, total: calls.append((done, total)), **options)
+    assert calls[-1] == (2 * 2 * 2 * 4, 2 * 2 * 2 * 4)
+    assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+def test_wrong_sources_are_refused():
+    bad = noise((8, 8, 8))
+    bad[3, 4, 5] = np.nan
+    with pytest.raises(InputError, match=r"x\.mrc: holds NaN"):
+        refined([bad], Pointwise(), names=["x.mrc"])
+    with pytest.raises(InputError, match=r"x\.mrc: all voxels are the same"):
+        refined([np.zeros((8, 8, 8), np.float32)], Pointwise(), names=["x.mrc"])
+    with pytest.raises(InputError, match=r"b\.mrc: shape \(8, 8, 9\)"):
+        refined([noise((8, 8, 8)), noise((8, 8, 9))], Pointwise(), names=["a.mrc", "b.mrc"])
+    with pytest.raises(InputError, match="expected a multiple of 2"):
+        refined([noise((8, 8, 8))], small_unet(), tile=7, overlap=0)
+    with pytest.raises(ValueError, match="output of shape"):
+        refine([noise((8, 8, 8))], np.empty((8, 8, 9), np.float32), Pointwise(), ALL, input_std=1)
