@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
+from dewedge.learn.grey_scale import mean_and_covariance
 from dewedge.physics.rotation import cube_rotations, random_rotation, rotate_cubes, source_extent, source_size
 
 SPECIMEN_FRACTION = 0.4  # least share of a crop inside the specimen mask: Wiedemann and Heckel 2024, Methods
@@ -62,7 +63,7 @@ class TomogramPair:
         return depth, height, width
 
 
-class GreyScale(NamedTuple):
+class PairGreyScale(NamedTuple):
     """Mean of both half-sets, standard deviation of a half-set and of their average."""
 
     mean: float
@@ -70,35 +71,26 @@ class GreyScale(NamedTuple):
     std_full: float
 
 
-def measure_grey_scale(pair: TomogramPair) -> GreyScale:
-    """Grey scale of a pair, in one pass over blocks of z, in float64.
+def measure_grey_scale(pair: TomogramPair) -> PairGreyScale:
+    """Grey scale of a pair, in one pass over its sections.
 
     Raises
     ------
     InputError
         If a half-set is constant or holds values that are not finite, or both are the same.
     """
-    pivot = float(pair.half0[0, 0, 0])
-    sums = np.zeros(5)  # of a, b, a^2, b^2 and ab about the pivot
-    for z in range(pair.half0.shape[0]):
-        a = np.asarray(pair.half0[z], dtype=np.float64) - pivot
-        b = np.asarray(pair.half1[z], dtype=np.float64) - pivot
-        sums += (a.sum(), b.sum(), np.vdot(a, a), np.vdot(b, b), np.vdot(a, b))
-    if not np.isfinite(sums).all():
-        raise InputError(f"{pair.name}: a half-set holds NaN or infinite values; reconstruct it again")
-    mean_a, mean_b, aa, bb, ab = sums / pair.half0.size
-    var_a, var_b, cov = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
-    for half, variance, square in (("0", var_a, aa), ("1", var_b, bb)):
-        if variance <= 1e-12 * square or variance == 0:
-            raise InputError(f"{pair.name}: half-set {half} is constant; there is nothing to fit")
-    if cov > (1 - 1e-6) * np.sqrt(var_a * var_b):
+    names = [f"{pair.name}: half-set {half}" for half in (0, 1)]
+    means, covariance = mean_and_covariance([pair.half0, pair.half1], names)
+    variances = covariance.diagonal()
+    if covariance[0, 1] > (1 - 1e-6) * np.sqrt(variances.prod()):
         raise InputError(
             f"{pair.name}: both half-sets are the same up to scale; they must hold independent noise, "
             "from different tilts or frames"
         )
-    mean = pivot + (mean_a + mean_b) / 2
-    return GreyScale(
-        float(mean), float(np.sqrt((var_a + var_b) / 2)), float(np.sqrt(var_a + var_b + 2 * cov) / 2)
+    return PairGreyScale(
+        mean=float(means.mean()),
+        std_half=float(np.sqrt(variances.mean())),
+        std_full=float(np.sqrt(covariance.sum()) / 2),
     )
 
 
