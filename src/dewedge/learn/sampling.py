@@ -104,7 +104,7 @@ class Crop(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rotated, standardised sub-tomograms ``(b, n, n, n)``, tilt ranges ``(b, 2)``, rotations ``(b, 3, 3)``."""
+    """Rotated, standardised crops ``(b, n, n, n)``, tilt ranges ``(b, 2)`` and rotations ``(b, 3, 3)``."""
 
     half0: Tensor
     half1: Tensor
