@@ -1,0 +1,101 @@
+"""The command line: ``dewedge VERB``; nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from dewedge.errors import InputError
+
+USER_ERROR = 2
+OTHER_ERROR = 1
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, treated like Ctrl-C."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status: 0, 1 (our fault), 2 (wrong input) or 128 + signal."""
+    from dewedge.cli.app import build_app
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return _guarded(lambda: build_app()(arguments, exit_on_error=False, print_error=False))
+
+
+def _guarded(command: Callable[[], object]) -> int:
+    """Run a command; whatever it raises becomes one line on stderr and an exit status."""
+    from cyclopts import CycloptsError
+
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        command()
+    except InputError as error:
+        return _fail(str(error), USER_ERROR)
+    except CycloptsError as error:
+        from dewedge.cli.usage import usage_message
+
+        return _fail(usage_message(error), USER_ERROR)
+    except KeyboardInterrupt as interrupt:
+        name, number = (
+            ("terminated", signal.SIGTERM) if _was_terminated(interrupt) else ("interrupted", signal.SIGINT)
+        )
+        return _fail(f"{name}; {interrupt}" if str(interrupt) else name, 128 + number, kind="")
+    except OSError as error:
+        _log_traceback()
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return _fail(f"{where}{error.strerror or error}", USER_ERROR)
+    except MemoryError as error:
+        _log_traceback()
+        return _fail(
+            f"out of memory ({error}); use more binning or smaller cubes, batches or tiles", OTHER_ERROR
+        )
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not a MemoryError
+            _log_traceback()
+            return _fail("out of GPU memory; use smaller cubes, batches or tiles", OTHER_ERROR)
+        text = str(error).splitlines()
+        summary = f"{type(error).__name__}: {text[0] if text else ''}"
+        return _fail(f"unexpected {summary}; traceback in {_log_traceback()}", OTHER_ERROR)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if "dewedge.pipeline.log" in sys.modules:
+            sys.modules["dewedge.pipeline.log"].close_log_file()
+    return 0
+
+
+def _fail(message: str, status: int, kind: str = "error: ") -> int:
+    """Print one line, on the first process only."""
+    compute = sys.modules.get("dewedge.pipeline.compute")
+    if compute is None or compute.is_first_process():
+        print(f"dewedge: {kind}{' '.join(message.split())}", file=sys.stderr)
+        logging.getLogger("dewedge").debug("%s%s", kind, message)
+    return status
+
+
+def _log_traceback() -> Path:
+    """Write the traceback to the run's log, or to a file of its own where there is none; return its path."""
+    from dewedge.pipeline.log import log_file, log_to_file
+
+    if log_file() is None:
+        log_to_file(Path(tempfile.gettempdir()) / f"dewedge-{os.getpid()}.log")
+    logging.getLogger("dewedge").debug("traceback", exc_info=True)
+    return log_file() or Path()
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _was_terminated(interrupt: BaseException | None) -> bool:
+    while interrupt is not None:
+        if isinstance(interrupt, Terminated):
+            return True
+        interrupt = interrupt.__context__
+    return False

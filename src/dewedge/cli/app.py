@@ -1,0 +1,41 @@
+"""The verbs of the command line; each is imported when it is called."""
+
+from __future__ import annotations
+
+from cyclopts import App, Parameter
+
+import dewedge
+
+VERBS = {
+    "run": "From tilt series, or ready-made half-sets, to refined tomograms.",
+    "reconstruct": "Reconstruct a tilt series by filtered back-projection.",
+    "split": "Split a tilt series into two half-sets.",
+    "fit": "Fit a network to tomograms of half-sets.",
+    "refine": "Refine tomograms with a fitted model.",
+    "simulate": "Simulate a specimen with known truth and its tilt series.",
+    "evaluate": "Score tomograms against the truth.",
+    "demo": "Simulate, run and evaluate, in a few minutes on a CPU.",
+}
+
+UNITS = ("_A", "_deg", "_e_per_A2")
+
+
+def build_app() -> App:
+    """The application."""
+    app = App(
+        name="dewedge",
+        version=dewedge.__version__,
+        help=f"{dewedge.__doc__} Each command explains itself: dewedge run --help",
+        help_format="plaintext",
+        default_parameter=Parameter(negative=(), name_transform=flag_name),
+    )
+    for verb, summary in VERBS.items():
+        app.command(f"dewedge.cli.commands:{verb}", name=verb, help=summary, sort_key=list(VERBS).index(verb))
+    return app
+
+
+def flag_name(key: str) -> str:
+    """Name of the flag of a configuration key: without its unit, dashes for underscores."""
+    for unit in UNITS:
+        key = key.removesuffix(unit)
+    return key.replace("_", "-")

@@ -1,0 +1,398 @@
+"""What each verb takes, and the step of the pipeline it calls."""
+
+# ruff: noqa: B008  (the sections are frozen)
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from dewedge.errors import InputError
+from dewedge.pipeline.config import (
+    ComputeSection,
+    Config,
+    DeviceSection,
+    FitSection,
+    ReconstructSection,
+    RefineSection,
+    Section,
+    SeriesSection,
+    SplitSection,
+    TomogramsSection,
+    resolve_config,
+)
+from dewedge.pipeline.folder import CONFIG
+
+
+def _flags(title: str, order: int) -> Parameter:
+    """All keys of a section as flags, under a title in the help."""
+    return Parameter(name="*", group=Group(title, sort_key=order))
+
+
+Series = Annotated[SeriesSection, _flags("Tilt series", 2)]
+Tomograms = Annotated[TomogramsSection, _flags("Ready-made tomograms", 3)]
+Split = Annotated[SplitSection, _flags("Split", 4)]
+Reconstruct = Annotated[ReconstructSection, _flags("Reconstruction", 5)]
+Fit = Annotated[FitSection, _flags("Fit", 6)]
+Refine = Annotated[RefineSection, _flags("Refinement", 7)]
+Device = Annotated[DeviceSection, _flags("Device", 8)]
+Compute = Annotated[ComputeSection, _flags("Devices", 8)]
+Output = Annotated[Path | None, Parameter(alias="-o")]
+
+
+def run(
+    *stacks: Path,
+    output: Output = None,
+    config: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    series: Series = SeriesSection(),
+    tomograms: Tomograms = TomogramsSection(),
+    split: Split = SplitSection(),
+    reconstruct: Reconstruct = ReconstructSection(),
+    fit: Fit = FitSection(),
+    refine: Refine = RefineSection(),
+    compute: Compute = ComputeSection(),
+) -> None:
+    """From tilt series, or ready-made half-sets, to refined tomograms.
+
+    Parameters
+    ----------
+    stacks
+        Tilt series (MRC stacks), raw or aligned; one network is fitted to all of them.
+    output
+        Folder of the results; of several series, each gets a folder in it.
+    config
+        TOML file with any of the keys of the flags below, as every run writes one; flags win over it.
+    resume
+        Continue the run in the output folder; no other flag is needed.
+    overwrite
+        Replace the run in the output folder.
+    """
+    resolved = _resolve(
+        config,
+        output,
+        resume,
+        stacks=list(stacks),
+        series=series,
+        tomograms=tomograms,
+        split=split,
+        reconstruct=reconstruct,
+        fit=fit,
+        refine=refine,
+        compute=compute,
+    )
+    from dewedge.pipeline.run import run as run_pipeline
+
+    _show_messages()
+    run_pipeline(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
+
+
+def reconstruct(
+    stack: Path | None = None,
+    *,
+    output: Output = None,
+    halves: bool = False,
+    config: Path | None = None,
+    overwrite: bool = False,
+    series: Series = SeriesSection(),
+    split: Split = SplitSection(),
+    reconstruct: Reconstruct = ReconstructSection(),
+    seed: int = 0,
+    device: Device = DeviceSection(),
+) -> None:
+    """Reconstruct a tilt series by filtered back-projection.
+
+    Parameters
+    ----------
+    stack
+        Tilt series (MRC stack), raw or aligned.
+    output
+        The tomogram; STACK_rec.mrc if not given. Half-sets are named after it: _half0, _half1.
+    halves
+        Reconstruct both half-sets, too.
+    config
+        TOML file with any of the keys of the flags below; flags win over it.
+    overwrite
+        Replace files that exist.
+    seed
+        Of --split random.
+    """
+    resolved = _resolve(
+        config,
+        None,
+        stacks=[] if stack is None else [stack],
+        series=series,
+        split=split,
+        reconstruct=reconstruct,
+        compute=device,
+    )
+    from dewedge.pipeline.reconstruct import reconstruct_file
+
+    _show_messages()
+    reconstruct_file(resolved, output, halves=halves, seed=seed, overwrite=overwrite)
+
+
+def split(
+    stack: Path,
+    *,
+    output: Path = Path(),
+    config: Path | None = None,
+    overwrite: bool = False,
+    series: Series = SeriesSection(),
+    split: Split = SplitSection(),
+    seed: int = 0,
+) -> None:
+    """Split a tilt series into two half-sets: STACK_half0.mrc and STACK_half1.mrc, each with .tlt (and .xf).
+
+    Parameters
+    ----------
+    stack
+        Tilt series (MRC stack), raw or aligned.
+    output
+        Folder of the results.
+    config
+        TOML file with any of the keys of the flags below; flags win over it.
+    overwrite
+        Replace files that exist.
+    seed
+        Of --split random.
+    """
+    resolved = _resolve(config, None, stacks=[stack], series=series, split=split)
+    from dewedge.pipeline.split import split_file
+
+    _show_messages()
+    split_file(resolved, output, seed=seed, overwrite=overwrite)
+
+
+def fit(
+    *,
+    output: Output = None,
+    config: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    tomograms: Tomograms = TomogramsSection(),
+    fit: Fit = FitSection(),
+    compute: Compute = ComputeSection(),
+) -> None:
+    """Fit a network to tomograms of half-sets.
+
+    Parameters
+    ----------
+    output
+        Folder of the model, its loss curve, configuration and log.
+    config
+        TOML file with any of the keys of the flags below, as every fit writes one; flags win over it.
+    resume
+        Continue the fit in the output folder; no other flag is needed.
+    overwrite
+        Replace the fit in the output folder.
+    """
+    resolved = _resolve(config, output, resume, tomograms=tomograms, fit=fit, compute=compute)
+    from dewedge.pipeline.fit import fit_files
+
+    _show_messages()
+    fit_files(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
+
+
+def refine(
+    model: Path,
+    *tomograms: Path,
+    output: Output = None,
+    half0: list[Path] | None = None,
+    half1: list[Path] | None = None,
+    tilt_range: tuple[float, float] | None = None,
+    overwrite: bool = False,
+    refine: Refine = RefineSection(),
+    device: Device = DeviceSection(),
+) -> None:
+    """Refine tomograms with a fitted model, which knows all about itself.
+
+    Parameters
+    ----------
+    model
+        The model.safetensors of a run or a fit.
+    tomograms
+        Full tomograms.
+    output
+        File of the result, or folder of several; else TOMOGRAM_refined.mrc beside each tomogram.
+    half0
+        Half-set 0, in place of a full tomogram: both halves are refined and averaged.
+    half1
+        Half-set 1.
+    tilt_range
+        Lowest and highest tilt angle, where they are not those of the model.
+    overwrite
+        Replace files that exist.
+    """
+    from dewedge.pipeline.refine import refine_with_model
+
+    _show_messages()
+    sources = [[path] for path in tomograms]
+    if len(half0 or []) != len(half1 or []):
+        raise InputError(
+            f"--half1: expected {len(half0 or [])} files, one for each --half0, got {len(half1 or [])}"
+        )
+    sources += [list(pair) for pair in zip(half0 or [], half1 or [], strict=True)]
+    refine_with_model(model, sources, output, tilt_range, refine, device, overwrite=overwrite)
+
+
+def simulate(
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    name: str = "simulated",
+    shape: tuple[int, int, int] = (96, 256, 256),
+    voxel_size_A: float = 10.0,
+    molecule: list[Path] | None = None,
+    particles: int | None = None,
+    membranes: int | None = None,
+    gold: int | None = None,
+    ice_thickness_A: float | None = None,
+    tilt_range: tuple[float, float] = (-60.0, 60.0),
+    tilt_step_deg: float = 3.0,
+    snr: float = 0.25,
+    frames: bool = False,
+    axis_angle_deg: float = 0.0,
+    jitter_A: float = 0.0,
+    exposure_e_per_A2: float = 0.0,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
+    """Simulate a specimen with known truth and its tilt series.
+
+    Parameters
+    ----------
+    output
+        Folder of the files.
+    name
+        Beginning of their names.
+    shape
+        Shape of the specimen in voxels: z y x.
+    voxel_size_A
+        Voxel size, and pixel size of the images, in Angstrom.
+    molecule
+        Density map (MRC) or atomic model (PDB, mmCIF); repeat for several. Built-in ones if none is given.
+    particles
+        Number of molecules; as crowded as in a cell if not given.
+    membranes
+        Number of vesicles.
+    gold
+        Number of gold beads.
+    ice_thickness_A
+        Thickness of the ice; three quarters of the specimen if not given.
+    tilt_range
+        Lowest and highest tilt angle in degrees.
+    tilt_step_deg
+        Step between tilt angles in degrees.
+    snr
+        Variance of the clean series over that of the noise.
+    frames
+        Write averages of the even and odd frames, too.
+    axis_angle_deg
+        Tilt-axis angle of the images; an .xf is written if it is not 0.
+    jitter_A
+        Standard deviation of the shifts of the images in Angstrom; an .xf is written if it is not 0.
+    exposure_e_per_A2
+        Exposure of each image, for the .mdoc.
+    seed
+        Of everything that is random.
+    overwrite
+        Replace files that exist.
+    """
+    from dewedge.pipeline.simulate import simulate_files, tilt_angles
+
+    _show_messages()
+    simulate_files(
+        output,
+        name,
+        overwrite=overwrite,
+        shape_zyx=shape,
+        voxel_size_A=voxel_size_A,
+        molecules=molecule or [],
+        n_particles=particles,
+        n_membranes=membranes,
+        n_gold=gold,
+        ice_thickness_A=ice_thickness_A,
+        tilt_deg=tilt_angles(tilt_range, tilt_step_deg),
+        snr=snr,
+        frames=frames,
+        axis_angle_deg=axis_angle_deg,
+        jitter_A=jitter_A,
+        exposure_e_per_A2=exposure_e_per_A2,
+        seed=seed,
+    )
+
+
+def evaluate(
+    *estimates: Path,
+    truth: Path,
+    tilt_range: tuple[float, float],
+    particles: Path | None = None,
+    box: int = 32,
+    json: Path | None = None,
+) -> None:
+    """Score tomograms against the truth: correlation outside and inside the wedge, resolution of particles.
+
+    Parameters
+    ----------
+    estimates
+        Tomograms.
+    truth
+        The true specimen.
+    tilt_range
+        Lowest and highest tilt angle in degrees.
+    particles
+        Particle list (STAR), for the Fourier shell correlation.
+    box
+        Edge of the particles' boxes in voxels.
+    json
+        File to write the scores to.
+    """
+    from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
+
+    _show_messages()
+    if not estimates:
+        raise InputError("nothing to score: expected at least one tomogram")
+    scores = evaluate_files({str(path): path for path in estimates}, truth, tilt_range, particles, box)
+    if json is not None:
+        write_scores(json, scores)
+    print_scores(scores)
+
+
+def demo(
+    *, output: Annotated[Path, Parameter(alias="-o")] = Path("dewedge_demo"), overwrite: bool = False
+) -> None:
+    """Simulate, run and evaluate, in a few minutes on a CPU.
+
+    Parameters
+    ----------
+    output
+        Folder of the results.
+    overwrite
+        Replace the demo in that folder.
+    """
+    from dewedge.pipeline.demo import demo as run_demo
+
+    _show_messages()
+    run_demo(output, overwrite=overwrite, arguments=sys.argv[1:])
+
+
+def _resolve(config: Path | None, output: Path | None, resume: bool = False, **given: Any) -> Config:
+    """The configuration of the file, or of the run to resume, overridden by the flags that were given."""
+    if config is None and resume and output is not None and (output / CONFIG).is_file():
+        config = output / CONFIG
+    flags: dict[str, Any] = {} if output is None else {"output": output}
+    for name, value in given.items():
+        if isinstance(value, Section):
+            flags[name] = value.model_dump(exclude_unset=True)
+        elif value:
+            flags[name] = value
+    return resolve_config(config, flags)
+
+
+def _show_messages() -> None:
+    from dewedge.pipeline.log import show_on_terminal
+
+    show_on_terminal()

@@ -1,0 +1,333 @@
+"""The complete configuration of a run, and the TOML file it is read from and written to.
+
+Every key is a flag of the same name on the command line, without its unit; a key's description is that
+flag's help.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+import docstring_parser
+import tomli_w
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+import dewedge
+from dewedge.errors import InputError
+from dewedge.io.atomic import write_text_atomic
+from dewedge.io.inputs import read_text
+from dewedge.learn.options import FitOptions
+
+DEFAULT_BUDGET = "10min"
+
+_SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0}
+
+
+def duration_s(text: str) -> float:
+    """Seconds of a duration such as ``10min``, ``90s``, ``2h`` or ``1h30min``.
+
+    Raises
+    ------
+    InputError
+        If it is none, or not positive.
+    """
+    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)min)?(?:([\d.]+)s)?", text.replace(" ", ""))
+    try:
+        assert match is not None
+        parts = zip(match.groups(), _SECONDS.values(), strict=True)
+        seconds = sum(float(number) * unit for number, unit in parts if number)
+        assert seconds > 0
+    except (AssertionError, ValueError):
+        raise InputError(f"duration {text!r}: expected one such as 10min, 90s, 2h or 1h30min") from None
+    return seconds
+
+
+def _duration(text: str) -> str:
+    try:
+        duration_s(text)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _pairs(value: Any) -> Any:
+    """Flat lists of numbers, as flags and short TOML give them, as pairs."""
+    if isinstance(value, (list, tuple)) and value and not isinstance(value[0], (list, tuple)):
+        return [value[i : i + 2] for i in range(0, len(value), 2)]
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, (str, Path)) else value
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+Paths = Annotated[list[Path], BeforeValidator(_listed)]
+Names = Annotated[list[str], BeforeValidator(_listed)]
+TiltRanges = Annotated[list[tuple[float, float]], BeforeValidator(_pairs)]
+
+
+class Section(BaseModel):
+    """A table of the configuration; ``"none"`` stands for None, which TOML lacks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_none(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        optional = {
+            name for name, field in cls.model_fields.items() if type(None) in get_args(field.annotation)
+        }
+        return {key: None if key in optional and value == "none" else value for key, value in data.items()}
+
+
+class SeriesSection(Section):
+    """What is read beside the stacks, or in their place."""
+
+    angles: Paths = Field(
+        default=[], description="Tilt angles (.tlt, .rawtlt), one file a stack; else found beside it."
+    )
+    xf: Paths = Field(default=[], description="IMOD alignment (.xf), one file a stack; else found beside it.")
+    mdoc: Paths = Field(default=[], description="SerialEM .mdoc, one a stack; else found beside it.")
+    even: Paths = Field(default=[], description="Stack of even-frame averages, for --split frames.")
+    odd: Paths = Field(default=[], description="Stack of odd-frame averages, for --split frames.")
+    pixel_size_A: float | None = Field(
+        default=None, gt=0, description="Pixel size of the stacks in Angstrom, if their headers are wrong."
+    )
+    axis_angle_deg: float | None = Field(
+        default=None, description="Tilt-axis angle of raw stacks that have no .xf, degrees from y."
+    )
+
+
+class TomogramsSection(Section):
+    """Ready-made tomograms of half-sets, in place of tilt series."""
+
+    half0: Paths = Field(default=[], description="Tomogram of half-set 0; repeat for several.")
+    half1: Paths = Field(default=[], description="Tomogram of half-set 1, of the same specimen and shape.")
+    full: Paths = Field(default=[], description="Full tomogram; else the mean of both half-sets.")
+    tilt_range: TiltRanges = Field(
+        default=[], description="Lowest and highest tilt angle in degrees, once for all or for each tomogram."
+    )
+
+
+class SplitSection(Section):
+    """How a tilt series is split into half-sets."""
+
+    split: Literal["tilts", "random", "frames"] = Field(
+        default="tilts",
+        description="Even and odd tilts by order of acquisition; a random fraction of the tilts; or the "
+        "stacks --even and --odd.",
+    )
+    fraction: float = Field(
+        default=0.5, gt=0, lt=1, description="Share of the tilts in half-set 0, for --split random."
+    )
+
+
+class ReconstructSection(Section):
+    """How half-sets and the whole are reconstructed."""
+
+    thickness: int | None = Field(
+        default=None, gt=0, description="Thickness of the tomogram in unbinned pixels, as in IMOD."
+    )
+    bin: int = Field(default=1, ge=1, description="Binning relative to the stack.")
+    binning_method: Literal["fourier", "average"] = Field(
+        default="fourier", description="Crop the Fourier transform, or average blocks of pixels."
+    )
+    filter: Literal["ramp", "hamming"] = Field(
+        default="ramp", description="Filter of the back-projection: |k|, or that times a Hamming window."
+    )
+
+
+def _fit_section() -> type[Section]:
+    """The options of `FitOptions` with their documentation, the budget as a duration in place of seconds."""
+    documented = docstring_parser.parse(inspect.getdoc(FitOptions) or "").params
+    texts = {p.arg_name: (p.description or "").replace("``", "") for p in documented}
+    types = get_type_hints(FitOptions)
+    members: dict[str, Any] = {}
+    for field in fields(FitOptions):
+        text = texts[field.name].replace("budget_s", "--budget")
+        if field.name == "budget_s":
+            text = text.replace("Wall-clock seconds", "Wall-clock time (90s, 10min, 1h30min)")
+            text += f" {DEFAULT_BUDGET} if neither is given."
+            members["budget"] = (Duration | None, Field(default=None, description=text))
+        else:
+            members[field.name] = (types[field.name], Field(default=field.default, description=text))
+    return create_model("FitOptionsSection", __base__=Section, **members)
+
+
+FitOptionsSection = _fit_section()
+
+
+class FitSection(FitOptionsSection):  # type: ignore[misc,valid-type]
+    """How the network is fitted."""
+
+    preset: Literal["paper", "default", "fast"] = Field(
+        default="default", description="Size and kind of the network."
+    )
+    mask: Names = Field(
+        default=["none"],
+        description="Where there is specimen: none (everywhere), auto, or an MRC file for all or for each.",
+    )
+
+    def options(self) -> FitOptions:
+        """The options of the fit."""
+        values = self.model_dump(exclude={"preset", "mask"})
+        budget = values.pop("budget")
+        return FitOptions(**values, budget_s=None if budget is None else duration_s(budget))
+
+
+class RefineSection(Section):
+    """How tomograms are refined."""
+
+    refine: Literal["full", "halves"] = Field(
+        default="full", description="Refine the full tomogram, or both halves and average them."
+    )
+    tile: int = Field(default=96, gt=0, description="Largest edge of the tiles in voxels.")
+    overlap: int = Field(default=32, ge=0, description="Least overlap of neighbouring tiles in voxels.")
+
+
+class DeviceSection(Section):
+    """On what it is computed."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Kind of device; auto takes a CUDA GPU if there is one."
+    )
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        default="auto", description="Precision of the network; auto takes bf16-mixed where the device has it."
+    )
+
+
+class ComputeSection(DeviceSection):
+    """On what, and on how many of them."""
+
+    devices: int = Field(default=1, ge=1, description="Devices of each node; the fit is divided over them.")
+    nodes: int = Field(default=1, ge=1, description="Nodes, started by torchrun or SLURM.")
+
+
+class Config(Section):
+    """All of a run."""
+
+    stacks: Paths = Field(default=[], description="Tilt series (MRC stacks), raw or aligned.")
+    output: Path | None = Field(default=None, description="Folder of the results.")
+    series: SeriesSection = SeriesSection()
+    tomograms: TomogramsSection = TomogramsSection()
+    split: SplitSection = SplitSection()
+    reconstruct: ReconstructSection = ReconstructSection()
+    fit: FitSection = FitSection()
+    refine: RefineSection = RefineSection()
+    compute: ComputeSection = ComputeSection()
+
+    def resolved(self) -> Config:
+        """The same with absolute paths and the default budget if the fit has no limit."""
+        fit: Any = self.fit
+        if fit.epochs is None and fit.budget is None:
+            fit = fit.model_copy(update={"budget": DEFAULT_BUDGET})
+        mask = [name if name in ("none", "auto") else str(Path(name).absolute()) for name in fit.mask]
+        return self.model_copy(
+            update={
+                "stacks": [path.absolute() for path in self.stacks],
+                "output": None if self.output is None else self.output.absolute(),
+                "series": _with_absolute_paths(self.series),
+                "tomograms": _with_absolute_paths(self.tomograms),
+                "fit": fit.model_copy(update={"mask": mask}),
+            }
+        )
+
+
+def _with_absolute_paths(section: Section) -> Section:
+    paths = {
+        name: [path.absolute() for path in value]
+        for name, value in section
+        if isinstance(value, list) and all(isinstance(item, Path) for item in value)
+    }
+    return section.model_copy(update=paths)
+
+
+def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
+    """The configuration of a TOML file, overridden by what is ``given``, resolved.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, holds an unknown key, or a value cannot be used.
+    """
+    merged = {} if file is None else read_toml(file)
+    try:
+        Config.model_validate(merged)
+    except ValidationError as error:
+        raise InputError(f"{file}: {explain(error)}") from None
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            merged[key] = {**merged.get(key, {}), **value}
+        else:
+            merged[key] = value
+    return Config.model_validate(merged).resolved()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys of a TOML file."""
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Write a configuration that `resolve_config` reads back."""
+    values = _toml_values(config.model_dump(mode="json"))
+    again = f"dewedge run --config {path.name} -o FOLDER"
+    note = f"# Written by dewedge {dewedge.__version__}; run it again: {again}\n"
+    write_text_atomic(path, note + tomli_w.dumps(values))
+
+
+def _toml_values(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _toml_values(item) for key, item in value.items()}
+    return "none" if value is None else value
+
+
+def explain(error: ValidationError) -> str:
+    """One line for the first thing wrong with a configuration file."""
+    key, expected = explain_value(error)
+    if error.errors()[0]["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.0)
+        return f"unknown key {key!r}; the nearest known one is {near[0]!r}"
+    return f"{key}: {expected}"
+
+
+def explain_value(error: ValidationError) -> tuple[str, str]:
+    """Key of the first value that cannot be used, and what was expected and came."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+    if first["type"] == "missing":
+        return key, f"expected two numbers, got {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return key, message if message.startswith("duration") else f"expected {message}, got {first['input']!r}"
+
+
+def _known_keys() -> list[str]:
+    keys: list[str] = []
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            keys += [name, *(f"{name}.{key}" for key in field.annotation.model_fields)]
+        else:
+            keys.append(name)
+    return keys

@@ -1,0 +1,135 @@
+"""The fit of a run: model, loss curve and checkpoint in its folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from dewedge.errors import InputError
+from dewedge.io.atomic import write_text_atomic
+from dewedge.learn.checkpoint import Model, load_model, save_model
+from dewedge.learn.fit import fit
+from dewedge.learn.network import PRESETS
+from dewedge.learn.sampling import TomogramPair
+from dewedge.learn.state import EpochRow, FitState
+from dewedge.pipeline.compute import launch, on_first_process
+from dewedge.pipeline.config import Config, FitSection, write_config
+from dewedge.pipeline.folder import (
+    CHECKPOINT,
+    CONFIG,
+    LOG,
+    LOSS_FIGURE,
+    LOSS_TABLE,
+    MODEL,
+    check_output,
+    clear_output,
+)
+from dewedge.pipeline.inputs import HalvesInput, read_inputs
+from dewedge.pipeline.log import duration, log_environment, log_to_file, step
+from dewedge.pipeline.mask import choose_mask, find_specimen
+from dewedge.pipeline.progress import FitProgress
+from dewedge.report.figure import save_figure
+from dewedge.report.loss import loss_figure
+
+logger = logging.getLogger(__name__)
+
+
+def fit_model(
+    pairs: Sequence[TomogramPair], section: FitSection, fabric: Fabric, folder: Path, resume: bool
+) -> Model:
+    """Fit a network; write model, loss table and figure into ``folder``, or continue there."""
+    options = section.options()
+    main = fabric.is_global_zero
+    progress = FitProgress(options.batch_size, visible=main)
+
+    def on_step(state: FitState, share: float) -> None:
+        progress.step(state.step, state.seconds, share)
+
+    def on_epoch(state: FitState) -> None:
+        progress.epoch(state.rows[-1], state.progress(options))
+        if main:
+            write_loss_table(folder / LOSS_TABLE, state.rows)
+
+    with step("fit"), progress:
+        model, rows = fit(
+            pairs,
+            PRESETS[section.preset],
+            options,
+            fabric,
+            checkpoint=folder / CHECKPOINT,
+            resume=resume,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+    if main and _is_new(folder / MODEL, rows):
+        best = rows[model.details["best_epoch"] - 1]
+        held_out = "" if best.validation_loss is None else f", held-out loss {best.validation_loss:.4f}"
+        logger.info(
+            "%d epochs, %d sub-tomograms in %s; the model is that of epoch %d%s",
+            len(rows), rows[-1].samples, duration(rows[-1].seconds), best.epoch, held_out,
+        )  # fmt: skip
+        write_loss_table(folder / LOSS_TABLE, rows)
+        save_figure(folder / LOSS_FIGURE, loss_figure(rows))
+        save_model(folder / MODEL, model)
+    fabric.barrier()
+    return model
+
+
+def fit_files(
+    config: Config, *, resume: bool = False, overwrite: bool = False, arguments: Sequence[str] = ()
+) -> None:
+    """Fit a network to ready-made tomograms of half-sets, into the output folder.
+
+    Raises
+    ------
+    InputError
+        If the input, the configuration or the output folder cannot be used.
+    """
+    output = config.output
+    if output is None:
+        raise InputError("no output folder: expected -o FOLDER")
+    if not config.tomograms.half0:
+        raise InputError("nothing to fit: expected --half0 and --half1")
+    config.fit.options()
+    inputs = read_inputs(config)
+    check_output(output, [], config, resume, overwrite)
+
+    def begin() -> None:
+        log_to_file(output / LOG)
+        log_environment(arguments)
+        clear_output(output, [], keep=resume)
+        write_config(output / CONFIG, config)
+
+    try:
+        fabric = launch(config.compute)
+        on_first_process(fabric, begin)
+        pairs = []
+        for i, item in enumerate(inputs):
+            assert isinstance(item, HalvesInput)
+            full = item.half0.data if item.full is None else item.full.data
+            mask = find_specimen(choose_mask(config.fit.mask, i, len(inputs)), full)
+            pairs.append(TomogramPair(item.half0.data, item.half1.data, item.tilt_range, mask, item.name))
+        fit_model(pairs, config.fit, fabric, output, resume)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"continue with: dewedge fit --resume -o {output}") from None
+    logger.info("done: %s", output / MODEL)
+
+
+def write_loss_table(path: Path, rows: Sequence[EpochRow]) -> None:
+    """Write the loss curve as CSV, a row an epoch."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, [field.name for field in fields(EpochRow)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(row) for row in rows)
+    write_text_atomic(path, text.getvalue())
+
+
+def _is_new(path: Path, rows: Sequence[EpochRow]) -> bool:
+    """False if the model there has seen all these epochs already."""
+    return not path.exists() or len(load_model(path).details.get("epochs", [])) != len(rows)

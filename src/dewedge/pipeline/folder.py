@@ -1,0 +1,106 @@
+"""The folder of a run: names of its files, and what may be done in one that is not empty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dewedge.errors import InputError
+from dewedge.io.atomic import unwritable
+from dewedge.pipeline.config import Config, resolve_config
+
+CONFIG = "config.toml"
+LOG = "dewedge.log"
+MODEL = "model.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+LOSS_TABLE = "loss.csv"
+LOSS_FIGURE = "loss.png"
+HALF0 = "half0.mrc"
+HALF1 = "half1.mrc"
+FULL = "full.mrc"
+MASK = "mask.mrc"
+REFINED = "refined.mrc"
+SLICES = "slices.png"
+
+# From the first that is written to the last.
+JOINT = (CONFIG, CHECKPOINT, LOSS_TABLE, LOSS_FIGURE, MODEL)
+OF_TOMOGRAM = (HALF0, HALF1, FULL, MASK, REFINED, SLICES)
+
+# Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
+FREE_KEYS = {"output", "compute", "fit.epochs", "fit.budget", "fit.patience"}
+
+
+def tomogram_folders(output: Path, names: list[str]) -> list[Path]:
+    """Where the results of each tomogram go: ``output`` itself for one, a folder each in it for several."""
+    return [output] if len(names) == 1 else [output / name for name in names]
+
+
+def check_output(output: Path, folders: list[Path], config: Config, resume: bool, overwrite: bool) -> None:
+    """Refuse a folder that holds another run; change nothing.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a run and neither ``resume`` nor ``overwrite`` is given, or ``resume`` is and that
+        run had another configuration, or there is nothing to resume.
+    """
+    if resume and overwrite:
+        raise InputError("expected --resume or --overwrite, got both")
+    found = [path for path in _all_files(output, folders) if path.exists()]
+    if resume:
+        if not (output / CONFIG).is_file():
+            raise InputError(f"{output}: nothing to resume: expected a {CONFIG} of an earlier run")
+        difference = _first_difference(resolve_config(output / CONFIG, {}), config)
+        if difference is not None:
+            raise InputError(
+                f"{output / CONFIG}: {difference}; resume with the same configuration, or give --overwrite"
+            )
+    elif found and not overwrite:
+        raise InputError(
+            f"{output}: already holds a run ({found[0].relative_to(output)}): give --resume to continue it, "
+            "--overwrite to replace it, or another folder"
+        )
+
+
+def clear_output(output: Path, folders: list[Path], keep: bool) -> None:
+    """Remove what a killed run left half-written and, unless ``keep``, all results of an earlier run."""
+    try:
+        for path in _all_files(output, folders):
+            for temporary in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+                temporary.unlink()
+            if not keep:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(error.filename or output, error) from None
+
+
+def _all_files(output: Path, folders: list[Path]) -> list[Path]:
+    files = [output / name for name in JOINT]
+    return files + [folder / name for folder in folders for name in OF_TOMOGRAM]
+
+
+def _first_difference(then: Config, now: Config) -> str | None:
+    old, new = (_flat(config.model_dump(mode="json")) for config in (then, now))
+    for key in new:
+        free = key in FREE_KEYS or key.partition(".")[0] in FREE_KEYS
+        if not free and old[key] != new[key]:
+            return f"the run there has {key} = {old[key]!r}, not {new[key]!r}"
+    return None
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def check_new(paths: Sequence[Path], overwrite: bool) -> None:
+    """Refuse files that exist, unless they may be overwritten."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists already: give --overwrite to replace it, or another output")

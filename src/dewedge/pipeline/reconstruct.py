@@ -1,0 +1,158 @@
+"""Reconstruction of both half-sets and of the whole, from a tilt series into MRC files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dewedge.geometry import TiltGeometry
+from dewedge.io.mrc import Mrc, create_mrc
+from dewedge.io.tilt_series import TiltSeries
+from dewedge.physics.alignment import align_images
+from dewedge.physics.reconstruction import fbp_blocks
+from dewedge.pipeline.compute import choose_device
+from dewedge.pipeline.config import Config, ReconstructSection, SplitSection
+from dewedge.pipeline.folder import FULL, HALF0, HALF1, check_new
+from dewedge.pipeline.inputs import HalvesInput, SeriesInput, binned_thickness, read_series
+from dewedge.pipeline.log import step
+from dewedge.split import split_tilts
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedImages:
+    """``(n, y, x)`` aligned and binned tilt images, and their geometry."""
+
+    images: Tensor
+    geometry: TiltGeometry
+
+
+def align_series(series: TiltSeries, section: ReconstructSection) -> AlignedImages:
+    """Align and bin the images of a series."""
+    return AlignedImages(*align_images(series.images, series.geometry, section.bin, section.binning_method))
+
+
+def half_sets(
+    item: SeriesInput, section: ReconstructSection, split: SplitSection, seed: int
+) -> tuple[AlignedImages, AlignedImages, AlignedImages]:
+    """Half-set 0, half-set 1 and the whole of a series, aligned and binned."""
+    if split.split == "frames":
+        even, odd = (align_series(series, section) for series in item.series)
+        return even, odd, AlignedImages((even.images + odd.images) / 2, even.geometry)
+    whole = align_series(item.series[0], section)
+    halves = [
+        AlignedImages(whole.images[torch.from_numpy(indices)], whole.geometry.select(indices))
+        for indices in split_tilts(whole.geometry, split.split, split.fraction, seed)
+    ]
+    for i, half in enumerate(halves):
+        logger.info("half-set %d: %d tilts", i, half.geometry.n_tilts)
+    return halves[0], halves[1], whole
+
+
+def write_reconstruction(
+    path: Path, aligned: AlignedImages, series: TiltSeries, section: ReconstructSection, device: torch.device
+) -> None:
+    """Write the FBP of aligned images; in memory is one block of rows along the tilt axis at a time."""
+    thickness = binned_thickness(section)
+    with create_mrc(
+        path,
+        (thickness, *aligned.geometry.image_shape_yx),
+        aligned.geometry.pixel_size_A,
+        origin_xyz_A=series.origin_xyz_A,
+        labels=series.labels,
+        what=f"FBP ({section.filter})",
+    ) as writer:
+        images = aligned.images.to(device)
+        for rows, block in fbp_blocks(images, aligned.geometry, thickness, section.filter):
+            writer.data[:, rows] = block.cpu().numpy()
+
+
+def reconstruct_halves(
+    item: SeriesInput,
+    folder: Path,
+    section: ReconstructSection,
+    split: SplitSection,
+    seed: int,
+    device: torch.device,
+) -> None:
+    """Write half-sets and the whole of a series into its folder; those that exist stay."""
+    paths = [folder / name for name in (HALF0, HALF1, FULL)]
+    if all(path.exists() for path in paths):
+        logger.info("%s: half-sets and whole are there", item.name)
+        return
+    with step(f"{item.name}: align and split"):
+        sets = half_sets(item, section, split, seed)
+    with step(f"{item.name}: reconstruct"):
+        for path, aligned in zip(paths, sets, strict=True):
+            if not path.exists():
+                write_reconstruction(path, aligned, item.series[0], section, device)
+
+
+def copy_halves(item: HalvesInput, folder: Path) -> None:
+    """Write ready-made half-sets and the whole, or their mean, into the folder; those that exist stay."""
+    sources: list[tuple[str, Sequence[Mrc]]] = [
+        (HALF0, [item.half0]),
+        (HALF1, [item.half1]),
+        (FULL, [item.full] if item.full is not None else [item.half0, item.half1]),
+    ]
+    with step(f"{item.name}: copy"):
+        for name, mrcs in sources:
+            if not (folder / name).exists():
+                write_mean(folder / name, mrcs)
+
+
+def write_mean(path: Path, mrcs: Sequence[Mrc]) -> None:
+    """Write the mean of tomograms of one shape, section by section."""
+    first = mrcs[0]
+    with create_mrc(
+        path,
+        first.data.shape,
+        first.voxel_size_A,
+        origin_xyz_A=first.origin_xyz_A,
+        labels=first.labels,
+        what="copy" if len(mrcs) == 1 else "mean of half-sets",
+    ) as writer:
+        for target, section in zip(writer.data, _mean_sections(mrcs), strict=True):
+            target[...] = section
+
+
+def _mean_sections(mrcs: Sequence[Mrc]) -> Iterator[NDArray[Any]]:
+    for sections in zip(*(mrc.data for mrc in mrcs), strict=True):
+        yield sum(section.astype(np.float64) for section in sections) / len(mrcs)
+
+
+def reconstruct_file(
+    config: Config, output: Path | None, *, halves: bool, seed: int = 0, overwrite: bool = False
+) -> None:
+    """Write the tomogram of one series, and those of its half-sets if ``halves``.
+
+    Raises
+    ------
+    InputError
+        If the input or the output cannot be used.
+    """
+    [item] = read_series(config.stacks, config.series, config.split.split)
+    full = output or config.stacks[0].with_name(f"{item.name}_rec.mrc")
+    parts = [full.with_name(f"{full.stem}_half{i}{full.suffix}") for i in (0, 1)]
+    check_new([full, *parts] if halves else [full], overwrite)
+    binned_thickness(config.reconstruct)
+    device = choose_device(config.compute)
+    for note in item.notes:
+        logger.info(note)
+    with step("align and split"):
+        half0, half1, whole = half_sets(item, config.reconstruct, config.split, seed)
+    with step("reconstruct"):
+        write_reconstruction(full, whole, item.series[0], config.reconstruct, device)
+        for path, half in zip(parts, (half0, half1), strict=True):
+            if halves:
+                write_reconstruction(path, half, item.series[0], config.reconstruct, device)
+    logger.info("done: %s", full)

@@ -1,0 +1,120 @@
+"""Refinement of tomograms in files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.learn.checkpoint import Model, load_model
+from dewedge.learn.precision import Precision
+from dewedge.learn.refine import refine
+from dewedge.pipeline.compute import choose_device, choose_precision
+from dewedge.pipeline.config import DeviceSection, RefineSection
+from dewedge.pipeline.folder import check_new
+from dewedge.pipeline.log import step
+from dewedge.pipeline.progress import tile_progress
+
+logger = logging.getLogger(__name__)
+
+
+def refine_files(
+    sources: Sequence[Path],
+    output: Path,
+    model: Model,
+    tilt_range: TiltRange,
+    section: RefineSection,
+    device: torch.device,
+    precision: Precision,
+) -> None:
+    """Refine the full tomogram, or both half-sets and average them, into a new file.
+
+    Parameters
+    ----------
+    sources
+        The full tomogram alone, or half-set 0 and half-set 1.
+    """
+    mrcs = [read_mrc(path) for path in sources]
+    for mrc in mrcs[1:]:
+        if mrc.data.shape != mrcs[0].data.shape:
+            raise InputError(
+                f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
+                f"{mrcs[0].path}"
+            )
+    with (
+        step(f"refine {', '.join(path.name for path in sources)}"),
+        create_mrc(
+            output,
+            mrcs[0].data.shape,
+            mrcs[0].voxel_size_A,
+            origin_xyz_A=mrcs[0].origin_xyz_A,
+            labels=mrcs[0].labels,
+            what="refined",
+        ) as writer,
+        tile_progress(output.name) as progress,
+    ):
+        refine(
+            [mrc.data for mrc in mrcs],
+            writer.data,
+            model.build(),
+            tilt_range,
+            input_std=model.full_std if len(mrcs) == 1 else 1.0,
+            tile=section.tile,
+            overlap=section.overlap,
+            device=device,
+            precision=precision,
+            names=[str(path) for path in sources],
+            on_tile=progress,
+        )
+
+
+def refine_with_model(
+    model_path: Path,
+    sources: Sequence[Sequence[Path]],
+    output: Path | None,
+    tilt_range: tuple[float, float] | None,
+    section: RefineSection,
+    device_section: DeviceSection,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Refine full tomograms, or pairs of half-sets, with the model of a file.
+
+    Parameters
+    ----------
+    sources
+        Of each result: the full tomogram alone, or half-set 0 and half-set 1.
+    output
+        File of the one result, or folder of several; None to write beside the sources.
+    tilt_range
+        Where it is not that of the model.
+
+    Raises
+    ------
+    InputError
+        If the model, a tomogram or the output cannot be used.
+    """
+    if not sources:
+        raise InputError("nothing to refine: expected at least one tomogram, or --half0 and --half1")
+    model = load_model(model_path)
+    names = [f"{paths[0].stem}_refined.mrc" for paths in sources]
+    if output is None:
+        outputs = [paths[0].with_name(name) for paths, name in zip(sources, names, strict=True)]
+    elif len(sources) == 1 and not output.is_dir():
+        outputs = [output]
+    else:
+        outputs = [output / name for name in names]
+    if len(set(outputs)) < len(outputs):
+        raise InputError("two results would have the same name: expected tomograms of different names")
+    check_new(outputs, overwrite)
+    wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
+    device = choose_device(device_section)
+    precision = choose_precision(device_section, device)
+    for paths, result in zip(sources, outputs, strict=True):
+        refine_files(paths, result, model, wedge, section, device, precision)
+        logger.info("done: %s", result)

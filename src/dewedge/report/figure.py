@@ -1,0 +1,91 @@
+"""What the figures share: greys, scale bar, writing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.io.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PERCENTILES = (0.5, 99.5)
+DPI = 150
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG; the file appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
+
+
+def grey_limits(sections: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """Black and white of a volume: percentiles of all its sections that are shown."""
+    values = np.concatenate([np.asarray(section, dtype=np.float32).ravel() for section in sections])
+    low, high = np.percentile(values, PERCENTILES)
+    return float(low), float(high) if high > low else float(low) + 1
+
+
+def show_section(axes: Axes, section: NDArray[Any], limits: tuple[float, float], label: str) -> None:
+    """Draw a section without axes; its label, the two axes' names, in a corner."""
+    from matplotlib.patheffects import withStroke
+
+    axes.imshow(
+        np.asarray(section, dtype=np.float32),
+        cmap="gray",
+        vmin=limits[0],
+        vmax=limits[1],
+        origin="lower",
+        interpolation="nearest",
+        aspect="auto",
+    )
+    axes.set_axis_off()
+    axes.annotate(
+        label,
+        (0, 1),
+        (4, -4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        va="top",
+        color="white",
+        fontsize=9,
+        path_effects=[withStroke(linewidth=2, foreground="black")],
+    )
+
+
+def add_scale_bar(axes: Axes, voxel_size_A: float, width: int) -> None:
+    """A bar of about a quarter of the width of a section of ``width`` voxels, and its length."""
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+
+    length_A = round_length(width * voxel_size_A / 4)
+    length = length_A / voxel_size_A
+    height = axes.get_ylim()[1] + 0.5
+    margin, thickness = 0.04 * width, max(0.012 * height, 0.6)
+    bar = Rectangle((margin, margin), length, thickness, facecolor="white", edgecolor="black", linewidth=0.5)
+    axes.add_patch(bar)
+    text = f"{length_A / 10:g} nm" if length_A < 10000 else f"{length_A / 10000:g} µm"
+    axes.annotate(
+        text,
+        (margin + length / 2, margin + thickness),
+        (0, 2),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        color="white",
+        fontsize=9,
+        path_effects=[withStroke(linewidth=2, foreground="black")],
+    )
+
+
+def round_length(length: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is not above ``length``."""
+    power = 10.0 ** math.floor(math.log10(length))
+    return max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9))
