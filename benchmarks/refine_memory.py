@@ -2,9 +2,9 @@
 
     python benchmarks/refine_memory.py [--quick] [--json FILE]
 
-A 256 x 512 x 512 float32 volume (``--quick``: 64 x 128 x 128) of noise is refined by the default network, with
-random weights, in this process. Reported is the highest resident memory above that after the import of torch and
-dewedge. Pages of the mapped files count where they are in memory.
+A 256 x 512 x 512 float32 volume (``--quick``: 64 x 128 x 128) of noise is refined by the default network,
+with random weights, in this process. Reported is the highest resident memory above that after the import of
+torch and dewedge. Pages of the mapped files count where they are in memory.
 """
 
 from __future__ import annotations
