@@ -48,6 +48,7 @@ def launch(section: ComputeSection) -> Fabric:
         raise InputError(
             f"--devices {section.devices}: expected at most {found}, the number of GPUs of this machine"
         )
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     precision = choose_precision(section, device)
     fabric = Fabric(
         accelerator=device.type, devices=section.devices, num_nodes=section.nodes, precision=precision
@@ -55,11 +56,15 @@ def launch(section: ComputeSection) -> Fabric:
     fabric.launch()
     if not fabric.is_global_zero:
         logging.getLogger("dewedge").handlers.clear()
-    name = (
-        torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    )
-    logger.info("device: %s, %s, %d process(es)", name, precision, fabric.world_size)
     return fabric
+
+
+def log_device(fabric: Fabric, section: DeviceSection) -> None:
+    """Log device, precision and number of processes."""
+    device = fabric.device
+    threads = f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else threads
+    logger.info("%s, %s, %d process(es)", name, choose_precision(section, device), fabric.world_size)
 
 
 def on_first_process(fabric: Fabric, action: Callable[[], Result]) -> Result:

@@ -18,7 +18,7 @@ from dewedge.learn.fit import fit
 from dewedge.learn.network import PRESETS
 from dewedge.learn.sampling import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
-from dewedge.pipeline.compute import launch, on_first_process
+from dewedge.pipeline.compute import launch, log_device, on_first_process
 from dewedge.pipeline.config import Config, FitSection, write_config
 from dewedge.pipeline.folder import (
     CHECKPOINT,
@@ -105,6 +105,7 @@ def fit_files(
         log_environment(arguments)
         clear_output(output, [], keep=resume)
         write_config(output / CONFIG, config)
+        log_device(fabric, config.compute)
 
     try:
         fabric = launch(config.compute)

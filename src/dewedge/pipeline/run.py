@@ -12,7 +12,7 @@ from dewedge.errors import InputError
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.sampling import TomogramPair
-from dewedge.pipeline.compute import choose_precision, launch, on_first_process
+from dewedge.pipeline.compute import choose_precision, launch, log_device, on_first_process
 from dewedge.pipeline.config import Config, write_config
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.folder import (
@@ -70,9 +70,7 @@ def run(
     check_output(output, folders, config, resume, overwrite)
     try:
         fabric = launch(config.compute)
-        on_first_process(
-            fabric, lambda: begin(config, output, inputs, folders, resume=resume, arguments=arguments)
-        )
+        on_first_process(fabric, lambda: begin(config, fabric, output, inputs, folders, resume, arguments))
         on_first_process(fabric, lambda: make_halves(inputs, folders, config, fabric))
         pairs = [open_pair(item, folder) for item, folder in zip(inputs, folders, strict=True)]
         model = fit_model(pairs, config.fit, fabric, output, resume)
@@ -85,10 +83,10 @@ def run(
 
 def begin(
     config: Config,
+    fabric: Fabric,
     output: Path,
     inputs: Sequence[RunInput],
     folders: list[Path],
-    *,
     resume: bool,
     arguments: Sequence[str],
 ) -> None:
@@ -97,6 +95,7 @@ def begin(
     log_environment(arguments)
     clear_output(output, folders, keep=resume)
     write_config(output / CONFIG, config)
+    log_device(fabric, config.compute)
     for item in inputs:
         for note in item.notes:
             logger.info("%s: %s", item.name, note)
