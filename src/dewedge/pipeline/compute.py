@@ -48,7 +48,7 @@ def launch(section: ComputeSection) -> Fabric:
         raise InputError(
             f"--devices {section.devices}: expected at most {found}, the number of GPUs of this machine"
         )
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     precision = choose_precision(section, device)
     fabric = Fabric(
         accelerator=device.type, devices=section.devices, num_nodes=section.nodes, precision=precision

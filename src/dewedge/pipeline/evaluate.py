@@ -1,0 +1,86 @@
+"""Scores of tomograms against the truth, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.io.atomic import write_text_atomic
+from dewedge.io.mrc import read_mrc
+from dewedge.io.star import read_particles
+from dewedge.pipeline.log import step
+from dewedge.scores import Scores, evaluate
+
+COLUMNS = {
+    "cc": "CC",
+    "cc_outside": "CC outside wedge",
+    "cc_inside": "CC inside wedge",
+    "fsc_A": "FSC 0.143 (A)",
+    "fsc_inside_A": "FSC inside wedge (A)",
+}
+
+
+def evaluate_files(
+    estimates: Mapping[str, Path],
+    truth_path: Path,
+    tilt_range: tuple[float, float],
+    particles_path: Path | None = None,
+    box: int = 32,
+) -> dict[str, Scores]:
+    """Scores of each tomogram, by name.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, shapes differ, or the truth has no voxel size.
+    """
+    wedge = TiltRange(*tilt_range).validated()
+    truth = read_mrc(truth_path)
+    if truth.voxel_size_A is None:
+        raise InputError(f"{truth_path}: no voxel size in its header: expected one in Angstrom")
+    centres = None if particles_path is None else read_particles(particles_path).centre_zyx
+    mrcs = {name: read_mrc(path) for name, path in estimates.items()}
+    for mrc in mrcs.values():
+        if mrc.data.shape != truth.data.shape:
+            raise InputError(
+                f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {truth.data.shape}, "
+                f"that of {truth_path}"
+            )
+    scores = {}
+    for name, mrc in mrcs.items():
+        with step(f"evaluate {name}"):
+            scores[name] = evaluate(mrc.data, truth.data, wedge, truth.voxel_size_A, centres, box)
+    return scores
+
+
+def write_scores(path: Path, scores: Mapping[str, Scores]) -> None:
+    """Write scores as JSON, an object a tomogram."""
+    values = {name: score.as_dict() for name, score in scores.items()}
+    write_text_atomic(path, json.dumps(values, indent=2) + "\n")
+
+
+def print_scores(scores: Mapping[str, Scores]) -> None:
+    """Print a table to stdout; columns without values are left out."""
+    values = {name: score.as_dict() for name, score in scores.items()}
+    shown = [key for key in COLUMNS if any(row[key] is not None for row in values.values())]
+    table = Table("tomogram")
+    for key in shown:
+        table.add_column(COLUMNS[key], justify="right")
+    for name, row in values.items():
+        table.add_row(name, *(_text(key, row[key]) for key in shown))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+
+
+def _text(key: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if key.endswith("_A") else f"{value:.3f}"
