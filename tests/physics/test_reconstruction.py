@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import mrcfile
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.physics import reconstruction
+from dewedge.physics.alignment import align_images
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import FilterName, fbp, fbp_blocks, ramp_response, tilt_weights_rad
 
@@ -147,3 +151,31 @@ def test_wrong_input_is_refused() -> None:
         fbp(torch.zeros(2, 4, 5), geometry(tilts, (4, 5)), 0)
     with pytest.raises(ValueError, match="expected shape"):
         fbp(torch.zeros(3, 4, 5), geometry(tilts, (4, 5)), 3)
+
+
+def test_gold_beads_of_a_real_series_come_to_a_focus(shared_data: Path) -> None:
+    folder = shared_data / "empiar-10499-00254"
+    xf = np.loadtxt(folder / "00254.xf")
+    linear = xf[:, :4].reshape(-1, 2, 2)[:, ::-1, ::-1]
+    with mrcfile.open(folder / "00254.mrc") as file:
+        raw = file.data
+        # The transforms are about (N - 1) / 2, half a pixel before N // 2.
+        series = TiltGeometry(
+            tilt_deg=np.loadtxt(folder / "00254.tlt"),
+            image_shape_yx=raw.shape[1:],
+            pixel_size_A=10,
+            linear_yx=linear,
+            shift_yx=linear @ [0.5, 0.5] + xf[:, [5, 4]],
+        )
+        images, aligned = align_images(raw, series, 4, "average")
+    # (z, y, x) in raw pixels from the centre: one below and one above the cell; gold is dark.
+    beads = [(-71, 270, -197), (50, -271, 157)]
+
+    def contrast(aligned: TiltGeometry) -> list[float]:
+        volume = fbp(images, aligned, 50)
+        centres = [[n // 2 + round(c / 4) for n, c in zip(volume.shape, bead, strict=True)] for bead in beads]
+        boxes = [volume[tuple(slice(c - 2, c + 3) for c in centre)] for centre in centres]
+        return [float(-box.min() / volume.std()) for box in boxes]
+
+    assert min(contrast(aligned)) > 8
+    assert max(contrast(geometry(-aligned.tilt_deg, aligned.image_shape_yx))) < 5

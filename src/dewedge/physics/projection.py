@@ -3,11 +3,11 @@
 With the tilt axis along y, all rows of a volume share one table of detector positions and weights. Projection
 and back-projection are then weighted sums (``torch.nn.functional.embedding_bag``) of whole runs of y.
 
-A voxel at (z, x), counted from index N // 2, projects to x_p = x cos(a) + z sin(a). Its shadow is a box as wide
-as the larger of cos(a) and abs(sin(a)), shared by the two nearest pixels of the detector: so a uniform specimen
-projects uniformly, where plain linear weights leave stripes at 45 degrees (the distance-driven method of De Man
-and Basu 2004, Phys. Med. Biol. 49, 2463). Lengths are in voxels: a projection is the sum of voxels along the
-ray, without a factor for the voxel size. Parts outside the detector are lost.
+A voxel at (z, x), counted from index N // 2, projects to x_p = x cos(a) + z sin(a). Its shadow is a box as
+wide as the larger of cos(a) and abs(sin(a)), shared by the two nearest pixels of the detector: so a uniform
+specimen projects uniformly, where plain linear weights leave stripes at 45 degrees (distance-driven method;
+De Man and Basu 2004, Phys. Med. Biol. 49, 2463). Lengths are in voxels: a projection is the sum of voxels
+along the ray, without a factor for the voxel size. Parts outside the detector are lost.
 """
 
 from __future__ import annotations

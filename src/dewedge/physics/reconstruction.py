@@ -19,7 +19,7 @@ from dewedge.physics.projection import back_project, match_rows, row_blocks
 FilterName = Literal["ramp", "hamming"]
 
 # Bytes of one block of the volume.
-_BLOCK_BYTES = 2**27
+_BLOCK_BYTES = 2**26
 # The images' ends fade out over this fraction of their width.
 _EXTENSION_FRACTION = 0.25
 # Tilts nearer to each other than this share one direction.
@@ -80,7 +80,7 @@ def fbp_blocks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """The volume of `fbp` in blocks of rows along the tilt axis: (rows, ``(z, rows, x)`` block) pairs.
 
-    Blocks take at most 128 MB, or one row; about three times that is in use at once.
+    Blocks take at most 64 MB, or one row; about six times that is in use at once.
     """
     expected = (geometry.n_tilts, *geometry.image_shape_yx)
     if tuple(images.shape) != expected:

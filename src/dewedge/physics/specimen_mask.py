@@ -8,30 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# The mask is computed on a copy of the volume averaged to at most this many voxels (64 MB a float32 array).
-_MAX_VOXELS = 2**24
+# The mask is computed on a copy of the volume averaged to at most this many voxels (16 MB a float32 array).
+_MAX_VOXELS = 2**22
 
 
 def specimen_mask(
     volume: NDArray[Any],
     density_percent: float = 50,
     std_percent: float = 50,
-    smoothing: float = 4,
+    smoothing: float = 3,
     z_crop: float = 0.1,
 ) -> NDArray[np.bool_]:
     """Mask of the voxels near strong density, dark or bright, whose neighbourhood varies.
+
+    Both are judged after a band-pass, which removes the noise and the changes of grey level over the field.
 
     Parameters
     ----------
     volume
         ``(z, y, x)`` tomogram, in memory or memory-mapped. It is read slab by slab.
     density_percent
-        Percentage of voxels to keep by local density extreme: the largest difference from the median of the
-        smoothed volume, within ``2 * smoothing`` voxels.
+        Percentage of voxels to keep by local density extreme: the largest absolute value within
+        ``2 * smoothing`` voxels.
     std_percent
         Percentage of voxels to keep by local standard deviation, in a Gaussian window of twice ``smoothing``.
     smoothing
-        Standard deviation in voxels of the Gaussian that smooths the density.
+        Standard deviation in voxels of the Gaussian that smooths the density. That of the background, which is
+        subtracted, is four times as large.
     z_crop
         Fraction of the slices that is left out at the top, and the same at the bottom.
 
@@ -40,7 +43,7 @@ def specimen_mask(
     NDArray
         ``(z, y, x)`` True where both hold.
 
-    Source: the automatic mask of IsoNet (Liu et al. 2022, Methods), there for dark density only.
+    Source: the automatic mask of IsoNet (Liu et al. 2022), there for dark density only, without the band-pass.
     """
     for name, percent in (("density_percent", density_percent), ("std_percent", std_percent)):
         if not 0 < percent <= 100:
@@ -50,19 +53,13 @@ def specimen_mask(
     factor = 1
     while np.prod([-(-n // factor) for n in volume.shape], dtype=np.int64) > _MAX_VOXELS:
         factor += 1
-    density = _block_average(volume, factor)
-    density -= np.median(density)
     sigma = smoothing / factor
+    density = _block_average(volume, factor)
+    density = ndimage.gaussian_filter(density, sigma) - ndimage.gaussian_filter(density, 4 * sigma)
 
-    extreme = ndimage.gaussian_filter(density, sigma)
-    extreme -= np.median(extreme)
-    extreme = ndimage.maximum_filter(np.abs(extreme, out=extreme), size=2 * round(2 * sigma) + 1)
+    extreme = ndimage.maximum_filter(np.abs(density), size=2 * round(2 * sigma) + 1)
     mask: NDArray[np.bool_] = extreme >= np.percentile(extreme, 100 - density_percent)
-    del extreme
-
-    mean = ndimage.gaussian_filter(density, 2 * sigma)
-    variance = ndimage.gaussian_filter(np.square(density, out=density), 2 * sigma)
-    variance -= np.square(mean, out=mean)
+    variance = ndimage.gaussian_filter(np.square(density), 2 * sigma)
     mask &= variance >= np.percentile(variance, 100 - std_percent)
 
     for axis, n in enumerate(volume.shape):
