@@ -33,8 +33,8 @@ def specimen_mask(
     std_percent
         Percentage of voxels to keep by local standard deviation, in a Gaussian window of twice ``smoothing``.
     smoothing
-        Standard deviation in voxels of the Gaussian that smooths the density. That of the background, which is
-        subtracted, is four times as large.
+        Standard deviation in voxels of the Gaussian that smooths the density. That of the background, which
+        is subtracted, is four times as large.
     z_crop
         Fraction of the slices that is left out at the top, and the same at the bottom.
 
@@ -43,7 +43,7 @@ def specimen_mask(
     NDArray
         ``(z, y, x)`` True where both hold.
 
-    Source: the automatic mask of IsoNet (Liu et al. 2022), there for dark density only, without the band-pass.
+    Source: the automatic mask of IsoNet (Liu et al. 2022), there for dark density and without the band-pass.
     """
     for name, percent in (("density_percent", density_percent), ("std_percent", std_percent)):
         if not 0 < percent <= 100:
