@@ -27,11 +27,19 @@ def build_app() -> App:
         version=dewedge.__version__,
         help=f"{dewedge.__doc__} Each command explains itself: dewedge run --help",
         help_format="plaintext",
-        default_parameter=Parameter(negative=(), name_transform=flag_name),
+        default_parameter=Parameter(negative=(), name_transform=flag_name, show_default=shown_default),
     )
     for verb, summary in VERBS.items():
-        app.command(f"dewedge.cli.commands:{verb}", name=verb, help=summary, sort_key=list(VERBS).index(verb))
+        module = "simulation" if verb in ("simulate", "evaluate", "demo") else "commands"
+        app.command(f"dewedge.cli.{module}:{verb}", name=verb, help=summary, sort_key=list(VERBS).index(verb))
     return app
+
+
+def shown_default(value: object) -> object:
+    """What the help shows of a default: nothing where it says nothing."""
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or None
+    return None if value is False else value
 
 
 def flag_name(key: str) -> str:

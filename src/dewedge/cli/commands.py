@@ -1,4 +1,4 @@
-"""What each verb takes, and the step of the pipeline it calls."""
+"""The verbs for data: what each takes, and the step of the pipeline it calls."""
 
 # ruff: noqa: B008  (the sections are frozen)
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dewedge.pipeline.config import (
     SeriesSection,
     SplitSection,
     TomogramsSection,
-    resolve_config,
 )
+from dewedge.pipeline.config_file import resolve_config
 from dewedge.pipeline.folder import CONFIG
 
 
@@ -86,7 +86,7 @@ def run(
     )
     from dewedge.pipeline.run import run as run_pipeline
 
-    _show_messages()
+    show_messages()
     run_pipeline(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
 
 
@@ -131,7 +131,7 @@ def reconstruct(
     )
     from dewedge.pipeline.reconstruct import reconstruct_file
 
-    _show_messages()
+    show_messages()
     reconstruct_file(resolved, output, halves=halves, seed=seed, overwrite=overwrite)
 
 
@@ -163,7 +163,7 @@ def split(
     resolved = _resolve(config, None, stacks=[stack], series=series, split=split)
     from dewedge.pipeline.split import split_file
 
-    _show_messages()
+    show_messages()
     split_file(resolved, output, seed=seed, overwrite=overwrite)
 
 
@@ -193,7 +193,7 @@ def fit(
     resolved = _resolve(config, output, resume, tomograms=tomograms, fit=fit, compute=compute)
     from dewedge.pipeline.fit import fit_files
 
-    _show_messages()
+    show_messages()
     fit_files(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
 
 
@@ -229,7 +229,7 @@ def refine(
     """
     from dewedge.pipeline.refine import refine_with_model
 
-    _show_messages()
+    show_messages()
     sources = [[path] for path in tomograms]
     if len(half0 or []) != len(half1 or []):
         raise InputError(
@@ -237,146 +237,6 @@ def refine(
         )
     sources += [list(pair) for pair in zip(half0 or [], half1 or [], strict=True)]
     refine_with_model(model, sources, output, tilt_range, refine, device, overwrite=overwrite)
-
-
-def simulate(
-    *,
-    output: Annotated[Path, Parameter(alias="-o")],
-    name: str = "simulated",
-    shape: tuple[int, int, int] = (96, 256, 256),
-    voxel_size_A: float = 10.0,
-    molecule: list[Path] | None = None,
-    particles: int | None = None,
-    membranes: int | None = None,
-    gold: int | None = None,
-    ice_thickness_A: float | None = None,
-    tilt_range: tuple[float, float] = (-60.0, 60.0),
-    tilt_step_deg: float = 3.0,
-    snr: float = 0.25,
-    frames: bool = False,
-    axis_angle_deg: float = 0.0,
-    jitter_A: float = 0.0,
-    exposure_e_per_A2: float = 0.0,
-    seed: int = 0,
-    overwrite: bool = False,
-) -> None:
-    """Simulate a specimen with known truth and its tilt series.
-
-    Parameters
-    ----------
-    output
-        Folder of the files.
-    name
-        Beginning of their names.
-    shape
-        Shape of the specimen in voxels: z y x.
-    voxel_size_A
-        Voxel size, and pixel size of the images, in Angstrom.
-    molecule
-        Density map (MRC) or atomic model (PDB, mmCIF); repeat for several. Built-in ones if none is given.
-    particles
-        Number of molecules; as crowded as in a cell if not given.
-    membranes
-        Number of vesicles.
-    gold
-        Number of gold beads.
-    ice_thickness_A
-        Thickness of the ice; three quarters of the specimen if not given.
-    tilt_range
-        Lowest and highest tilt angle in degrees.
-    tilt_step_deg
-        Step between tilt angles in degrees.
-    snr
-        Variance of the clean series over that of the noise.
-    frames
-        Write averages of the even and odd frames, too.
-    axis_angle_deg
-        Tilt-axis angle of the images; an .xf is written if it is not 0.
-    jitter_A
-        Standard deviation of the shifts of the images in Angstrom; an .xf is written if it is not 0.
-    exposure_e_per_A2
-        Exposure of each image, for the .mdoc.
-    seed
-        Of everything that is random.
-    overwrite
-        Replace files that exist.
-    """
-    from dewedge.pipeline.simulate import simulate_files, tilt_angles
-
-    _show_messages()
-    simulate_files(
-        output,
-        name,
-        overwrite=overwrite,
-        shape_zyx=shape,
-        voxel_size_A=voxel_size_A,
-        molecules=molecule or [],
-        n_particles=particles,
-        n_membranes=membranes,
-        n_gold=gold,
-        ice_thickness_A=ice_thickness_A,
-        tilt_deg=tilt_angles(tilt_range, tilt_step_deg),
-        snr=snr,
-        frames=frames,
-        axis_angle_deg=axis_angle_deg,
-        jitter_A=jitter_A,
-        exposure_e_per_A2=exposure_e_per_A2,
-        seed=seed,
-    )
-
-
-def evaluate(
-    *estimates: Path,
-    truth: Path,
-    tilt_range: tuple[float, float],
-    particles: Path | None = None,
-    box: int = 32,
-    json: Path | None = None,
-) -> None:
-    """Score tomograms against the truth: correlation outside and inside the wedge, resolution of particles.
-
-    Parameters
-    ----------
-    estimates
-        Tomograms.
-    truth
-        The true specimen.
-    tilt_range
-        Lowest and highest tilt angle in degrees.
-    particles
-        Particle list (STAR), for the Fourier shell correlation.
-    box
-        Edge of the particles' boxes in voxels.
-    json
-        File to write the scores to.
-    """
-    from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
-
-    _show_messages()
-    if not estimates:
-        raise InputError("nothing to score: expected at least one tomogram")
-    scores = evaluate_files({str(path): path for path in estimates}, truth, tilt_range, particles, box)
-    if json is not None:
-        write_scores(json, scores)
-    print_scores(scores)
-
-
-def demo(
-    *, output: Annotated[Path, Parameter(alias="-o")] = Path("dewedge_demo"), overwrite: bool = False
-) -> None:
-    """Simulate, run and evaluate, in a few minutes on a CPU.
-
-    Parameters
-    ----------
-    output
-        Folder of the results.
-    overwrite
-        Replace the demo in that folder.
-    """
-    from dewedge.pipeline.demo import demo as run_demo
-
-    _show_messages()
-    run_demo(output, overwrite=overwrite, arguments=sys.argv[1:])
 
 
 def _resolve(config: Path | None, output: Path | None, resume: bool = False, **given: Any) -> Config:
@@ -392,7 +252,8 @@ def _resolve(config: Path | None, output: Path | None, resume: bool = False, **g
     return resolve_config(config, flags)
 
 
-def _show_messages() -> None:
+def show_messages() -> None:
+    """Show what happens on the terminal."""
     from dewedge.pipeline.log import show_on_terminal
 
     show_on_terminal()

@@ -1,4 +1,4 @@
-"""The complete configuration of a run, and the TOML file it is read from and written to.
+"""The complete configuration of a run: sections, keys, defaults and their documentation.
 
 Every key is a flag of the same name on the command line, without its unit; a key's description is that
 flag's help.
@@ -6,32 +6,25 @@ flag's help.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import docstring_parser
-import tomli_w
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     create_model,
     model_validator,
 )
 
-import dewedge
 from dewedge.errors import InputError
-from dewedge.io.atomic import write_text_atomic
-from dewedge.io.inputs import read_text
 from dewedge.learn.options import FitOptions
 
 DEFAULT_BUDGET = "10min"
@@ -156,40 +149,47 @@ class ReconstructSection(Section):
     )
 
 
-def _fit_section() -> type[Section]:
-    """The options of `FitOptions` with their documentation, the budget as a duration in place of seconds."""
-    documented = docstring_parser.parse(inspect.getdoc(FitOptions) or "").params
-    texts = {p.arg_name: (p.description or "").replace("``", "") for p in documented}
-    types = get_type_hints(FitOptions)
-    members: dict[str, Any] = {}
-    for field in fields(FitOptions):
-        text = texts[field.name].replace("budget_s", "--budget")
-        if field.name == "budget_s":
-            text = text.replace("Wall-clock seconds", "Wall-clock time (90s, 10min, 1h30min)")
-            text += f" {DEFAULT_BUDGET} if neither is given."
-            members["budget"] = (Duration | None, Field(default=None, description=text))
-        else:
-            members[field.name] = (types[field.name], Field(default=field.default, description=text))
-    return create_model("FitOptionsSection", __base__=Section, **members)
-
-
-FitOptionsSection = _fit_section()
-
-
-class FitSection(FitOptionsSection):  # type: ignore[misc,valid-type]
-    """How the network is fitted."""
+class NetworkSection(Section):
+    """What is fitted, and where."""
 
     preset: Literal["paper", "default", "fast"] = Field(
-        default="default", description="Size and kind of the network."
+        default="default",
+        description="The network: 16 channels (default), 8 (fast), or as published (paper).",
     )
     mask: Names = Field(
         default=["none"],
         description="Where there is specimen: none (everywhere), auto, or an MRC file for all or for each.",
     )
 
+
+def _with_fit_options(base: type[Section]) -> type[Section]:
+    """``base`` and the options of `FitOptions` with their help; the budget is a duration, not seconds."""
+    texts = {
+        parameter.arg_name: " ".join((parameter.description or "").split())
+        for parameter in docstring_parser.parse(inspect.getdoc(FitOptions) or "").params
+    }
+    types = get_type_hints(FitOptions)
+    members: dict[str, Any] = {}
+    for field in fields(FitOptions):
+        text = texts[field.name].replace("``", "").replace("None", "none").replace("budget_s", "budget")
+        if field.name == "budget_s":
+            text = text.replace("Wall-clock seconds", "Wall-clock time (90s, 10min, 1h30min)")
+            text += f" {DEFAULT_BUDGET} if neither is given."
+            members["budget"] = (Duration | None, Field(default=None, description=text))
+        else:
+            members[field.name] = (types[field.name], Field(default=field.default, description=text))
+    return create_model("FitOptionsSection", __base__=base, **members)
+
+
+FitOptionsSection = _with_fit_options(NetworkSection)
+
+
+class FitSection(FitOptionsSection):  # type: ignore[misc,valid-type]
+    """How the network is fitted."""
+
     def options(self) -> FitOptions:
         """The options of the fit."""
-        values = self.model_dump(exclude={"preset", "mask"})
+        values = self.model_dump(exclude=set(NetworkSection.model_fields))
         budget = values.pop("budget")
         return FitOptions(**values, budget_s=None if budget is None else duration_s(budget))
 
@@ -259,75 +259,3 @@ def _with_absolute_paths(section: Section) -> Section:
         if isinstance(value, list) and all(isinstance(item, Path) for item in value)
     }
     return section.model_copy(update=paths)
-
-
-def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
-    """The configuration of a TOML file, overridden by what is ``given``, resolved.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, holds an unknown key, or a value cannot be used.
-    """
-    merged = {} if file is None else read_toml(file)
-    try:
-        Config.model_validate(merged)
-    except ValidationError as error:
-        raise InputError(f"{file}: {explain(error)}") from None
-    for key, value in given.items():
-        if isinstance(value, Mapping):
-            merged[key] = {**merged.get(key, {}), **value}
-        else:
-            merged[key] = value
-    return Config.model_validate(merged).resolved()
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The keys of a TOML file."""
-    try:
-        return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not a TOML file: {error}") from None
-
-
-def write_config(path: Path, config: Config) -> None:
-    """Write a configuration that `resolve_config` reads back."""
-    values = _toml_values(config.model_dump(mode="json"))
-    again = f"dewedge run --config {path.name} -o FOLDER"
-    note = f"# Written by dewedge {dewedge.__version__}; run it again: {again}\n"
-    write_text_atomic(path, note + tomli_w.dumps(values))
-
-
-def _toml_values(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _toml_values(item) for key, item in value.items()}
-    return "none" if value is None else value
-
-
-def explain(error: ValidationError) -> str:
-    """One line for the first thing wrong with a configuration file."""
-    key, expected = explain_value(error)
-    if error.errors()[0]["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.0)
-        return f"unknown key {key!r}; the nearest known one is {near[0]!r}"
-    return f"{key}: {expected}"
-
-
-def explain_value(error: ValidationError) -> tuple[str, str]:
-    """Key of the first value that cannot be used, and what was expected and came."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
-    if first["type"] == "missing":
-        return key, f"expected two numbers, got {first['input']!r}"
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return key, message if message.startswith("duration") else f"expected {message}, got {first['input']!r}"
-
-
-def _known_keys() -> list[str]:
-    keys: list[str] = []
-    for name, field in Config.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-            keys += [name, *(f"{name}.{key}" for key in field.annotation.model_fields)]
-        else:
-            keys.append(name)
-    return keys

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dewedge.io.mrc import read_mrc
-from dewedge.pipeline.config import resolve_config
+from dewedge.pipeline.config_file import resolve_config
 from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
 from dewedge.pipeline.folder import FULL, REFINED, check_new
 from dewedge.pipeline.reconstruct import reconstruct_file

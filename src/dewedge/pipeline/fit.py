@@ -19,7 +19,8 @@ from dewedge.learn.network import PRESETS
 from dewedge.learn.sampling import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
 from dewedge.pipeline.compute import launch, log_device, on_first_process
-from dewedge.pipeline.config import Config, FitSection, write_config
+from dewedge.pipeline.config import Config, FitSection
+from dewedge.pipeline.config_file import write_config
 from dewedge.pipeline.folder import (
     CHECKPOINT,
     CONFIG,

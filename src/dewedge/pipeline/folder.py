@@ -8,7 +8,8 @@ from typing import Any
 
 from dewedge.errors import InputError
 from dewedge.io.atomic import unwritable
-from dewedge.pipeline.config import Config, resolve_config
+from dewedge.pipeline.config import Config
+from dewedge.pipeline.config_file import resolve_config
 
 CONFIG = "config.toml"
 LOG = "dewedge.log"

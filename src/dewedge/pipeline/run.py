@@ -13,7 +13,8 @@ from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.sampling import TomogramPair
 from dewedge.pipeline.compute import choose_precision, launch, log_device, on_first_process
-from dewedge.pipeline.config import Config, write_config
+from dewedge.pipeline.config import Config
+from dewedge.pipeline.config_file import write_config
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.folder import (
     CONFIG,
