@@ -72,9 +72,9 @@ class UNet(nn.Module):
         deepest = widths[-1]
         self.bottleneck = nn.Sequential(
             nn.Conv3d(deepest, 2 * deepest, 3, padding=1),
-            nn.LeakyReLU(NEGATIVE_SLOPE),
+            nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
             nn.Conv3d(2 * deepest, deepest, 3, padding=1),
-            nn.LeakyReLU(NEGATIVE_SLOPE),
+            nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
         )
         self.up = nn.ModuleList(
             _up(config, n_in, n_out)
@@ -117,21 +117,33 @@ def _block(config: NetworkConfig, n_in: int, n_out: int) -> nn.Sequential:
         layers.append(nn.Conv3d(n_in if i == 0 else n_out, n_out, 3, padding=1))
         if config.normalisation == "instance":
             layers.append(nn.InstanceNorm3d(n_out))
-        layers.append(nn.LeakyReLU(NEGATIVE_SLOPE))
+        layers.append(nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
     return nn.Sequential(*layers)
 
 
 def _down(config: NetworkConfig, width: int) -> nn.Module:
     if config.resampling == "fixed":
-        return nn.AvgPool3d(2)
-    return nn.Sequential(nn.Conv3d(width, width, 3, stride=2, padding=1), nn.LeakyReLU(NEGATIVE_SLOPE))
+        return _AveragePool()
+    return nn.Sequential(
+        nn.Conv3d(width, width, 3, stride=2, padding=1), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
+    )
 
 
 def _up(config: NetworkConfig, n_in: int, n_out: int) -> nn.Module:
     if config.resampling == "fixed":
         return _ResizeConvolution(n_in, n_out)
     transposed = nn.ConvTranspose3d(n_in, n_out, 3, stride=2, padding=1, output_padding=1)
-    return nn.Sequential(transposed, nn.LeakyReLU(NEGATIVE_SLOPE))
+    return nn.Sequential(transposed, nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
+
+
+class _AveragePool(nn.Module):
+    """Average of 2^3 voxels, axis by axis: torch's own has no bfloat16 on a CPU and copies to float32."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        for axis in (2, 3, 4):
+            pairs = torch.unflatten(hidden, axis, (-1, 2))
+            hidden = (pairs.select(axis + 1, 0) + pairs.select(axis + 1, 1)) / 2
+        return hidden
 
 
 class _ResizeConvolution(nn.Module):
