@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltGeometry, TiltRange
+from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
 
 
 def geometry(**changes: Any) -> TiltGeometry:
@@ -51,7 +51,7 @@ class TestValidation:
         np.testing.assert_array_equal(g.shift_yx, np.zeros((3, 2)))
         assert g.acquisition_order is None
         assert g.pre_exposure_e_per_A2 is None
-        assert g.defocus_um is None
+        assert g.ctf is None
         assert not geometry(shift_yx=[[0, 0], [0, 0], [0.5, 0]]).is_aligned
         assert not geometry(linear_yx=turned(1)).is_aligned
 
@@ -71,7 +71,10 @@ class TestValidation:
             ({"linear_yx": np.zeros((3, 2, 2))}, "invertible"),
             ({"shift_yx": np.zeros(3)}, r"shift_yx: expected shape \(3, 2\)"),
             ({"shift_yx": np.full((3, 2), np.inf)}, "shift_yx: holds"),
-            ({"defocus_um": [1.5, 1.6]}, "defocus_um"),
+            (
+                {"ctf": CtfParameters(defocus_u_um=np.ones(2))},
+                "defocus: expected 3 values for 3 tilts, got 2",
+            ),
             ({"pre_exposure_e_per_A2": [0, 3, np.nan]}, "pre_exposure_e_per_A2"),
             ({"acquisition_order": [0, 1]}, "acquisition_order"),
             ({"acquisition_order": [0, 1, 1]}, "every rank from 0 to 2 once"),
@@ -89,9 +92,9 @@ class TestImmutability:
         with pytest.raises(FrozenInstanceError):
             geometry().pixel_size_A = 1.0
 
-    @pytest.mark.parametrize("name", ["tilt_deg", "linear_yx", "shift_yx", "acquisition_order", "defocus_um"])
+    @pytest.mark.parametrize("name", ["tilt_deg", "linear_yx", "shift_yx", "acquisition_order"])
     def test_arrays_cannot_be_written(self, name):
-        g = geometry(acquisition_order=[2, 0, 1], defocus_um=[1, 2, 3])
+        g = geometry(acquisition_order=[2, 0, 1])
         with pytest.raises(ValueError, match="read-only"):
             getattr(g, name)[0] = 0
 
@@ -129,7 +132,11 @@ class TestDerived:
             tilt_deg=[-20, -10, 0, 10, 20],
             acquisition_order=[3, 2, 0, 1, 4],
             pre_exposure_e_per_A2=[9, 6, 0, 3, 12],
-            defocus_um=[1.1, 1.2, 1.3, 1.4, 1.5],
+            ctf=CtfParameters(
+                defocus_u_um=np.array([1.1, 1.2, 1.3, 1.4, 1.5]),
+                voltage_kV=300,
+                astigmatism_deg=np.arange(5.0),
+            ),
             linear_yx=np.stack([turned(a, 1)[0] for a in range(5)]),
             shift_yx=np.arange(10).reshape(5, 2),
         )
@@ -137,7 +144,9 @@ class TestDerived:
         np.testing.assert_array_equal(half.tilt_deg, [20, -10, 10])
         np.testing.assert_array_equal(half.acquisition_order, [2, 1, 0])
         np.testing.assert_array_equal(half.pre_exposure_e_per_A2, [12, 6, 3])
-        np.testing.assert_array_equal(half.defocus_um, [1.5, 1.2, 1.4])
+        np.testing.assert_array_equal(half.ctf.defocus_um, [1.5, 1.2, 1.4])
+        np.testing.assert_array_equal(half.ctf.astigmatism_deg, [4, 1, 3])
+        assert half.ctf.voltage_kV == 300
         np.testing.assert_array_equal(half.linear_yx, g.linear_yx[[4, 1, 3]])
         np.testing.assert_array_equal(half.shift_yx, [[8, 9], [2, 3], [6, 7]])
         assert (half.image_shape_yx, half.pixel_size_A) == (g.image_shape_yx, g.pixel_size_A)
@@ -160,7 +169,10 @@ class TestDerived:
 
     def test_aligned_drops_the_transforms_and_scales_the_pixels(self):
         g = geometry(
-            linear_yx=turned(85), shift_yx=np.ones((3, 2)), acquisition_order=[1, 0, 2], defocus_um=[1, 2, 3]
+            linear_yx=turned(85),
+            shift_yx=np.ones((3, 2)),
+            acquisition_order=[1, 0, 2],
+            ctf=CtfParameters(defocus_u_um=np.arange(1.0, 4), astigmatism_deg=np.array([90.0, 85, -5])),
         )
         done = g.aligned(2, (30, 20))
         assert done.is_aligned
@@ -168,5 +180,36 @@ class TestDerived:
         assert done.pixel_size_A == 10
         np.testing.assert_array_equal(done.tilt_deg, g.tilt_deg)
         np.testing.assert_array_equal(done.acquisition_order, g.acquisition_order)
-        np.testing.assert_array_equal(done.defocus_um, g.defocus_um)
+        np.testing.assert_array_equal(done.ctf.defocus_um, g.ctf.defocus_um)
+        # The images turn by -85 degrees, and the direction of the astigmatism with them.
+        np.testing.assert_allclose(done.ctf.astigmatism_deg, [5, 0, -90], atol=1e-9)
+        raw_yx = [np.sin(np.radians(g.ctf.astigmatism_deg[1])), np.cos(np.radians(g.ctf.astigmatism_deg[1]))]
+        np.testing.assert_allclose(g.linear_yx[1] @ raw_yx, [0, 1], atol=1e-9)
         assert not g.is_aligned
+
+
+class TestCtfParameters:
+    def test_defaults_are_without_astigmatism(self):
+        ctf = CtfParameters(defocus_u_um=np.array([2.0, -3]))
+        np.testing.assert_array_equal(ctf.defocus_v_um, [2, -3])
+        np.testing.assert_array_equal(ctf.defocus_um, [2, -3])
+        np.testing.assert_array_equal(ctf.phase_shift_deg, [0, 0])
+        with pytest.raises(ValueError, match="read-only"):
+            ctf.defocus_u_um[0] = 0
+
+    @pytest.mark.parametrize(
+        "changes, message",
+        [
+            ({"defocus_u_um": 2.0}, "one value for each"),
+            ({"defocus_u_um": [20000.0, 3]}, "expected micrometres"),
+            ({"defocus_v_um": [1.0]}, "defocus_v_um: expected shape"),
+            ({"phase_shift_deg": [0, np.nan]}, "phase_shift_deg: holds"),
+            ({"voltage_kV": 300000}, "voltage_kV"),
+            ({"spherical_aberration_mm": -1}, "spherical_aberration_mm"),
+            ({"amplitude_contrast": 7}, "amplitude_contrast"),
+            ({"defocus_hand": 0}, "defocus hand"),
+        ],
+    )
+    def test_refuses(self, changes, message):
+        with pytest.raises(InputError, match=message):
+            CtfParameters(**({"defocus_u_um": [1.0, 2]} | changes))

@@ -1,4 +1,4 @@
-"""The geometry of a tilt series: the only place that holds tilt angles and alignment."""
+"""The geometry of a tilt series: the only place that holds tilt angles, alignment and CTF parameters."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from dewedge.errors import InputError
 
 Floats = NDArray[np.float64]
+
+_LARGEST_DEFOCUS_UM = 30.0
 
 
 class TiltRange(NamedTuple):
@@ -39,6 +41,87 @@ class TiltRange(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class CtfParameters:
+    """What the contrast transfer function of each image of a tilt series depends on.
+
+    Parameters
+    ----------
+    defocus_u_um, defocus_v_um
+        ``(n,)`` defocus along and across the direction ``astigmatism_deg`` of each image, in micrometres, at
+        the tilt axis; positive is underfocus. Without astigmatism if ``defocus_v_um`` is not given.
+    astigmatism_deg
+        ``(n,)`` degrees from x towards y, counter-clockwise where y points upwards, in the image that the
+        geometry describes (raw, or aligned). Zero if not given.
+    phase_shift_deg
+        ``(n,)`` additional phase shift, of a phase plate, in degrees. Zero if not given.
+    voltage_kV, spherical_aberration_mm, amplitude_contrast
+        Of the microscope; None if the file did not tell.
+    defocus_hand
+        1 if the defocus grows with the height z cos(a) - x sin(a) of a point of the specimen, -1 if it falls
+        (RELION's ``rlnTomoHand``); None if not known.
+    nominal
+        True for what the microscope was asked for, false for what was measured in the images.
+
+    Raises
+    ------
+    InputError
+        If a shape does not fit the number of images, a value is not finite, or a value cannot be: defocus
+        beyond 30 micrometres, voltage outside 20 to 3000 kV, negative spherical aberration, amplitude
+        contrast outside 0 to 1.
+    """
+
+    defocus_u_um: Floats
+    # Never None in an instance: __post_init__ fills in the defaults.
+    defocus_v_um: Floats = None  # type: ignore[assignment]
+    astigmatism_deg: Floats = None  # type: ignore[assignment]
+    phase_shift_deg: Floats = None  # type: ignore[assignment]
+    voltage_kV: float | None = None
+    spherical_aberration_mm: float | None = None
+    amplitude_contrast: float | None = None
+    defocus_hand: int | None = None
+    nominal: bool = False
+
+    def __post_init__(self) -> None:
+        n = np.size(self.defocus_u_um)
+        if np.ndim(self.defocus_u_um) != 1 or n == 0:
+            raise InputError("defocus: expected one value for each tilt image")
+        _set(self, "defocus_u_um", self.defocus_u_um, (n,))
+        for name, default in (
+            ("defocus_v_um", self.defocus_u_um),
+            ("astigmatism_deg", np.zeros(n)),
+            ("phase_shift_deg", np.zeros(n)),
+        ):
+            value = getattr(self, name)
+            _set(self, name, default if value is None else value, (n,))
+        largest = max(np.abs(self.defocus_u_um).max(), np.abs(self.defocus_v_um).max())
+        if largest > _LARGEST_DEFOCUS_UM:
+            raise InputError(f"defocus {largest:g} um: expected micrometres, at most {_LARGEST_DEFOCUS_UM:g}")
+        for name, low, high, unit in (
+            ("voltage_kV", 20.0, 3000.0, "kV"),
+            ("spherical_aberration_mm", 0.0, 100.0, "mm"),
+            ("amplitude_contrast", 0.0, 1.0, "of the contrast"),
+        ):
+            number = getattr(self, name)
+            if number is not None and not low <= number <= high:
+                raise InputError(f"{name} {number:g}: expected a number from {low:g} to {high:g} {unit}")
+        if self.defocus_hand not in (None, 1, -1):
+            raise InputError(f"defocus hand {self.defocus_hand}: expected 1 or -1")
+
+    @property
+    def defocus_um(self) -> Floats:
+        """``(n,)`` mean defocus of each image."""
+        return (self.defocus_u_um + self.defocus_v_um) / 2
+
+    def select(self, indices: ArrayLike) -> CtfParameters:
+        """Parameters of the images at ``indices``."""
+        return replace(self, **_selected(self, np.asarray(indices)))
+
+    def turned(self, angle_deg: ArrayLike) -> CtfParameters:
+        """Parameters of images turned counter-clockwise by ``(n,)`` angles."""
+        return replace(self, astigmatism_deg=self.astigmatism_deg + np.asarray(angle_deg, dtype=np.float64))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TiltGeometry:
     """Geometry of one tilt series, in the order of its images.
 
@@ -62,8 +145,8 @@ class TiltGeometry:
         ``(n,)`` rank in time of each image, 0 for the first one taken; None if not known.
     pre_exposure_e_per_A2
         ``(n,)`` electrons per square Angstrom the specimen had received before each image; None if not known.
-    defocus_um
-        ``(n,)`` defocus in micrometres, positive is underfocus; None if not known.
+    ctf
+        Defocus and the rest of the contrast transfer function's parameters; None if not known.
 
     Raises
     ------
@@ -80,22 +163,23 @@ class TiltGeometry:
     shift_yx: Floats = None  # type: ignore[assignment]
     acquisition_order: NDArray[np.int64] | None = None
     pre_exposure_e_per_A2: Floats | None = None
-    defocus_um: Floats | None = None
+    ctf: CtfParameters | None = None
 
     def __post_init__(self) -> None:
         tilts = np.array(self.tilt_deg, dtype=np.float64)
         if tilts.ndim != 1 or tilts.size == 0:
             raise InputError(f"tilt angles: expected a list of at least one angle, got shape {tilts.shape}")
         n = tilts.size
-        self._set("tilt_deg", tilts, (n,))
+        _set(self, "tilt_deg", tilts, (n,))
         linear = np.broadcast_to(np.eye(2), (n, 2, 2)) if self.linear_yx is None else self.linear_yx
-        self._set("linear_yx", linear, (n, 2, 2))
-        self._set("shift_yx", np.zeros((n, 2)) if self.shift_yx is None else self.shift_yx, (n, 2))
-        for name in ("pre_exposure_e_per_A2", "defocus_um"):
-            if getattr(self, name) is not None:
-                self._set(name, getattr(self, name), (n,))
+        _set(self, "linear_yx", linear, (n, 2, 2))
+        _set(self, "shift_yx", np.zeros((n, 2)) if self.shift_yx is None else self.shift_yx, (n, 2))
+        if self.pre_exposure_e_per_A2 is not None:
+            _set(self, "pre_exposure_e_per_A2", self.pre_exposure_e_per_A2, (n,))
+        if self.ctf is not None and self.ctf.defocus_u_um.size != n:
+            raise InputError(f"defocus: expected {n} values for {n} tilts, got {self.ctf.defocus_u_um.size}")
         if self.acquisition_order is not None:
-            self._set("acquisition_order", self.acquisition_order, (n,), np.int64)
+            _set(self, "acquisition_order", self.acquisition_order, (n,), np.int64)
             if not np.array_equal(np.sort(self.acquisition_order), np.arange(n)):
                 raise InputError(f"acquisition order: expected every rank from 0 to {n - 1} once")
         if np.abs(tilts).max() >= 90:
@@ -105,15 +189,6 @@ class TiltGeometry:
             raise InputError(f"pixel size {self.pixel_size_A} A: expected a positive number")
         if np.abs(np.linalg.det(self.linear_yx)).min() < 1e-3:
             raise InputError("alignment transforms: expected invertible 2 x 2 matrices")
-
-    def _set(self, name: str, value: ArrayLike, shape: tuple[int, ...], dtype: type = np.float64) -> None:
-        array: NDArray[Any] = np.array(value, dtype=dtype)
-        if array.shape != shape:
-            raise InputError(f"{name}: expected shape {shape} for {shape[0]} tilts, got {array.shape}")
-        if not np.isfinite(array).all():
-            raise InputError(f"{name}: holds a value that is not finite")
-        array.setflags(write=False)
-        object.__setattr__(self, name, array)
 
     @property
     def n_tilts(self) -> int:
@@ -127,8 +202,7 @@ class TiltGeometry:
     @property
     def axis_angle_deg(self) -> float:
         """Mean tilt-axis angle in the raw image: degrees from y towards -x (IMOD, SerialEM; y upwards)."""
-        # linear_yx[:, 1, 0] multiplies y in the equation for x: IMOD's A12.
-        return float(np.degrees(np.arctan2(self.linear_yx[:, 1, 0].mean(), self.linear_yx[:, 1, 1].mean())))
+        return float(_axis_angles_deg(self.linear_yx.mean(axis=0)))
 
     @property
     def is_aligned(self) -> bool:
@@ -145,11 +219,9 @@ class TiltGeometry:
     def select(self, indices: ArrayLike) -> TiltGeometry:
         """Geometry of the images at ``indices`` of the present order; ranks in time are renumbered from 0."""
         index = np.asarray(indices)
-        changes: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
-                changes[field.name] = value[index]
+        changes = _selected(self, index)
+        if self.ctf is not None:
+            changes["ctf"] = self.ctf.select(index)
         if self.acquisition_order is not None:
             changes["acquisition_order"] = np.argsort(np.argsort(changes["acquisition_order"]))
         return replace(self, **changes)
@@ -162,4 +234,31 @@ class TiltGeometry:
             pixel_size_A=self.pixel_size_A * binning,
             linear_yx=np.broadcast_to(np.eye(2), (self.n_tilts, 2, 2)),
             shift_yx=np.zeros((self.n_tilts, 2)),
+            ctf=None if self.ctf is None else self.ctf.turned(-_axis_angles_deg(self.linear_yx)),
         )
+
+
+def _set(
+    instance: object, name: str, value: ArrayLike, shape: tuple[int, ...], dtype: type = np.float64
+) -> None:
+    """Give a frozen dataclass a read-only copy of an array."""
+    array: NDArray[Any] = np.array(value, dtype=dtype)
+    if array.shape != shape:
+        raise InputError(f"{name}: expected shape {shape} for {shape[0]} tilts, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: holds a value that is not finite")
+    array.setflags(write=False)
+    object.__setattr__(instance, name, array)
+
+
+def _selected(instance: CtfParameters | TiltGeometry, index: NDArray[Any]) -> dict[str, Any]:
+    """Every array of the dataclass at ``index``."""
+    values = {field.name: getattr(instance, field.name) for field in fields(instance)}
+    return {name: value[index] for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def _axis_angles_deg(linear_yx: Floats) -> Floats:
+    """Tilt-axis angle of ``(..., 2, 2)`` transforms."""
+    # linear_yx[..., 1, 0] multiplies y in the equation for x: IMOD's A12.
+    angles: Floats = np.degrees(np.arctan2(linear_yx[..., 1, 0], linear_yx[..., 1, 1]))
+    return angles

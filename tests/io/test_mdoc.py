@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltGeometry
+from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.mdoc import read_mdoc, write_mdoc
 
 
@@ -27,7 +27,7 @@ def geometry(**changes: object) -> TiltGeometry:
         "pixel_size_A": 13.68,
         "acquisition_order": order,
         "pre_exposure_e_per_A2": order * 2.5,
-        "defocus_um": [3.0, 3.25, 3.5, 4.0, -1.0],
+        "ctf": CtfParameters(defocus_u_um=np.array([3.0, 3.25, 3.5, 4.0, -1.0]), nominal=True),
     }
     return TiltGeometry(**(values | changes))  # type: ignore[arg-type]
 
@@ -40,7 +40,9 @@ def test_round_trip(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mdoc.tilt_deg, wanted.tilt_deg)
     np.testing.assert_array_equal(mdoc.acquisition_order, wanted.acquisition_order)
     np.testing.assert_array_equal(mdoc.pre_exposure_e_per_A2, wanted.pre_exposure_e_per_A2)
-    np.testing.assert_array_equal(mdoc.defocus_um, wanted.defocus_um)
+    assert wanted.ctf is not None
+    np.testing.assert_array_equal(mdoc.defocus_um, wanted.ctf.defocus_um)
+    assert mdoc.voltage_kV == 300
     assert (mdoc.pixel_size_A, mdoc.axis_angle_deg) == (13.68, 0.0)
     assert (mdoc.image_file, mdoc.image_shape_yx) == ("TS 1.mrc", (30, 40))
 
@@ -49,7 +51,7 @@ def test_round_trip_of_little(tmp_path: Path) -> None:
     path = tmp_path / "a.mdoc"
     write_mdoc(
         path,
-        geometry(acquisition_order=None, pre_exposure_e_per_A2=None, defocus_um=None),
+        geometry(acquisition_order=None, pre_exposure_e_per_A2=None, ctf=None),
         "a.mrc",
     )
     mdoc = read_mdoc(path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltGeometry
+from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.angles import write_tilt_angles
 from dewedge.io.mdoc import write_mdoc
 from dewedge.io.mrc import write_mrc
@@ -32,7 +32,7 @@ def stack(tmp_path: Path) -> Path:
 
 def geometry(tilts: np.ndarray = TILTS, order: np.ndarray = ORDER, **changes: object) -> TiltGeometry:
     values: dict[str, object] = {"image_shape_yx": (8, 12), "pixel_size_A": 10.0}
-    values |= {"pre_exposure_e_per_A2": order * 2.0, "defocus_um": 3 + order / 8}
+    values |= {"pre_exposure_e_per_A2": order * 2.0, "ctf": CtfParameters(defocus_u_um=3 + order / 8)}
     return TiltGeometry(tilt_deg=tilts, acquisition_order=order, **(values | changes))  # type: ignore[arg-type]
 
 
@@ -76,7 +76,9 @@ def test_mdoc_gives_everything(stack: Path) -> None:
     series = read_tilt_series(stack)
     np.testing.assert_array_equal(series.geometry.acquisition_order, ORDER)
     np.testing.assert_array_equal(series.geometry.pre_exposure_e_per_A2, ORDER * 2.0)
-    np.testing.assert_array_equal(series.geometry.defocus_um, 3 + ORDER / 8)
+    ctf = series.geometry.ctf
+    assert ctf is not None and ctf.nominal and ctf.voltage_kV == 300
+    np.testing.assert_array_equal(ctf.defocus_um, 3 + ORDER / 8)
     assert series.geometry.axis_angle_deg == pytest.approx(85.3)
     np.testing.assert_allclose(series.geometry.linear_yx, turned(85.3).linear_yx)
     assert any("rotated by the tilt-axis angle 85.3" in note for note in series.notes)
@@ -116,7 +118,7 @@ def test_mdoc_in_order_of_acquisition_of_a_sorted_stack(stack: Path) -> None:
 
     write_tilt_angles(stack.with_name("TS 01.x.tlt"), 1.3 * TILTS)
     series = read_tilt_series(stack)
-    assert series.geometry.acquisition_order is None and series.geometry.defocus_um is None
+    assert series.geometry.acquisition_order is None and series.geometry.ctf is None
     assert any("not those of the images" in note for note in series.notes)
 
 

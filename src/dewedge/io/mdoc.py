@@ -43,6 +43,8 @@ class Mdoc:
         ``(n,)`` electrons per square Angstrom before each image; None if not recorded.
     defocus_um
         ``(n,)`` target (nominal) defocus in micrometres, positive is underfocus; None if not recorded.
+    voltage_kV
+        Acceleration voltage; None if not given.
     image_file
         Name of the stack, without its folder; None if not given.
     image_shape_yx
@@ -55,6 +57,7 @@ class Mdoc:
     axis_angle_deg: float | None
     pre_exposure_e_per_A2: Floats | None
     defocus_um: Floats | None
+    voltage_kV: float | None
     image_file: str | None
     image_shape_yx: tuple[int, int] | None
 
@@ -95,6 +98,7 @@ def read_mdoc(path: StrPath) -> Mdoc:
         axis_angle_deg=angles[0] if angles else None,
         pre_exposure_e_per_A2=_pre_exposure(sections, order),
         defocus_um=-defocus_um if defocus_um is not None and defocus_um.any() else None,
+        voltage_kV=header.Voltage if header.Voltage and header.Voltage > 0 else None,
         image_file=PureWindowsPath(header.ImageFile).name if header.ImageFile else None,
         image_shape_yx=(size[1], size[0]) if size else None,
     )
@@ -146,7 +150,7 @@ def write_mdoc(
             f"PriorRecordDose = {prior[i]:g}",
             f"PixelSpacing = {geometry.pixel_size_A:g}",
             f"RotationAngle = {angle:.1f}",
-            *([] if geometry.defocus_um is None else [f"TargetDefocus = {-geometry.defocus_um[i]:g}"]),
+            *([] if geometry.ctf is None else [f"TargetDefocus = {-geometry.ctf.defocus_um[i]:g}"]),
             f"DateTime = {date:%d-%b-%Y  %H:%M:%S}",
         ]
     write_text_atomic(path, "\n".join(lines) + "\n")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltGeometry
+from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.angles import read_tilt_angles
 from dewedge.io.inputs import StrPath
 from dewedge.io.mdoc import Mdoc, read_mdoc
@@ -65,7 +65,7 @@ class _Recorded(NamedTuple):
 
     acquisition_order: NDArray[np.int64] | None = None
     pre_exposure_e_per_A2: Floats | None = None
-    defocus_um: Floats | None = None
+    ctf: CtfParameters | None = None
 
 
 def find_sidecars(stack: StrPath) -> Sidecars:
@@ -223,9 +223,11 @@ def _recorded(document: Mdoc, name: str, tilts: Floats, notes: list[str]) -> _Re
     def pick(values: Floats | None) -> Floats | None:
         return None if values is None else values[index]
 
-    return _Recorded(
-        document.acquisition_order[index], pick(document.pre_exposure_e_per_A2), pick(document.defocus_um)
-    )
+    defocus_um = pick(document.defocus_um)
+    ctf = None
+    if defocus_um is not None:
+        ctf = CtfParameters(defocus_u_um=defocus_um, voltage_kV=document.voltage_kV, nominal=True)
+    return _Recorded(document.acquisition_order[index], pick(document.pre_exposure_e_per_A2), ctf)
 
 
 def _match(tilts: Floats, nominal: Floats) -> NDArray[np.intp] | None:
