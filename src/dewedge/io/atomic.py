@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,12 +32,11 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
     """
     path = Path(path)
     # The stem is cut because the longest file name most file systems take has 255 bytes.
-    temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise InputError(f"{path}: cannot be written: it is a folder")
-        temporary.unlink(missing_ok=True)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())

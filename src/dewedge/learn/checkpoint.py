@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dewedge.errors import InputError
@@ -102,7 +102,7 @@ def save_tensors(path: Path, kind: str, tensors: dict[str, Tensor], header: dict
     metadata = {"kind": kind, "json": json.dumps(header)}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(contiguous, temporary, metadata=metadata)
+        temporary.write_bytes(save(contiguous, metadata=metadata))
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
