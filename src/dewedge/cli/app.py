@@ -27,6 +27,8 @@ def build_app() -> App:
         version=dewedge.__version__,
         help=f"{dewedge.__doc__} Each command explains itself: dewedge run --help",
         help_format="plaintext",
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=(), name_transform=flag_name, show_default=shown_default),
     )
     for verb, summary in VERBS.items():

@@ -24,7 +24,7 @@ VOXEL_SIZE_A = 10.0
 TILT_RANGE = (-60.0, 60.0)
 TILT_STEP_DEG = 3.0
 SNR = 0.25
-BUDGET = "150s"
+BUDGET = "3min"
 SCORES = "scores.json"
 FIGURE = "demo.png"
 

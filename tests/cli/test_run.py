@@ -1,0 +1,195 @@
+"""`dewedge run` from end to end on a tiny simulated series."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dewedge.cli import main
+from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.scores import correlation
+
+VOLUMES = ("half0", "half1", "full", "refined")
+FILES = {f"{name}.mrc" for name in VOLUMES} | {
+    "model.safetensors", "checkpoint.safetensors", "loss.csv", "loss.png", "slices.png", "config.toml", "dewedge.log",
+}  # fmt: skip
+
+
+def data(path: Path) -> np.ndarray:
+    return np.asarray(read_mrc(path).data)
+
+
+def losses(folder: Path) -> list[tuple[str, ...]]:
+    """The loss table without the wall-clock times."""
+    with open(folder / "loss.csv") as file:
+        return [(row["step"], row["fit_loss"], row["validation_loss"]) for row in csv.DictReader(file)]
+
+
+def test_leaves_every_result_and_nothing_else(finished: Path):
+    assert {path.name for path in finished.iterdir()} == FILES
+    assert len(losses(finished)) == 2
+    for name in ("loss.png", "slices.png"):
+        assert (finished / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_volumes_have_shape_voxel_size_and_dark_protein(finished: Path, series: Path):
+    truth = data(series / "TS_truth.mrc")
+    for name in VOLUMES:
+        mrc = read_mrc(finished / f"{name}.mrc")
+        assert mrc.data.shape == (32, 64, 64)
+        assert mrc.voxel_size_A == pytest.approx(20)
+        assert np.isfinite(mrc.data).all()
+        assert correlation(mrc.data, truth) > (0.1 if name == "refined" else 0.3), name
+    full, refined = data(finished / "full.mrc"), data(finished / "refined.mrc")
+    assert refined.mean() == pytest.approx(full.mean(), abs=float(0.2 * full.std()))
+    assert 0.05 * full.std() < refined.std() < 2 * full.std()
+
+
+def test_half_sets_are_independent_and_make_up_the_whole(finished: Path):
+    half0, half1, full = (data(finished / f"{name}.mrc") for name in VOLUMES[:3])
+    assert correlation(half0, half1) < 0.95
+    assert correlation((half0 + half1) / 2, full) > 0.98
+
+
+def test_log_tells_version_command_decisions_and_memory(finished: Path):
+    log = (finished / "dewedge.log").read_text()
+    for text in ("dewedge 0.1.0", "torch 2.", "tilt angles from TS.tlt", "order of acquisition from", "peak memory"):
+        assert text in log
+
+
+def test_configuration_runs_again_to_the_same_tomogram(finished: Path, tmp_path: Path):
+    again = tmp_path / "again"
+    assert main(["run", "--config", str(finished / "config.toml"), "-o", str(again)]) == 0
+    for name in VOLUMES:
+        np.testing.assert_array_equal(data(again / f"{name}.mrc"), data(finished / f"{name}.mrc"))
+    assert losses(again) == losses(finished)
+
+
+def test_flags_win_over_the_file(finished: Path, tmp_path: Path):
+    output = tmp_path / "other"
+    config = ["--config", str(finished / "config.toml")]
+    assert main(["run", *config, "-o", str(output), "--bin", "2", "--epochs", "1", "--held-out", "0"]) == 0
+    assert data(output / "refined.mrc").shape == (16, 32, 32)
+    assert read_mrc(output / "refined.mrc").voxel_size_A == pytest.approx(40)
+    written = tomllib.loads((output / "config.toml").read_text())
+    assert written["reconstruct"]["bin"] == 2 and written["reconstruct"]["thickness"] == 32
+
+
+KILLED_IN_EPOCH_2 = """
+import sys, time
+import dewedge.learn.fit, dewedge.pipeline.fit
+from dewedge.cli import main
+dewedge.learn.fit.CHECKPOINT_INTERVAL_S = 0.0
+write = dewedge.pipeline.fit.write_loss_table
+def write_and_wait(path, rows):
+    write(path, rows)
+    if len(rows) == 2:
+        print("waiting", flush=True)
+        time.sleep(600)
+dewedge.pipeline.fit.write_loss_table = write_and_wait
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start_and_wait(arguments: list[str]) -> subprocess.Popen[str]:
+    """A run that has fitted one epoch, has a checkpoint of it, and waits in the second."""
+    command = [sys.executable, "-c", KILLED_IN_EPOCH_2, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "waiting\n"
+    return process
+
+
+def test_resume_after_a_kill_equals_the_unbroken_run(finished: Path, series: Path, tmp_path: Path, tiny: list[str]):
+    output = tmp_path / "OUT"
+    with start_and_wait(["run", str(series / "TS.mrc"), *tiny, "-o", str(output)]) as process:
+        process.kill()
+    assert (output / "checkpoint.safetensors").exists() and not (output / "model.safetensors").exists()
+    (output / ".refined.12345.mrc").write_bytes(b"half a file")
+    half0 = (output / "half0.mrc").stat().st_mtime_ns
+    assert main(["run", "--resume", "-o", str(output)]) == 0
+    assert (output / "half0.mrc").stat().st_mtime_ns == half0
+    assert losses(output) == losses(finished)
+    np.testing.assert_array_equal(data(output / "refined.mrc"), data(finished / "refined.mrc"))
+    assert {path.name for path in output.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_says_how_to_resume(series: Path, tmp_path: Path, number: signal.Signals, tiny: list[str]):
+    output = tmp_path / "OUT"
+    with start_and_wait(["run", str(series / "TS.mrc"), *tiny, "-o", str(output)]) as process:
+        process.send_signal(number)
+        assert process.stderr is not None
+        message = process.stderr.read()
+    assert process.returncode == 128 + number
+    assert "Traceback" not in message
+    assert message.splitlines()[-1].endswith(f"continue with: dewedge run --resume -o {output}")
+
+
+def test_resume_of_a_finished_run_changes_no_result(finished: Path, tmp_path: Path):
+    output = tmp_path / "OUT"
+    shutil.copytree(finished, output)
+    before = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
+    assert main(["run", "--resume", "-o", str(output)]) == 0
+    for name in ("half0.mrc", "full.mrc", "model.safetensors", "refined.mrc"):
+        assert (output / name).stat().st_mtime_ns == before[name]
+
+
+def test_resume_with_more_epochs_fits_on_and_refines_again(finished: Path, tmp_path: Path):
+    output = tmp_path / "OUT"
+    shutil.copytree(finished, output)
+    assert main(["run", "--resume", "-o", str(output), "--epochs", "3"]) == 0
+    assert len(losses(output)) == 3 and losses(output)[:2] == losses(finished)
+    assert (output / "refined.mrc").stat().st_mtime_ns >= (output / "model.safetensors").stat().st_mtime_ns
+
+
+def test_overwrite_replaces_a_run(finished: Path, series: Path, tmp_path: Path, tiny: list[str]):
+    output = tmp_path / "OUT"
+    shutil.copytree(finished, output)
+    (output / "mask.mrc").write_bytes(b"of the old run")
+    stack = str(series / "TS.mrc")
+    assert main(["run", stack, *tiny, "-o", str(output), "--overwrite", "--seed", "7"]) == 0
+    assert not (output / "mask.mrc").exists()
+    assert losses(output) != losses(finished)
+
+
+def test_ready_made_halves(finished: Path, tmp_path: Path, tiny_fit: list[str]):
+    halves = ["--half0", str(finished / "half0.mrc"), "--half1", str(finished / "half1.mrc")]
+    output = tmp_path / "OUT"
+    assert main(["run", *halves, "--tilt-range", "-60", "60", "-o", str(output), *tiny_fit]) == 0
+    half0, half1, full = (data(output / f"{name}.mrc") for name in VOLUMES[:3])
+    np.testing.assert_array_equal(half0, data(finished / "half0.mrc"))
+    np.testing.assert_allclose(full, (half0.astype(np.float64) + half1) / 2, rtol=1e-6, atol=1e-7)
+    assert read_mrc(output / "refined.mrc").voxel_size_A == pytest.approx(20)
+
+
+def test_frames_use_every_tilt_in_both_halves(series: Path, tmp_path: Path, tiny: list[str]):
+    output = tmp_path / "OUT"
+    frames = ["--even", str(series / "TS_even.mrc"), "--odd", str(series / "TS_odd.mrc")]
+    sidecars = ["--angles", str(series / "TS.tlt")]
+    assert main(["run", "--split", "frames", *frames, *sidecars, *tiny, "-o", str(output)]) == 0
+    half0, half1, full = (data(output / f"{name}.mrc") for name in VOLUMES[:3])
+    np.testing.assert_allclose(full, (half0 + half1) / 2, atol=1e-4 * full.std())
+
+
+def test_several_series_share_one_model_and_get_a_folder_each(series: Path, tmp_path: Path, tiny: list[str]):
+    for name in ("A", "B"):
+        stack = np.asarray(read_mrc(series / "TS.mrc", stack=True).data)[:, :, : 64 if name == "A" else 48]
+        write_mrc(tmp_path / f"{name}.mrc", stack, 20.0, stack=True)
+        shutil.copy(series / "TS.tlt", tmp_path / f"{name}.tlt")
+    output = tmp_path / "OUT"
+    stacks = [str(tmp_path / "A.mrc"), str(tmp_path / "B.mrc")]
+    assert main(["run", *stacks, *tiny, "--mask", "auto", "-o", str(output)]) == 0
+    assert data(output / "A" / "refined.mrc").shape == (32, 64, 64)
+    assert data(output / "B" / "refined.mrc").shape == (32, 64, 48)
+    joint = {"model.safetensors", "checkpoint.safetensors", "loss.csv", "loss.png", "config.toml", "dewedge.log"}
+    assert {path.name for path in output.iterdir() if path.is_file()} == joint
+    assert {path.name for path in (output / "A").iterdir()} == FILES - joint | {"mask.mrc"}
+    assert set(np.unique(data(output / "B" / "mask.mrc"))) == {0, 1}
