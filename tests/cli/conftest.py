@@ -13,9 +13,23 @@ from dewedge.cli import main
 def tiny_fit() -> list[str]:
     """Flags for a fit of seconds; in float32, so that machines with and without bfloat16 do the same."""
     return [
-        "--preset", "fast", "--cube-size", "16", "--epochs", "2", "--epoch-samples", "16", "--batch-size", "2",
-        "--validation-crops", "2", "--precision", "32-true", "--device", "cpu",
-    ]  # fmt: skip
+        "--preset",
+        "fast",
+        "--cube-size",
+        "16",
+        "--epochs",
+        "2",
+        "--epoch-samples",
+        "16",
+        "--batch-size",
+        "2",
+        "--validation-crops",
+        "2",
+        "--precision",
+        "32-true",
+        "--device",
+        "cpu",
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,11 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.mrc import Mrc, read_mrc
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
+from dewedge.learn.network import PRESETS
 from dewedge.learn.sampling import TomogramPair, measure_grey_scale
 from dewedge.pipeline.config import Config, ReconstructSection, SeriesSection, TomogramsSection
+from dewedge.pipeline.mask import choose_mask, read_mask
+from dewedge.split import split_tilts
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +105,21 @@ def read_inputs(config: Config) -> list[RunInput]:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two inputs are named {name}: expected different names, for each gets a folder")
-    for item in inputs:
-        check_cube(item.name, item.tomogram_shape(config.reconstruct), config.fit.cube_size)
+    for i, item in enumerate(inputs):
+        shape = item.tomogram_shape(config.reconstruct)
+        check_cube(item.name, shape, config.fit.cube_size, config.fit.preset)
+        mask = choose_mask(config.fit.mask, i, len(inputs))
+        if mask not in ("none", "auto"):
+            read_mask(Path(mask), shape)
         if isinstance(item, HalvesInput):
             measure_grey_scale(
                 TomogramPair(item.half0.data, item.half1.data, item.tilt_range, name=item.name)
             )
         else:
+            if config.split.split != "frames":
+                split_tilts(
+                    item.series[0].geometry, config.split.split, config.split.fraction, config.fit.seed
+                )
             for series in item.series:
                 check_images(series)
     return inputs
@@ -155,8 +166,11 @@ def read_halves(section: TomogramsSection) -> list[HalvesInput]:
     return inputs
 
 
-def check_cube(name: str, shape_zyx: tuple[int, int, int], cube_size: int) -> None:
-    """Refuse cubes that are larger than the tomogram."""
+def check_cube(name: str, shape_zyx: tuple[int, int, int], cube_size: int, preset: str) -> None:
+    """Refuse cubes that are larger than the tomogram, or do not suit the network."""
+    multiple = 2 ** PRESETS[preset].levels
+    if cube_size % multiple:
+        raise InputError(f"--cube-size {cube_size}: expected a multiple of {multiple} for this network")
     if cube_size > min(shape_zyx):
         raise InputError(
             f"{name}: cubes of {cube_size} voxels do not fit a tomogram of {shape_zyx} (z, y, x): expected "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def find_specimen(mask: str, tomogram: NDArray[Any]) -> NDArray[np.bool_] | None
     Raises
     ------
     InputError
-        If the file cannot be read, has another shape, or leaves nothing.
+        As `read_mask`.
     """
     if mask == "none":
         return None
@@ -47,15 +48,25 @@ def find_specimen(mask: str, tomogram: NDArray[Any]) -> NDArray[np.bool_] | None
         with step("mask"):
             inside = specimen_mask(tomogram)
     else:
-        given = read_mrc(mask).data
-        if given.shape != tomogram.shape:
-            raise InputError(
-                f"{mask}: shape {given.shape} (z, y, x): expected {tomogram.shape}, that of the tomogram"
-            )
-        inside = np.asarray(given > 0.5)
-    if not inside.any():
-        raise InputError(
-            f"{mask}: expected a mask with values above 0.5 where there is specimen, it has none"
-        )
+        inside = read_mask(Path(mask), tomogram.shape)
     logger.info("specimen mask: %.0f %% of the tomogram", 100 * inside.mean())
+    return inside
+
+
+def read_mask(path: Path, shape_zyx: Sequence[int]) -> NDArray[np.bool_]:
+    """``(z, y, x)`` True where a file is above 0.5.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not of this shape, or leaves nothing.
+    """
+    values = read_mrc(path).data
+    if values.shape != tuple(shape_zyx):
+        raise InputError(
+            f"{path}: shape {values.shape} (z, y, x): expected {tuple(shape_zyx)}, that of the tomogram"
+        )
+    inside = np.asarray(values > 0.5)
+    if not inside.any():
+        raise InputError(f"{path}: expected values above 0.5 where there is specimen, it has none")
     return inside
