@@ -20,6 +20,7 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.loss import cut_wedge, dewedge_loss
 from dewedge.learn.network import NetworkConfig, UNet
+from dewedge.learn.noise import noise_weight
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
@@ -93,6 +94,7 @@ def fit(
     if resume and checkpoint is not None and checkpoint.exists():
         state, best = restore_fit(checkpoint, identity, plain, average, optimiser)
 
+    weight = noise_weight(sampler, fabric.device) if options.loss_weighting == "noise" else 1.0
     validation = _validation_batches(sampler, options, fabric)
     started = time.monotonic() - state.seconds
     saved = time.monotonic()
@@ -114,7 +116,8 @@ def fit(
             first = state.step * options.batch_size + fabric.global_rank * local
             batch = sampler.load([sampler.draw(first + i) for i in range(local)], fabric.device)
             fill = _falls_within(options.fill_wedge, state.step) and progress > options.warm_up
-            loss = batch_loss(network, batch, options.wedge_weight, filler=network if fill else None)
+            filler = network if fill else None
+            loss = batch_loss(network, batch, options.wedge_weight, weight, filler)
             fabric.backward(loss)
             fabric.clip_gradients(
                 network, optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
@@ -138,7 +141,7 @@ def fit(
             seconds=state.seconds,
             learning_rate=rate,
             fit_loss=fit_loss,
-            validation_loss=_validation_loss(average, validation, options, fabric),
+            validation_loss=_validation_loss(average, validation, options.wedge_weight, weight, fabric),
         )
         if state.record(row):
             best = _weights(average)
@@ -172,6 +175,7 @@ def batch_loss(
     network: Callable[[Tensor], Tensor],
     batch: Batch,
     wedge_weight: float,
+    frequency_weight: Tensor | float = 1.0,
     filler: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Loss of one batch: cut the second wedge from v0, apply the network, compare with v1.
@@ -190,7 +194,7 @@ def batch_loss(
         source = source + cut_wedge(predicted - source, 1 - target_mask)
         inputs = cut_wedge(source, input_mask)
     prediction = network(inputs.unsqueeze(1)).squeeze(1).float()
-    return dewedge_loss(prediction, batch.half1, input_mask, target_mask, wedge_weight)
+    return dewedge_loss(prediction, batch.half1, input_mask, target_mask, wedge_weight, frequency_weight)
 
 
 def _optimiser(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
@@ -224,14 +228,19 @@ def _validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabri
 
 @torch.no_grad()
 def _validation_loss(
-    average: AveragedModel, batches: list[Batch], options: FitOptions, fabric: Fabric
+    average: AveragedModel,
+    batches: list[Batch],
+    wedge_weight: float,
+    frequency_weight: Tensor | float,
+    fabric: Fabric,
 ) -> float | None:
     if not batches:
         return None
     average.eval()
     with fabric.autocast():
-        losses = [batch_loss(average, batch, options.wedge_weight) * len(batch.half0) for batch in batches]
-    return float(torch.stack(losses).sum()) / sum(len(batch.half0) for batch in batches)
+        losses = [batch_loss(average, batch, wedge_weight, frequency_weight) for batch in batches]
+    sizes = [len(batch.half0) for batch in batches]
+    return sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
 
 
 def _mean_over_processes(value: Tensor, fabric: Fabric) -> float:

@@ -42,6 +42,9 @@ class FitOptions:
         Decay a step of the moving average of the weights, which is validated and becomes the model.
     wedge_weight
         Weight of the frequencies cut from the input only.
+    loss_weighting
+        ``noise``: each frequency counts in inverse proportion to the noise power there, measured from the
+        half-sets' difference. ``none``: all frequencies count alike, as published.
     fill_wedge
         Share of the steps whose inputs get the network's own prediction in place of their own missing wedge,
         before the second wedge is cut.
@@ -70,8 +73,9 @@ class FitOptions:
     gradient_clip: float = 1.0
     average_decay: float = 0.99
     wedge_weight: float = 2.0
-    fill_wedge: float = 0.5
-    exact_rotations: float = 0.0
+    loss_weighting: Literal["noise", "none"] = "noise"
+    fill_wedge: float = 0.0
+    exact_rotations: float = 0.8
     held_out: float = 0.1
     validation_crops: int = 16
     patience: int | None = 20
