@@ -66,7 +66,7 @@ def _guarded(command: Callable[[], object]) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
         if "dewedge.pipeline.log" in sys.modules:
-            sys.modules["dewedge.pipeline.log"].close_log_file()
+            sys.modules["dewedge.pipeline.log"].stop_messages()
     return 0
 
 

@@ -67,9 +67,11 @@ def log_file() -> Path | None:
     return None
 
 
-def close_log_file() -> None:
-    """Stop writing to the file."""
-    _replace_handlers(logging.FileHandler, None)
+def stop_messages() -> None:
+    """Close the log file and stop showing messages."""
+    for handler in list(logger.handlers):
+        _replace_handlers(type(handler), None)
+    logger.propagate = True
 
 
 def log_environment(arguments: Sequence[str]) -> None:

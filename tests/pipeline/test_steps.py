@@ -1,0 +1,94 @@
+"""Smaller parts of the pipeline: processes, progress, log."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dewedge.errors import InputError
+from dewedge.learn.state import EpochRow
+from dewedge.pipeline.compute import on_first_process
+from dewedge.pipeline.folder import tomogram_folders
+from dewedge.pipeline.log import duration, log_file, log_to_file, step, stop_messages
+from dewedge.pipeline.progress import FitProgress
+from dewedge.pipeline.simulate import tilt_angles
+
+
+class OtherProcess:
+    """Looks like a Fabric of two processes; what the first broadcasts is given."""
+
+    world_size = 2
+
+    def __init__(self, first: bool, received: Any = None) -> None:
+        self.is_global_zero = first
+        self.received = received
+
+    def broadcast(self, value: Any) -> Any:
+        return value if self.is_global_zero else self.received
+
+
+def test_only_the_first_process_acts_and_all_get_the_result():
+    assert on_first_process(OtherProcess(first=True), lambda: 3) == 3  # type: ignore[arg-type]
+    other = OtherProcess(first=False, received=(3, None))
+    assert on_first_process(other, lambda: pytest.fail("acted")) == 3  # type: ignore[arg-type]
+
+
+def test_a_wrong_input_found_by_the_first_process_ends_all():
+    def fail() -> None:
+        raise InputError("full disk")
+
+    for process in (OtherProcess(first=True), OtherProcess(first=False, received=(None, "full disk"))):
+        with pytest.raises(InputError, match="full disk"):
+            on_first_process(process, fail)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(4.24, "4.2 s"), (185, "3:05 min"), (7210, "2:00:10 h"), (3600, "1:00:00 h")]
+)
+def test_durations_for_people(seconds: float, text: str):
+    assert duration(seconds) == text
+
+
+def test_one_tomogram_lies_in_the_output_itself():
+    assert tomogram_folders(Path("out"), ["a"]) == [Path("out")]
+    assert tomogram_folders(Path("out"), ["a", "b"]) == [Path("out/a"), Path("out/b")]
+
+
+def test_tilt_angles_hold_both_ends():
+    assert tilt_angles((-60, 60), 3) == [float(a) for a in range(-60, 61, 3)]
+    assert tilt_angles((-0.3, 0.3), 0.1)[-1] == pytest.approx(0.3)
+    with pytest.raises(InputError, match="--tilt-step"):
+        tilt_angles((-60, 60), 0)
+
+
+def test_progress_counts_only_what_was_done_since_it_began(caplog: pytest.LogCaptureFixture):
+    """A resumed fit: speed and time left come from this process alone."""
+    progress = FitProgress(batch_size=4, visible=False)
+    progress.step(100, 50.0, 0.5)
+    progress.step(110, 60.0, 0.6)
+    row = EpochRow(3, 110, 440, 60.0, 1e-3, 0.5, None)
+    with caplog.at_level(logging.DEBUG, "dewedge"):
+        progress.epoch(row, 0.6)
+    # 40 sub-tomograms in 10 s; a tenth in 10 s leaves 40 s.
+    assert caplog.messages == ["epoch 3  loss 0.5000  4.0 sub-tomograms/s  40.0 s left"]
+
+
+def test_log_file_is_appended_to_and_closed(tmp_path: Path):
+    path = tmp_path / "sub" / "dewedge.log"
+    for i in range(2):
+        log_to_file(path)
+        assert log_file() == path
+        with step(f"part {i}"):
+            pass
+        stop_messages()
+    assert log_file() is None
+    assert path.read_text().count("peak memory") == 2
+
+
+def test_log_that_cannot_be_written_is_wrong_input(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        log_to_file(tmp_path / "file" / "dewedge.log")
