@@ -1,0 +1,388 @@
+"""AreTomo2 and AreTomo3: the alignment in a .aln file, and the volumes beside it.
+
+Sources: AreTomo2 and AreTomo3 (github.com/czimaginginstitute): they sample the raw image at
+R(ROT) p + (TX, TY), R turning counter-clockwise, and write .xf files that say the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
+from dewedge.io.angles import read_tilt_angles
+from dewedge.io.ctf_files import read_ctffind
+from dewedge.io.entries import HalvesEntry, Layout, SeriesEntry
+from dewedge.io.inputs import StrPath, read_text
+from dewedge.io.mrc import read_mrc
+from dewedge.io.projection_model import to_geometry_arrays
+from dewedge.io.tilt_images import TiltImages, stack_images
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_COLUMNS = "SEC ROT GMAG TX TY SMEAN SFIT SCALE BASE TILT"
+_HEADER = re.compile(r"#\s*(\w+)\s*=\s*(.*)")
+# Largest difference between an image's refined and nominal angle, beyond what all images share.
+_ANGLE_TOLERANCE_DEG = 1.5
+_SAME_ANGLE_DEG = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Aln:
+    """A .aln file: the images that were not dark, sorted by tilt angle.
+
+    Parameters
+    ----------
+    raw_shape
+        ``(n, y, x)`` of the raw stack.
+    sec
+        ``(rows,)`` numbers of the rows' images, as written.
+    axis_deg
+        ``(rows,)`` tilt-axis angles, ROT: IMOD's.
+    shift_xy
+        ``(rows, 2)`` TX and TY in raw pixels.
+    tilt_deg
+        ``(rows,)`` tilt angles, with the offset alpha added.
+    dark_slot, dark_tilt_deg
+        ``(darks,)`` places of the dark images among all, sorted by angle, as written; and their angles.
+    alpha_deg, beta_deg
+        Offsets of the angle about the tilt axis and about x; beta was not applied.
+    has_offsets
+        True if the file gives them.
+    n_patches
+        Number of patches that were aligned on their own.
+    """
+
+    path: Path
+    raw_shape: tuple[int, int, int]
+    sec: Ints
+    axis_deg: Floats
+    shift_xy: Floats
+    tilt_deg: Floats
+    dark_slot: Ints
+    dark_tilt_deg: Floats
+    alpha_deg: float
+    beta_deg: float
+    has_offsets: bool
+    n_patches: int
+
+
+def read_aln(path: StrPath) -> Aln:
+    """Read an alignment of AreTomo.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, lacks the size of the raw stack, or a line has not its ten columns.
+    """
+    path = Path(path)
+    header: dict[str, str] = {}
+    darks: list[list[float]] = []
+    rows: list[list[float]] = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.startswith("#"):
+            if "Local Alignment" in line:
+                break
+            match = _HEADER.match(line)
+            if match and match[1] == "DarkFrame":
+                darks.append(_numbers(path, number, match[2], 3, "frame, section and angle of a dark image"))
+            elif match:
+                header[match[1]] = match[2]
+        elif line.strip():
+            rows.append(_numbers(path, number, line, 10, f"the ten columns {_COLUMNS}"))
+    if not rows or "RawSize" not in header:
+        raise InputError(f"{path}: not an alignment of AreTomo: no RawSize, or no line of {_COLUMNS}")
+    width, height, n = (int(x) for x in _numbers(path, 0, header["RawSize"], 3, "RawSize = x y n"))
+    offsets = {
+        name: _numbers(path, 0, header[name], 1, f"{name} in degrees")[0]
+        for name in ("AlphaOffset", "BetaOffset")
+        if name in header
+    }
+    table, dark = np.array(rows), np.array(darks).reshape(-1, 3)
+    if min(width, height, n) < 1 or len(table) > n:
+        raise InputError(
+            f"{path}: {len(table)} aligned images of a stack of size {header['RawSize'].strip()}"
+        )
+    return Aln(
+        path=path,
+        raw_shape=(n, height, width),
+        sec=table[:, 0].astype(np.int64),
+        axis_deg=table[:, 1],
+        shift_xy=table[:, 3:5],
+        tilt_deg=table[:, 9],
+        dark_slot=dark[:, 0].astype(np.int64),
+        dark_tilt_deg=dark[:, 2],
+        alpha_deg=offsets.get("AlphaOffset", 0.0),
+        beta_deg=offsets.get("BetaOffset", 0.0),
+        has_offsets=bool(offsets),
+        n_patches=int(_numbers(path, 0, header.get("NumPatches", "0"), 1, "NumPatches")[0]),
+    )
+
+
+def aln_geometry(aln: Aln, pixel_size_A: float, ctf: CtfParameters | None = None) -> TiltGeometry:
+    """Geometry of the images of the rows, in their order."""
+    shape = aln.raw_shape[1:]
+    linear_yx, shift_yx = to_geometry_arrays(aln.axis_deg, aln.shift_xy, shape, "(N-1)/2")
+    return TiltGeometry(
+        tilt_deg=aln.tilt_deg,
+        image_shape_yx=shape,
+        pixel_size_A=pixel_size_A,
+        linear_yx=linear_yx,
+        shift_yx=shift_yx,
+        ctf=ctf,
+    )
+
+
+def aln_sections(aln: Aln, raw_tilt_deg: Floats | None = None) -> Ints:
+    """Sections of the raw stack, counted from 0, that the rows belong to.
+
+    SEC counts from 1 in AreTomo3 and from 0 in AreTomo2; in files of releases in between it counts the images
+    that are not dark. The nominal angles of the stack decide where they are known.
+
+    Parameters
+    ----------
+    raw_tilt_deg
+        ``(n,)`` nominal angles of the raw stack, in its order.
+
+    Raises
+    ------
+    InputError
+        If no reading of SEC fits the size of the stack and its angles.
+    """
+    n = aln.raw_shape[0]
+    readings = [aln.sec - 1, aln.sec]
+    slots = _slots_of_rows(aln)
+    if raw_tilt_deg is not None:
+        by_angle = np.argsort(raw_tilt_deg, kind="stable")
+        if slots is not None:
+            readings.append(by_angle[slots])
+    elif slots is not None:
+        readings.append(slots)
+    for sections in readings:
+        valid = sections.min() >= 0 and sections.max() < n and len(np.unique(sections)) == len(sections)
+        if valid and _fits(aln, sections, raw_tilt_deg):
+            return sections
+    hint = "" if raw_tilt_deg is None else " and its tilt angles"
+    raise InputError(
+        f"{aln.path}: its column SEC does not fit a stack of {n} images{hint}: give the stack it was made "
+        "from"
+    )
+
+
+def read_aretomo_series(
+    path: StrPath,
+    images: Path | None,
+    halves: tuple[Path, Path] | None = None,
+    *,
+    angles: Path | None = None,
+    pixel_size_A: float | None = None,
+) -> SeriesEntry:
+    """The raw tilt series of a .aln file.
+
+    Parameters
+    ----------
+    images
+        The raw stack; None if only ``halves`` are there.
+    halves
+        Stacks of the even and of the odd frames.
+    angles
+        Nominal angles of the raw stack: .rawtlt or .tlt.
+    pixel_size_A
+        Pixel size; that of the stack's header if not given.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or they do not fit each other.
+    """
+    aln = read_aln(path)
+    notes: list[str] = []
+    stacks = [stack for stack in (images, *(halves or ())) if stack is not None]
+    if not stacks:
+        raise InputError(f"{aln.path}: expected the raw stack {aln.path.stem}.mrc or .st beside it")
+    first = read_mrc(stacks[0], stack=True)
+    if first.data.shape != aln.raw_shape:
+        raise InputError(
+            f"{first.path}: shape {first.data.shape} (n, y, x): expected {aln.raw_shape}, that of the stack "
+            f"{aln.path.name} was made from"
+        )
+    raw_tilt_deg = None
+    if angles is not None:
+        raw_tilt_deg = read_tilt_angles(angles)
+        if len(raw_tilt_deg) != aln.raw_shape[0]:
+            notes.append(f"{angles.name} not used: {len(raw_tilt_deg)} angles for {aln.raw_shape[0]} images")
+            raw_tilt_deg = None
+    sections = aln_sections(aln, raw_tilt_deg)
+    pixel_size = pixel_size_A or first.voxel_size_A
+    if pixel_size is None:
+        raise InputError(f"{first.path}: no pixel size in its header: give --pixel-size in Angstrom")
+    ctf = _ctf(aln, notes)
+    notes = [
+        f"alignment of {len(aln.sec)} of {aln.raw_shape[0]} images from {aln.path.name}",
+        f"pixel size {pixel_size:g} A" + (" as given" if pixel_size_A else " from the stack's header"),
+        *_alignment_notes(aln),
+        *notes,
+    ]
+    if raw_tilt_deg is None and aln.sec.min() > 0 and aln.sec.max() < aln.raw_shape[0]:
+        notes.append(
+            f"{aln.path.name}: SEC taken to count from 1; the angles of the stack (.rawtlt) would tell"
+        )
+
+    def open_stack(stack: Path) -> TiltImages:
+        return stack_images(stack, sections.tolist())
+
+    return SeriesEntry(
+        name=aln.path.stem,
+        program="AreTomo",
+        path=aln.path,
+        images=None if images is None else open_stack(images),
+        even=None if halves is None else open_stack(halves[0]),
+        odd=None if halves is None else open_stack(halves[1]),
+        geometry=aln_geometry(aln, pixel_size, ctf),
+        notes=tuple(notes),
+    )
+
+
+def read_aretomo_halves(
+    path: StrPath, half0: Path, half1: Path, full: Path | None = None, name: str | None = None
+) -> HalvesEntry:
+    """Tomograms X_EVN_Vol.mrc and X_ODD_Vol.mrc of the alignment X.aln.
+
+    AreTomo writes (y, z, x), which transposed is our (z, y, x); with -FlipVol 1 it reorders the axes and
+    reverses z; with -FlipVol 2 it only reorders. The two cannot be told from the file: AreTomo3_Session.json
+    beside it tells, else -FlipVol 1 is assumed, and said.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or no order of axes fits the size of the raw stack.
+    """
+    aln = read_aln(path)
+    layout, notes = _layout(aln, half0)
+    ctf = _ctf(aln, [])
+    if ctf is not None:
+        ctf = replace(ctf.select([int(np.abs(aln.tilt_deg).argmin())]), astigmatism_deg=np.zeros(1))
+    return HalvesEntry(
+        name=name or aln.path.stem,
+        program="AreTomo",
+        path=aln.path,
+        half0=half0,
+        half1=half1,
+        full=full,
+        tilt_range=TiltRange(float(aln.tilt_deg.min()), float(aln.tilt_deg.max())),
+        layout=layout,
+        ctf=ctf,
+        notes=(f"tilt range from {aln.path.name}", *notes),
+    )
+
+
+def _alignment_notes(aln: Aln) -> list[str]:
+    notes = []
+    if aln.n_patches:
+        notes.append(
+            f"{aln.path.name}: local alignment of {aln.n_patches} patches is not used, the global one is"
+        )
+    if aln.alpha_deg:
+        notes.append(f"{aln.path.name}: the angles include its offset alpha, {aln.alpha_deg:g} degrees")
+    if aln.beta_deg:
+        notes.append(
+            f"{aln.path.name}: its offset beta, {aln.beta_deg:g} degrees about x, is not used (AreTomo does "
+            "not apply it either)"
+        )
+    return notes
+
+
+def _ctf(aln: Aln, notes: list[str]) -> CtfParameters | None:
+    """CTF parameters of the rows from X_CTF.txt, which has a line for each image, sorted by angle."""
+    path = aln.path.with_name(f"{aln.path.stem}_CTF.txt")
+    if not path.is_file():
+        return None
+    n, slots = aln.raw_shape[0], _slots_of_rows(aln)
+    try:
+        ctf = read_ctffind(path, len(aln.sec) if slots is None else n)
+        ctf = ctf if slots is None else ctf.select(slots)
+    except InputError as error:
+        notes.append(f"defocus not used: {error}")
+        return None
+    notes.append(f"defocus from {path.name}")
+    return ctf
+
+
+def _slots_of_rows(aln: Aln) -> Ints | None:
+    """Places of the rows among all images sorted by angle; None if the file lists not all images."""
+    n_dark = len(aln.dark_tilt_deg)
+    if len(aln.sec) + n_dark != aln.raw_shape[0]:
+        return None
+    slot = np.empty(aln.raw_shape[0], dtype=np.int64)
+    # The dark images' angles lack or have the offset; their places do not change by it.
+    dark = aln.dark_slot
+    if len(np.unique(dark)) == n_dark and n_dark and dark.min() >= 0 and dark.max() < aln.raw_shape[0]:
+        return np.setdiff1d(np.arange(aln.raw_shape[0]), dark)
+    slot[np.argsort(np.concatenate([aln.tilt_deg, aln.dark_tilt_deg]), kind="stable")] = np.arange(len(slot))
+    return slot[: len(aln.sec)]
+
+
+def _fits(aln: Aln, sections: Ints, raw_tilt_deg: Floats | None) -> bool:
+    if raw_tilt_deg is None:
+        # A mere count of the images that are not dark says nothing of where the dark ones are.
+        slots = _slots_of_rows(aln)
+        counts = np.array_equal(sections, np.arange(len(sections)))
+        return slots is None or not counts or bool(np.array_equal(sections, slots))
+    difference = aln.tilt_deg - raw_tilt_deg[sections]
+    return bool(np.abs(difference - np.median(difference)).max() < _ANGLE_TOLERANCE_DEG)
+
+
+def _layout(aln: Aln, volume: Path) -> tuple[Layout, list[str]]:
+    """Order of a volume's axes: the ratio of its long sides is that of the aligned images."""
+    shape = read_mrc(volume).data.shape
+    height, width = aln_geometry(aln, 1.0).aligned_shape_yx
+    ratio = height / width
+    as_yzx, as_zyx = (abs(shape[axis] / shape[2] / ratio - 1) for axis in (0, 1))
+    if min(as_yzx, as_zyx) > 0.05:
+        raise InputError(
+            f"{volume}: shape {shape}: expected one long side in the ratio {ratio:.3g} to the last, as the "
+            f"images of {aln.path.name}"
+        )
+    if as_yzx < 0.05 and as_zyx < 0.05:
+        # A cube: the size does not tell.
+        note = (
+            f"{volume.name}: its sides do not tell the order of its axes: taken as (y, z, x), AreTomo's own"
+        )
+        return "yzx", [note]
+    if as_yzx < as_zyx:
+        return "yzx", [f"{volume.name}: axes (y, z, x) as AreTomo writes them, brought into order"]
+    flip = _flip_vol(volume.parent)
+    if flip == 2:
+        return "zyx", [f"{volume.name}: written with -FlipVol 2"]
+    if flip == 1:
+        return "-zyx", [f"{volume.name}: written with -FlipVol 1, which reverses z: turned back"]
+    return "-zyx", [
+        f"{volume.name}: taken as written with -FlipVol 1, which reverses z, and turned back; if it was "
+        "-FlipVol 2 the hand is wrong, and the wedge unless the tilt range is symmetric"
+    ]
+
+
+def _flip_vol(folder: Path) -> int | None:
+    """-FlipVol of the AreTomo3 session that wrote into a folder."""
+    path = folder / "AreTomo3_Session.json"
+    if not path.is_file():
+        return None
+    found = re.search(r'"FlipVol"\s*:\s*(\d)', read_text(path))
+    return int(found[1]) if found else None
+
+
+def _numbers(path: Path, line: int, text: str, count: int, expected: str) -> list[float]:
+    try:
+        values = [float(word) for word in text.split()]
+    except ValueError:
+        values = []
+    if len(values) != count or not np.isfinite(values).all():
+        where = f"{path}, line {line}" if line else str(path)
+        raise InputError(f"{where}: expected {expected}, got {text.strip()[:60]!r}")
+    return values

@@ -1,0 +1,160 @@
+"""Measured defocus of each tilt image: files of CTFFIND, AreTomo, Gctf and IMOD's ctfplotter.
+
+Where a file gives a direction of astigmatism, it is taken as degrees from x, counter-clockwise, of the first
+of the two defocus values.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+from dewedge.geometry import CtfParameters
+from dewedge.io.inputs import StrPath, read_text
+from dewedge.io.star_tables import number, numbers, read_star
+
+Floats = NDArray[np.float64]
+
+_NM, _A = 1e-3, 1e-4  # in micrometres
+# Flags on the first line of ctfplotter's files from version 3 on.
+_ASTIGMATISM, _ASTIGMATISM_RADIANS, _PHASE, _PHASE_RADIANS = 1, 2, 4, 8
+
+
+def read_ctf_file(path: StrPath, n_images: int) -> CtfParameters:
+    """CTF parameters of a stack of ``n_images`` images, in its order; the program is told by the content.
+
+    Raises
+    ------
+    InputError
+        If the file is of none of these programs, or not of a stack of so many images.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".star":
+        return read_gctf(path, n_images)
+    if path.suffix.lower() == ".defocus":
+        return read_ctfplotter(path, n_images)
+    return read_ctffind(path, n_images)
+
+
+def read_ctffind(path: StrPath, n_images: int) -> CtfParameters:
+    """CTFFIND's .txt and AreTomo's _CTF.txt: defocus in A, azimuth in degrees, phase shift in radians."""
+    text = read_text(path)
+    comments = " ".join(line for line in text.splitlines() if line.lstrip().startswith("#"))
+    rows = _rows(path, text, (7, 8), "CTFFIND's columns (number, defocus 1, defocus 2, azimuth, ...)")
+    if not np.array_equal(rows[:, 0], np.arange(1, len(rows) + 1)):
+        raise InputError(f"{path}: expected micrographs numbered from 1 on, in order")
+    _expect(path, len(rows), n_images)
+
+    def of_header(name: str) -> float | None:
+        match = re.search(rf"{name}:\s*([0-9.]+)", comments)
+        return float(match[1]) if match else None
+
+    return CtfParameters(
+        defocus_u_um=rows[:, 1] * _A,
+        defocus_v_um=rows[:, 2] * _A,
+        astigmatism_deg=rows[:, 3],
+        phase_shift_deg=np.degrees(rows[:, 4]),
+        voltage_kV=of_header("acceleration voltage"),
+        spherical_aberration_mm=of_header("spherical aberration"),
+        amplitude_contrast=of_header("amplitude contrast"),
+    )
+
+
+def read_gctf(path: StrPath, n_images: int) -> CtfParameters:
+    """Gctf's .star: one row for each image, in the order of the stack."""
+    tables = [table for table in read_star(path).values() if "rlnDefocusU" in table]
+    if not tables:
+        raise InputError(f"{path}: no column rlnDefocusU: expected a STAR file of Gctf")
+    table = tables[0]
+    u = numbers(path, table, "rlnDefocusU")
+    _expect(path, len(u), n_images)
+    return CtfParameters(
+        defocus_u_um=u * _A,
+        defocus_v_um=numbers(path, table, "rlnDefocusV") * _A,
+        astigmatism_deg=numbers(path, table, "rlnDefocusAngle"),
+        phase_shift_deg=numbers(path, table, "rlnPhaseShift", 0.0),
+        voltage_kV=number(path, table, "rlnVoltage"),
+        spherical_aberration_mm=number(path, table, "rlnSphericalAberration"),
+        amplitude_contrast=number(path, table, "rlnAmplitudeContrast"),
+    )
+
+
+def read_ctfplotter(path: StrPath, n_images: int) -> CtfParameters:
+    """IMOD's .defocus, versions 2 and 3: defocus in nm of views or ranges of views.
+
+    An image gets the values at the middle of its range; between ranges they are interpolated by view number.
+    """
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
+    try:
+        table = [[float(word) for word in line] for line in lines]
+    except ValueError:
+        table = []
+    if not table or not all(math.isfinite(value) for row in table for value in row):
+        raise InputError(f"{path}: expected a .defocus file of IMOD's ctfplotter: only numbers, in lines")
+    flags = 0
+    version = 1
+    if len(table[0]) == 6 and int(table[0][5]) >= 3:
+        flags, version, table = int(table[0][0]), int(table[0][5]), table[1:]
+    elif len(table[0]) == 6:
+        version = int(table[0].pop())
+    width = 5 + 2 * bool(flags & _ASTIGMATISM) + bool(flags & _PHASE)
+    if not table or min(map(len, table)) < width:
+        raise InputError(f"{path}: expected at least {width} numbers on every line of defocus values")
+    rows = np.array([row[:width] for row in table])
+    # Views count from 1 since version 2.
+    views = (rows[:, 0] + rows[:, 1]) / 2 - (1 if version >= 2 else 0)
+    if views.min() < 0 or views.max() > n_images - 1:
+        raise InputError(
+            f"{path}: views {rows[:, 0].min():g} to {rows[:, 1].max():g}: expected those of a stack of "
+            f"{n_images} images"
+        )
+    order = np.argsort(views, kind="stable")
+
+    def each(values: Floats) -> Floats:
+        return np.interp(np.arange(n_images), views[order], values[order])
+
+    u = each(rows[:, 4]) * _NM
+    if flags & _ASTIGMATISM:
+        v = each(rows[:, 5]) * _NM
+        direction = rows[:, 6] if flags & _ASTIGMATISM_RADIANS else np.radians(rows[:, 6])
+        # An axis, not a vector: 89 and -89 degrees are neighbours.
+        astigmatism_deg = np.degrees(np.arctan2(each(np.sin(2 * direction)), each(np.cos(2 * direction)))) / 2
+    else:
+        v, astigmatism_deg = u, np.zeros(n_images)
+    phase_shift_deg = np.zeros(n_images)
+    if flags & _PHASE:
+        phase = each(rows[:, -1])
+        phase_shift_deg = np.degrees(phase) if flags & _PHASE_RADIANS else phase
+    return CtfParameters(
+        defocus_u_um=u, defocus_v_um=v, astigmatism_deg=astigmatism_deg, phase_shift_deg=phase_shift_deg
+    )
+
+
+def _rows(path: StrPath, text: str, widths: tuple[int, ...], expected: str) -> Floats:
+    rows: list[list[float]] = []
+    for number_, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            row = [float(word) for word in line.split()]
+        except ValueError:
+            row = []
+        # CTFFIND writes inf where it could fit no rings.
+        if len(row) not in widths or not all(map(math.isfinite, row[:5])):
+            raise InputError(f"{path}, line {number_}: expected {expected}, got {line.strip()[:60]!r}")
+        rows.append(row[: widths[0]])
+    if not rows:
+        raise InputError(f"{path}: expected {expected}, found no line of numbers")
+    return np.array(rows)
+
+
+def _expect(path: StrPath, count: int, n_images: int) -> None:
+    if count != n_images:
+        raise InputError(
+            f"{path}: defocus of {count} images for a stack of {n_images}: expected one line for each image"
+        )

@@ -1,0 +1,171 @@
+"""The dataset file: what was found, as STAR files in RELION 5's layout.
+
+STAR and not TOML, so that RELION 5 and the programs that read its files can read ours: NAME.star has a row
+for each tilt series or pair of half tomograms, and tilt_series/SERIES.star a row for each image. Columns are
+RELION's where it has one; the axes of a volume, the program of origin and transforms beyond a rotation are
+our own, which others pass over. `dewedge.io.relion.read_relion` reads both.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltGeometry
+from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
+from dewedge.io.inputs import StrPath
+from dewedge.io.projection_model import from_geometry_arrays
+from dewedge.io.relion import (
+    EVEN,
+    HALF1,
+    HALF2,
+    IMAGE,
+    LAYOUT,
+    LINEAR,
+    MASK,
+    NAME,
+    ODD,
+    PROGRAM,
+    TILT_MAX,
+    TILT_MIN,
+    TILT_STAR,
+    WHOLE,
+    Y_TILT,
+)
+from dewedge.io.star_tables import write_star
+from dewedge.io.tilt_images import TiltImages
+
+# What stands where a row has no value.
+_NONE = "None"
+_ROTATION_TOLERANCE = 1e-6
+
+
+def write_dataset(path: StrPath, entries: Sequence[Entry]) -> None:
+    """Write a dataset file, and beside it ``tilt_series/NAME.star`` for every tilt series.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written, or two entries have one name.
+    """
+    path = Path(path)
+    folder = path.parent
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{path}: two entries are named {name}: expected different names")
+    if not entries:
+        raise ValueError("expected at least one entry")
+    rows = []
+    for entry in entries:
+        if isinstance(entry, SeriesEntry):
+            safe_name = re.sub(r"[^\w.+-]", "_", entry.name)
+            star = folder / "tilt_series" / f"{safe_name}.star"
+            write_star(star, {safe_name: _tilt_table(entry, folder)})
+            rows.append(_series_row(entry, _relative(star, folder)))
+        else:
+            rows.append(_halves_row(entry, folder))
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    # A column that no entry fills is left out.
+    columns = [column for column in columns if any(row.get(column, _NONE) != _NONE for row in rows)]
+    write_star(path, {"global": {c: [row.get(c, _NONE) for row in rows] for c in columns}})
+
+
+def _series_row(entry: SeriesEntry, star: str) -> dict[str, object]:
+    geometry = entry.geometry
+    ctf = geometry.ctf
+    row: dict[str, object] = {
+        NAME: entry.name,
+        TILT_STAR: star,
+        "rlnTomoTiltSeriesPixelSize": geometry.pixel_size_A,
+        "rlnTomoSizeX": geometry.aligned_shape_yx[1],
+        "rlnTomoSizeY": geometry.aligned_shape_yx[0],
+        "rlnTomoSizeZ": _or_none(entry.thickness),
+        PROGRAM: entry.program,
+    }
+    if ctf is not None:
+        row |= {
+            "rlnVoltage": _or_none(ctf.voltage_kV),
+            "rlnSphericalAberration": _or_none(ctf.spherical_aberration_mm),
+            "rlnAmplitudeContrast": _or_none(ctf.amplitude_contrast),
+            "rlnTomoHand": _or_none(ctf.defocus_hand),
+        }
+    return row
+
+
+def _halves_row(entry: HalvesEntry, folder: Path) -> dict[str, object]:
+    def name(path: Path | None) -> str:
+        return _NONE if path is None else _relative(path, folder)
+
+    return {
+        NAME: entry.name,
+        HALF1: name(entry.half0),
+        HALF2: name(entry.half1),
+        WHOLE: name(entry.full),
+        MASK: name(entry.mask),
+        TILT_MIN: _NONE if entry.tilt_range is None else entry.tilt_range.min_deg,
+        TILT_MAX: _NONE if entry.tilt_range is None else entry.tilt_range.max_deg,
+        LAYOUT: entry.layout,
+        PROGRAM: entry.program,
+    }
+
+
+def _tilt_table(entry: SeriesEntry, folder: Path) -> dict[str, Sequence[object]]:
+    geometry = entry.geometry
+    table: dict[str, Sequence[object]] = {}
+    for column, images in ((IMAGE, entry.images), (EVEN, entry.even), (ODD, entry.odd)):
+        if images is not None:
+            table[column] = _image_names(images, folder)
+    axis_deg, shift_xy = from_geometry_arrays(
+        geometry.linear_yx, geometry.shift_yx, geometry.image_shape_yx, "N/2"
+    )
+    table |= {
+        "rlnTomoXTilt": np.zeros(geometry.n_tilts).tolist(),
+        Y_TILT: geometry.tilt_deg.tolist(),
+        "rlnTomoZRot": axis_deg.tolist(),
+        "rlnTomoXShiftAngst": (shift_xy[:, 0] * geometry.pixel_size_A).tolist(),
+        "rlnTomoYShiftAngst": (shift_xy[:, 1] * geometry.pixel_size_A).tolist(),
+    }
+    if not _are_rotations(geometry):
+        linear_xy = geometry.linear_yx[:, ::-1, ::-1].reshape(-1, 4)
+        table |= {column: linear_xy[:, i].tolist() for i, column in enumerate(LINEAR)}
+    if geometry.pre_exposure_e_per_A2 is not None:
+        table["rlnMicrographPreExposure"] = geometry.pre_exposure_e_per_A2.tolist()
+    if geometry.acquisition_order is not None:
+        table["rlnTomoTiltMovieIndex"] = (geometry.acquisition_order + 1).tolist()
+    ctf = geometry.ctf
+    if ctf is not None and ctf.nominal:
+        table["rlnTomoNominalDefocus"] = (-ctf.defocus_um).tolist()
+    elif ctf is not None:
+        table |= {
+            "rlnDefocusU": (ctf.defocus_u_um * 1e4).tolist(),
+            "rlnDefocusV": (ctf.defocus_v_um * 1e4).tolist(),
+            "rlnDefocusAngle": ctf.astigmatism_deg.tolist(),
+            "rlnPhaseShift": ctf.phase_shift_deg.tolist(),
+        }
+    return table
+
+
+def _are_rotations(geometry: TiltGeometry) -> bool:
+    product = geometry.linear_yx @ np.swapaxes(geometry.linear_yx, 1, 2)
+    proper = np.linalg.det(geometry.linear_yx) > 0
+    return bool(np.abs(product - np.eye(2)).max() < _ROTATION_TOLERANCE and proper.all())
+
+
+def _image_names(images: TiltImages, folder: Path) -> list[str]:
+    return [f"{section + 1:06d}@{_relative(path, folder)}" for path, section in images.sources]
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Name of a file from the dataset's folder if it lies there, else its full one."""
+    full, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    return str(full.relative_to(base) if full.is_relative_to(base) else full)
+
+
+def _or_none(value: object | None) -> object:
+    return _NONE if value is None else value

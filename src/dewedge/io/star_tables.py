@@ -1,0 +1,139 @@
+"""Tables of STAR files as text, so that a name made of digits stays a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+from dewedge.io.atomic import write_text_atomic
+from dewedge.io.inputs import StrPath, read_text
+
+Floats = NDArray[np.float64]
+Table = dict[str, list[str]]
+
+# What programs write where a column has no value.
+_NOTHING = ("", "None", "none", "null", "<NA>", "nan", "?", ".")
+
+
+def read_star(path: StrPath) -> dict[str, Table]:
+    """Blocks of a STAR file by name: columns (without the leading _) of text; pairs make a table of one row.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is no STAR file.
+    """
+    from gemmi import cif
+
+    text = read_text(path)
+    try:
+        document = cif.read_string(text)
+    except (ValueError, RuntimeError, UnicodeEncodeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: not a STAR file: {reason}") from None
+    blocks: dict[str, Table] = {}
+    for block in document:
+        table: Table = {}
+        for item in block:
+            pair: list[str] | None = item.pair  # type: ignore[assignment]
+            loop = item.loop
+            if pair is not None:
+                table[_name(pair[0])] = [cif.as_string(pair[1])]
+            elif loop is not None:
+                width = loop.width()
+                # A block of pairs and a loop, or of two loops, is none of this field's tables.
+                table = {
+                    _name(tag): [cif.as_string(value) for value in loop.values[i::width]]
+                    for i, tag in enumerate(loop.tags)
+                }
+        blocks[block.name.strip()] = table
+    return blocks
+
+
+def write_star(path: StrPath, blocks: Mapping[str, Mapping[str, Sequence[object]]]) -> None:
+    """Write tables, each as a loop; numbers in full precision."""
+    lines: list[str] = []
+    for name, table in blocks.items():
+        lines += ["", f"data_{name}", "", "loop_"]
+        lines += [f"_{column} #{i}" for i, column in enumerate(table, start=1)]
+        for row in zip(*table.values(), strict=True):
+            lines.append(" ".join(_word(value) for value in row))
+        lines.append("")
+    write_text_atomic(path, "\n".join(lines))
+
+
+def numbers(path: StrPath, table: Table, column: str, default: float | None = None) -> Floats:
+    """``(rows,)`` numbers of a column; ``default`` where the column is absent.
+
+    Raises
+    ------
+    InputError
+        If the column is absent and there is no default, or a value is not a finite number.
+    """
+    rows = len(next(iter(table.values()), []))
+    if column not in table:
+        if default is None:
+            raise InputError(f"{path}: no column {column}: expected one number for each row")
+        return np.full(rows, default)
+    try:
+        values = np.array([float(value) for value in table[column]])
+    except ValueError:
+        values = np.array([np.nan])
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: expected numbers in column {column}")
+    return values
+
+
+def number(path: StrPath, table: Table, column: str, row: int = 0) -> float | None:
+    """The number of one row; None if the column is absent or the row has none there."""
+    text = words(table, column, row)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise InputError(f"{path}: expected a number in column {column}, got {text!r}")
+    return value
+
+
+def words(table: Table, column: str, row: int = 0) -> str | None:
+    """The text of one row; None if the column is absent or the row has nothing there."""
+    text = table[column][row] if column in table else ""
+    return None if text in _NOTHING else text
+
+
+def find_named(name: str, beside: StrPath) -> Path:
+    """The file a STAR file names: as given from the working folder, else from its folder or one above it.
+
+    RELION's names count from the folder of the project. What does not exist anywhere is returned as it
+    would lie in the folder of the STAR file.
+    """
+    given = Path(name)
+    folder = Path(beside).absolute().parent
+    for candidate in (given, *(parent / given for parent in (folder, *folder.parents))):
+        if candidate.exists():
+            return candidate
+    return folder / given
+
+
+def _name(tag: str) -> str:
+    return tag.removeprefix("_")
+
+
+def _word(value: object) -> str:
+    from gemmi import cif
+
+    if isinstance(value, float | np.floating):
+        return repr(float(value))
+    text = str(value)
+    # gemmi would write ; blocks over several lines where a name holds both kinds of quotes.
+    if "\n" in text or ('"' in text and "'" in text):
+        raise InputError(f"{text!r}: cannot be written to a STAR file: rename it")
+    return text if re.fullmatch(r"[\w./:@+\[\],-]+", text) and text[0] not in "_[" else str(cif.quote(text))
