@@ -8,6 +8,8 @@ BIN = $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/dewedge demo -o dewedge_demo --overwrite
 
+# The tests' arrays are tiny: more threads would only wait for each other.
+test: export OMP_NUM_THREADS = 1
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
