@@ -88,6 +88,15 @@ def test_log_file_is_appended_to_and_closed(tmp_path: Path):
     assert path.read_text().count("peak memory") == 2
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_silences_the_log_and_nothing_else(capfd: pytest.CaptureFixture[str]):
+    log_to_file(Path("/dev/full"))
+    for _ in range(2000):
+        logging.getLogger("dewedge").info("a line")
+    stop_messages()
+    assert capfd.readouterr().err == ""
+
+
 def test_log_that_cannot_be_written_is_wrong_input(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):

@@ -25,6 +25,13 @@ logger = logging.getLogger("dewedge")
 console = Console(stderr=True, highlight=False)
 
 
+class LogFile(logging.FileHandler):
+    """A log file; where it cannot be written any more, the run goes on without."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.setLevel(logging.CRITICAL + 1)
+
+
 def show_on_terminal() -> None:
     """Send messages to stderr: with colours on a terminal, as plain lines elsewhere."""
     handler: logging.Handler
@@ -51,18 +58,18 @@ def log_to_file(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = LogFile(path, encoding="utf-8")
     except OSError as error:
         raise unwritable(path, error) from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-    _replace_handlers(logging.FileHandler, handler)
+    _replace_handlers(LogFile, handler)
     logger.setLevel(logging.DEBUG)
 
 
 def log_file() -> Path | None:
     """The file that messages are appended to."""
     for handler in logger.handlers:
-        if isinstance(handler, logging.FileHandler):
+        if isinstance(handler, LogFile):
             return Path(handler.baseFilename)
     return None
 
