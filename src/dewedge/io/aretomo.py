@@ -30,7 +30,6 @@ _COLUMNS = "SEC ROT GMAG TX TY SMEAN SFIT SCALE BASE TILT"
 _HEADER = re.compile(r"#\s*(\w+)\s*=\s*(.*)")
 # Largest difference between an image's refined and nominal angle, beyond what all images share.
 _ANGLE_TOLERANCE_DEG = 1.5
-_SAME_ANGLE_DEG = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,18 +155,19 @@ def aln_sections(aln: Aln, raw_tilt_deg: Floats | None = None) -> Ints:
         If no reading of SEC fits the size of the stack and its angles.
     """
     n = aln.raw_shape[0]
-    readings = [aln.sec - 1, aln.sec]
+    # Releases that write no offsets count from 0.
+    readings = [aln.sec - 1, aln.sec] if aln.has_offsets else [aln.sec, aln.sec - 1]
     slots = _slots_of_rows(aln)
-    if raw_tilt_deg is not None:
-        by_angle = np.argsort(raw_tilt_deg, kind="stable")
-        if slots is not None:
-            readings.append(by_angle[slots])
-    elif slots is not None:
-        readings.append(slots)
-    for sections in readings:
-        valid = sections.min() >= 0 and sections.max() < n and len(np.unique(sections)) == len(sections)
-        if valid and _fits(aln, sections, raw_tilt_deg):
-            return sections
+    if slots is not None and np.array_equal(aln.sec - aln.sec.min(), np.arange(len(aln.sec))):
+        readings.append(slots if raw_tilt_deg is None else np.argsort(raw_tilt_deg, kind="stable")[slots])
+    fitting = [
+        (_misfit_deg(aln, sections, raw_tilt_deg), i)
+        for i, sections in enumerate(readings)
+        if sections.min() >= 0 and sections.max() < n and len(np.unique(sections)) == len(sections)
+    ]
+    misfit, best = min(fitting, default=(np.inf, 0))
+    if np.isfinite(misfit):
+        return readings[best]
     hint = "" if raw_tilt_deg is None else " and its tilt angles"
     raise InputError(
         f"{aln.path}: its column SEC does not fit a stack of {n} images{hint}: give the stack it was made "
@@ -328,14 +328,19 @@ def _slots_of_rows(aln: Aln) -> Ints | None:
     return slot[: len(aln.sec)]
 
 
-def _fits(aln: Aln, sections: Ints, raw_tilt_deg: Floats | None) -> bool:
+def _misfit_deg(aln: Aln, sections: Ints, raw_tilt_deg: Floats | None) -> float:
+    """How far the rows' angles, less alpha, are from those of these sections; inf if they disagree."""
     if raw_tilt_deg is None:
         # A mere count of the images that are not dark says nothing of where the dark ones are.
         slots = _slots_of_rows(aln)
         counts = np.array_equal(sections, np.arange(len(sections)))
-        return slots is None or not counts or bool(np.array_equal(sections, slots))
+        return 0.0 if slots is None or not counts or np.array_equal(sections, slots) else np.inf
     difference = aln.tilt_deg - raw_tilt_deg[sections]
-    return bool(np.abs(difference - np.median(difference)).max() < _ANGLE_TOLERANCE_DEG)
+    common = float(np.median(difference))
+    if np.abs(difference - common).max() > _ANGLE_TOLERANCE_DEG:
+        return np.inf
+    # Evenly spaced angles fit one section further too, by a whole step more.
+    return round(abs(common - aln.alpha_deg), 1) if aln.has_offsets else 0.0
 
 
 def _layout(aln: Aln, volume: Path) -> tuple[Layout, list[str]]:

@@ -306,10 +306,7 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
         halves = [p for p in with_suffix(*VOLUME_SUFFIXES) if is_half(p)]
         if not all(_only_in_folder(path) for path in halves):
             for pair in pair_halves(halves):
-                add(
-                    pair.half0,
-                    lambda p, _, pair=pair: [_halves(pair.name, p, pair.half1, _whole(p, pair.name))],  # type: ignore[misc]
-                )
+                found[pair.name] = _halves(pair.name, pair.half0, pair.half1, _whole(pair.half0, pair.name))
     return [found[name] for name in sorted(found)]
 
 

@@ -11,7 +11,7 @@ from dewedge.errors import InputError
 
 # Half-set 0 first. half1 is the second of half0 and half1, and the first of half1 and half2.
 _KINDS = (("evn", "odd"), ("even", "odd"), ("half0", "half1"), ("half1", "half2"))
-_WORD = re.compile(r"(?<![A-Za-z0-9])(evn|even|odd|half[-_]?[012])(?![A-Za-z0-9])", re.IGNORECASE)
+_WORD = re.compile(r"(?<![A-Za-z0-9])(evn|even|odd|half[- ]?[012])(?![A-Za-z0-9])", re.IGNORECASE)
 
 
 class HalfPair(NamedTuple):

@@ -30,10 +30,11 @@ def read_star(path: StrPath) -> dict[str, Table]:
     """
     from gemmi import cif
 
-    text = read_text(path)
+    # The library takes no letters beyond ASCII, as the format was defined; names of files have them.
+    text = read_text(path).encode("ascii", "xmlcharrefreplace").decode()
     try:
         document = cif.read_string(text)
-    except (ValueError, RuntimeError, UnicodeEncodeError) as error:
+    except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(f"{path}: not a STAR file: {reason}") from None
     blocks: dict[str, Table] = {}
@@ -43,15 +44,15 @@ def read_star(path: StrPath) -> dict[str, Table]:
             pair: list[str] | None = item.pair  # type: ignore[assignment]
             loop = item.loop
             if pair is not None:
-                table[_name(pair[0])] = [cif.as_string(pair[1])]
+                table[_name(pair[0])] = [_text(cif.as_string(pair[1]))]
             elif loop is not None:
                 width = loop.width()
                 # A block of pairs and a loop, or of two loops, is none of this field's tables.
                 table = {
-                    _name(tag): [cif.as_string(value) for value in loop.values[i::width]]
+                    _name(tag): [_text(cif.as_string(value)) for value in loop.values[i::width]]
                     for i, tag in enumerate(loop.tags)
                 }
-        blocks[block.name.strip()] = table
+        blocks[_text(block.name).strip()] = table
     return blocks
 
 
@@ -121,6 +122,11 @@ def find_named(name: str, beside: StrPath) -> Path:
         if candidate.exists():
             return candidate
     return folder / given
+
+
+def _text(value: str) -> str:
+    """Undo what `read_star` did to letters beyond ASCII."""
+    return re.sub(r"&#(\d{2,7});", lambda match: chr(min(int(match[1]), 0x10FFFF)), value)
 
 
 def _name(tag: str) -> str:
