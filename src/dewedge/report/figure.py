@@ -34,7 +34,7 @@ def grey_limits(sections: Sequence[NDArray[Any]]) -> tuple[float, float]:
 
 
 def show_section(axes: Axes, section: NDArray[Any], limits: tuple[float, float], label: str) -> None:
-    """Draw a section without axes; its label, the two axes' names, in a corner."""
+    """Draw a section in a thin frame; its label, the two axes' names, in a corner."""
     from matplotlib.patheffects import withStroke
 
     axes.imshow(
@@ -46,7 +46,9 @@ def show_section(axes: Axes, section: NDArray[Any], limits: tuple[float, float],
         interpolation="nearest",
         aspect="auto",
     )
-    axes.set_axis_off()
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(linewidth=0.5, edgecolor="0.6")
     axes.annotate(
         label,
         (0, 1),
