@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dewedge.errors import InputError
+from dewedge.io.aln import aln_geometry, aln_sections, read_aln
 from dewedge.io.angles import read_tilt_angles
-from dewedge.io.aretomo import aln_geometry, aln_sections, read_aln
 from dewedge.io.dataset import find_series
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.io.mrc import write_mrc
@@ -174,3 +174,22 @@ def test_damage_raises_input_error_only(
         find_series(path)
     except InputError as error:
         assert "\n" not in str(error)
+
+
+def test_order_of_acquisition(tmp_path: Path) -> None:
+    foreign.write_aretomo(tmp_path, shuffled=True, dark=(2,))
+    (entry,) = find_series(tmp_path)
+    assert isinstance(entry, SeriesEntry) and entry.images is not None
+    assert entry.geometry.acquisition_order is None
+    raw = np.loadtxt(tmp_path / "TS_1.rawtlt")
+    # The steeper, the later.
+    order = np.argsort(np.argsort(np.abs(raw + 0.1)))
+    rows = np.stack([raw, order + 1, 3.0 * order], axis=1)
+    np.savetxt(tmp_path / "TS_1_TLT.txt", rows, fmt=("%8.2f", "%4d", "%8.2f"))
+    (entry,) = find_series(tmp_path)
+    assert isinstance(entry, SeriesEntry) and entry.geometry.acquisition_order is not None
+    in_time = entry.geometry.tilt_deg[np.argsort(entry.geometry.acquisition_order)]
+    assert (np.diff(np.abs(in_time - 2.5 + 0.1)) > 0).all()
+    np.savetxt(tmp_path / "TS_1_TLT.txt", rows[:5])
+    (entry,) = find_series(tmp_path)
+    assert any("angles of the stack not used" in note for note in entry.notes)

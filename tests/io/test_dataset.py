@@ -143,8 +143,8 @@ class TestHalves:
             find_series(star)
 
     DDW = (
-        "shared:\n  project_dir: ./p\n  tomo0_files:\n    - ./d/b_even.rec\n    - ./d/a_even.rec\n  tomo1_files:\n"
-        "    - ./d/b_odd.rec\n    - ./d/a_odd.rec\n  subtomo_size: 96\n  mw_angle: 50\n"
+        "shared:\n  project_dir: ./p\n  tomo0_files:\n    - ./d/b_even.rec\n    - ./d/a_even.rec\n"
+        "  tomo1_files:\n    - ./d/b_odd.rec\n    - ./d/a_odd.rec\n  subtomo_size: 96\n  mw_angle: 50\n"
         "prepare_data:\n  mask_files:\n    - ./d/m.mrc\n    - ./d/m.mrc\nfit_model:\n  adam: 1e-3\n"
     )
 

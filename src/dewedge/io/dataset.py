@@ -214,12 +214,7 @@ def _aretomo(path: Path, overrides: Overrides) -> Entry:
         if evn.is_file():
             whole = path.with_name(f"{root}_Vol.mrc")
             return read_aretomo_halves(path, evn, odd, whole if whole.is_file() else None)
-    angles = find_sidecars(path.with_name(f"{root}.mrc")).angles
-    # A .tlt beside an .aln may hold AreTomo's own refined angles, of which dark images are left out.
-    raw = path.with_name(f"{root}.rawtlt")
-    return read_aretomo_series(
-        path, stack, halves, angles=raw if raw.is_file() else angles, pixel_size_A=overrides.pixel_size_A
-    )
+    return read_aretomo_series(path, stack, halves, pixel_size_A=overrides.pixel_size_A)
 
 
 def _halves(name: str, half0: Path, half1: Path, whole: Path | None) -> HalvesEntry:
@@ -295,8 +290,9 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
     # TS.st before TS_ali.mrc: the raw stack has the images as they were taken.
     for path in sorted(stacks, key=lambda p: (find_sidecars(p).aligned, p.name)):
         root = without_half(path.stem) if not has_sidecars(path) else path.stem.removesuffix("_ali")
-        if root not in found:
-            add(path, lambda p, o: [_imod(p, o)])
+        used = found.get(root)
+        if used is None or not _reads(used, path):
+            add(path, lambda p, o: [_imod(p, o)], root)
     for path in [p for p in with_suffix(".xml") if is_warp_xml(p)] + with_suffix(".tomostar"):
         stem = next((s for s in (path.stem, path.stem.split(".")[0]) if s in found), path.stem)
         add(path, lambda p, o: [read_warp_series(p, o.pixel_size_A)], stem)
@@ -308,6 +304,14 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
             for pair in pair_halves(halves):
                 found[pair.name] = _halves(pair.name, pair.half0, pair.half1, _whole(pair.half0, pair.name))
     return [found[name] for name in sorted(found)]
+
+
+def _reads(entry: Entry, path: Path) -> bool:
+    """True if a stack's images are already among those of a series."""
+    if not isinstance(entry, SeriesEntry):
+        return False
+    stacks = (images for images in (entry.images, entry.even, entry.odd) if images is not None)
+    return any(path == source.path for images in stacks for source in images.sources)
 
 
 def _only_in_folder(path: Path) -> bool:
