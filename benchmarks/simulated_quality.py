@@ -29,7 +29,7 @@ SPECIMENS = {
 
 
 def dewedge(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "dewedge.cli", *map(str, arguments)], check=True)
+    subprocess.run([sys.executable, "-m", "dewedge", *map(str, arguments)], check=True)
 
 
 def measure(name: str, options: list[str], budget: str, folder: Path) -> list[dict[str, Any]]:

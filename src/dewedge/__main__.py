@@ -1,9 +1,8 @@
-"""``python -m dewedge``."""
-
-from __future__ import annotations
+"""``python -m dewedge``: the command line."""
 
 import sys
 
 from dewedge.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
