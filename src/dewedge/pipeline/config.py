@@ -201,7 +201,7 @@ class RefineSection(Section):
         default="full", description="Refine the full tomogram, or both halves and average them."
     )
     tile: int = Field(default=96, gt=0, description="Largest edge of the tiles in voxels.")
-    overlap: int = Field(default=32, ge=0, description="Least overlap of neighbouring tiles in voxels.")
+    overlap: int = Field(default=24, ge=0, description="Least overlap of neighbouring tiles in voxels.")
 
 
 class DeviceSection(Section):
