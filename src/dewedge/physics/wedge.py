@@ -31,8 +31,8 @@ def wedge_mask(
     tilt_range
         One range, or a ``(b, 2)`` tensor of (min, max) degrees, one a volume.
     rotation
-        ``(3, 3)`` or ``(b, 3, 3)`` rotations R that multiply (z, y, x) column vectors of the specimen from the left; the
-        rotated volume is v(R^T r), its spectrum F(R^T k).
+        ``(3, 3)`` or ``(b, 3, 3)`` rotations R that multiply (z, y, x) column vectors of the specimen from
+        the left; the rotated volume is v(R^T r), its spectrum F(R^T k).
     device
         Of the mask; that of ``rotation`` or ``tilt_range`` if not given.
 
