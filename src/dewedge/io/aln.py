@@ -25,6 +25,7 @@ _COLUMNS = "SEC ROT GMAG TX TY SMEAN SFIT SCALE BASE TILT"
 _HEADER = re.compile(r"#\s*(\w+)\s*=\s*(.*)")
 # Largest difference between an image's refined and nominal angle, beyond what all images share.
 _ANGLE_TOLERANCE_DEG = 1.5
+_LARGEST_NUMBER = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +100,8 @@ def read_aln(path: StrPath) -> Aln:
         if name in header
     }
     table, dark = np.array(rows), np.array(darks).reshape(-1, 3)
+    if max(np.abs(table[:, 0]).max(), np.abs(dark[:, 0]).max(initial=0)) > _LARGEST_NUMBER:
+        raise InputError(f"{path}: expected numbers of images in the column SEC and of dark images")
     if min(width, height, n) < 1 or len(table) > n:
         raise InputError(
             f"{path}: {len(table)} aligned images of a stack of size {header['RawSize'].strip()}"

@@ -120,6 +120,8 @@ def relion_geometry(
     pixel_size = optics.pixel_size_A
     if pixel_size is None:
         raise InputError(f"{path}: no pixel size: give --pixel-size, or the STAR file of all tilt series")
+    if pixel_size <= 0:
+        raise InputError(f"{path}: pixel size {pixel_size:g} A: expected a positive number")
     name = Path(path).name
     notes: list[str] = []
     if Y_TILT in table:
@@ -157,16 +159,18 @@ def relion_geometry(
 def _series(
     path: Path, table: Table, name: str, star: Path, optics: Optics, program: str | None = None
 ) -> SeriesEntry:
+    lone: list[str] = []
     images, even, odd = (_images(path, table, column) for column in (IMAGE, EVEN, ODD))
+    if (even is None) != (odd is None):
+        lone.append(f"{path.name}: only one of the even and odd averages exists: not used")
+        even = odd = None
     first = images or even
     if first is None:
-        raise InputError(f"{path}: none of the images named in {IMAGE} exists, such as {table[IMAGE][0]}")
+        example = (table.get(IMAGE) or table[EVEN])[0]
+        raise InputError(f"{path}: none of the images named in {IMAGE} exists, such as {example}")
     if optics.pixel_size_A is None:
         optics = replace(optics, pixel_size_A=first.first.voxel_size_A)
     geometry, notes = relion_geometry(path, table, first.shape[1:], optics)
-    if (even is None) != (odd is None):
-        notes = (*notes, f"{path.name}: only one of the even and odd averages exists: not used")
-        even = odd = None
     return SeriesEntry(
         name=name,
         program=program or "RELION",
@@ -176,7 +180,7 @@ def _series(
         odd=odd,
         geometry=geometry,
         thickness=optics.thickness,
-        notes=notes,
+        notes=(*notes, *lone),
     )
 
 
@@ -218,7 +222,8 @@ def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> Ha
 
 
 def _is_series(table: Table) -> bool:
-    return (IMAGE in table or EVEN in table) and (Y_TILT in table or NOMINAL_TILT in table)
+    has_images = bool(table.get(IMAGE) or table.get(EVEN))
+    return has_images and (Y_TILT in table or NOMINAL_TILT in table)
 
 
 def _images(path: Path, table: Table, column: str) -> TiltImages | None:
@@ -231,7 +236,7 @@ def _images(path: Path, table: Table, column: str) -> TiltImages | None:
         if text is None:
             return None
         count, _, name = text.rpartition("@")
-        if count and not count.isdigit():
+        if count and not (count.isascii() and count.isdigit()):
             raise InputError(f"{path}: {text!r} in {column}: expected NUMBER@STACK or the name of a file")
         # Only the first is searched for: the rest lie where it does, unless they name another folder.
         sources.append(ImageSource(find_named(name, path), int(count or 1) - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -118,9 +119,10 @@ def find_named(name: str, beside: StrPath) -> Path:
     """
     given = Path(name)
     folder = Path(beside).absolute().parent
-    for candidate in (given, *(parent / given for parent in (folder, *folder.parents))):
-        if candidate.exists():
-            return candidate
+    with suppress(OSError):  # a name too long for a file
+        for candidate in (given, *(parent / given for parent in (folder, *folder.parents))):
+            if candidate.exists():
+                return candidate
     return folder / given
 
 

@@ -147,6 +147,8 @@ def read_warp_series(path: StrPath, pixel_size_A: float | None = None) -> Series
     else:
         movies = [series.movies[i] for i in kept] if series.movies else []
         images, even, odd = (_averages(series, movies, half) for half in ("", "even", "odd"))
+    if even is None or odd is None:
+        even = odd = None
     first = images or even
     if first is None:
         raise InputError(
@@ -156,8 +158,6 @@ def read_warp_series(path: StrPath, pixel_size_A: float | None = None) -> Series
     pixel_size = pixel_size_A or first.first.voxel_size_A
     if pixel_size is None:
         raise InputError(f"{first.first.path}: no pixel size in its header: give --pixel-size in Angstrom")
-    if even is None or odd is None:
-        even = odd = None
     if len(kept) < n:
         notes.append(f"{series.path.name}: {n - len(kept)} of {n} tilts left out, as in Warp")
     return SeriesEntry(
