@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -229,30 +230,45 @@ class CropSampler:
 
     def _held_out_box(self, pair: TomogramPair, share: float) -> NDArray[np.int64]:
         """``(2, 3)`` begin and end of the corner kept for validation; empty if ``share`` is 0."""
-        shape = np.array(pair.shape_zyx)
-        if (shape < self.size).any():
-            raise InputError(
-                f"{pair.name}: cubes of {self.size} voxels do not fit a tomogram of {tuple(shape)}; "
-                f"use a cube of at most {shape.min()}"
-            )
+        depth, height, width = pair.shape_zyx
+        side = held_out_side(pair.name, pair.shape_zyx, self.size, share)
         if share == 0:
             return np.zeros((2, 3), dtype=np.int64)
-        # An even cube covers one voxel more under rotations that flip an axis.
-        side = np.maximum(self.size + 1, np.round(np.sqrt(share) * shape[1:]).astype(int))
-        if (side > shape[1:]).any() or (shape[1:] - side < self.size).all():
-            raise InputError(
-                f"{pair.name}: no room in {tuple(shape)} for cubes of {self.size} voxels beside a held-out "
-                "region; use a smaller cube, or hold out 0"
-            )
         corners = [
-            np.array([[0, y, x], [shape[0], y + side[0], x + side[1]]])
-            for y in (0, shape[1] - side[0])
-            for x in (0, shape[2] - side[1])
+            np.array([[0, y, x], [depth, y + side[0], x + side[1]]])
+            for y in (0, height - side[0])
+            for x in (0, width - side[1])
         ]
         if pair.mask is None:
             return corners[-1]
         coverage = [np.mean(pair.mask[:, c[0, 1] : c[1, 1], c[0, 2] : c[1, 2]]) for c in corners]
         return corners[int(np.argmax(coverage))]
+
+
+def held_out_side(name: str, shape_zyx: tuple[int, int, int], size: int, share: float) -> tuple[int, int]:
+    """Edges (y, x) of the region held out of a tomogram, at least one cube; (0, 0) for a ``share`` of 0.
+
+    Raises
+    ------
+    InputError
+        If a cube does not fit the tomogram, or not beside that region.
+    """
+    if min(shape_zyx) < size:
+        raise InputError(
+            f"{name}: cubes of {size} voxels do not fit a tomogram of {shape_zyx} (z, y, x): expected a cube "
+            f"size of at most {min(shape_zyx)}; use smaller cubes, or less binning"
+        )
+    if share == 0:
+        return 0, 0
+    # An even cube covers one voxel more under rotations that flip an axis.
+    height, width = (max(size + 1, round(math.sqrt(share) * n)) for n in shape_zyx[1:])
+    room = shape_zyx[1] - height, shape_zyx[2] - width
+    if min(room) < 0 or max(room) < size:
+        raise InputError(
+            f"{name}: no room for cubes of {size} voxels beside a held-out region in {shape_zyx} (z, y, x); "
+            "use smaller cubes, or hold nothing out"
+        )
+    return height, width
 
 
 def _random_centre(

@@ -13,8 +13,8 @@ from dewedge.geometry import TiltRange
 from dewedge.io.mrc import Mrc, read_mrc
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.learn.network import PRESETS
-from dewedge.learn.sampling import TomogramPair, measure_grey_scale
-from dewedge.pipeline.config import Config, ReconstructSection, SeriesSection, TomogramsSection
+from dewedge.learn.sampling import TomogramPair, held_out_side, measure_grey_scale
+from dewedge.pipeline.config import Config, FitSection, ReconstructSection, SeriesSection, TomogramsSection
 from dewedge.pipeline.mask import choose_mask, read_mask
 from dewedge.split import split_tilts
 
@@ -107,7 +107,7 @@ def read_inputs(config: Config) -> list[RunInput]:
             raise InputError(f"two inputs are named {name}: expected different names, for each gets a folder")
     for i, item in enumerate(inputs):
         shape = item.tomogram_shape(config.reconstruct)
-        check_cube(item.name, shape, config.fit.cube_size, config.fit.preset)
+        check_cube(item.name, shape, config.fit)
         mask = choose_mask(config.fit.mask, i, len(inputs))
         if mask not in ("none", "auto"):
             read_mask(Path(mask), shape)
@@ -166,16 +166,14 @@ def read_halves(section: TomogramsSection) -> list[HalvesInput]:
     return inputs
 
 
-def check_cube(name: str, shape_zyx: tuple[int, int, int], cube_size: int, preset: str) -> None:
-    """Refuse cubes that are larger than the tomogram, or do not suit the network."""
-    multiple = 2 ** PRESETS[preset].levels
-    if cube_size % multiple:
-        raise InputError(f"--cube-size {cube_size}: expected a multiple of {multiple} for this network")
-    if cube_size > min(shape_zyx):
+def check_cube(name: str, shape_zyx: tuple[int, int, int], section: FitSection) -> None:
+    """Refuse cubes that do not suit the network, or do not fit the tomogram beside its held-out region."""
+    multiple = 2 ** PRESETS[section.preset].levels
+    if section.cube_size % multiple:
         raise InputError(
-            f"{name}: cubes of {cube_size} voxels do not fit a tomogram of {shape_zyx} (z, y, x): expected "
-            f"--cube-size of at most {min(shape_zyx)}, or less binning"
+            f"--cube-size {section.cube_size}: expected a multiple of {multiple} for this network"
         )
+    held_out_side(name, shape_zyx, section.cube_size, section.held_out)
 
 
 def check_images(series: TiltSeries) -> None:
