@@ -54,8 +54,11 @@ class FitState:
 
     def finished(self, options: FitOptions) -> bool:
         """True at a limit, or when the held-out loss has stopped falling."""
-        stale = len(self.rows) - self.best_epoch
-        return self.progress(options) >= 1 or (options.patience is not None and stale >= options.patience)
+        if self.progress(options) >= 1:
+            return True
+        epochs = len(self.rows)
+        # Long fits linger on plateaus until the learning rate falls, hence the share.
+        return options.patience is not None and epochs - self.best_epoch >= max(options.patience, epochs // 4)
 
     def record(self, row: EpochRow) -> bool:
         """Append the row of an epoch; True if it is the best one so far (or nothing is held out)."""
