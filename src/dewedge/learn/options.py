@@ -55,8 +55,8 @@ class FitOptions:
     validation_crops
         Number of crops of the held-out region.
     patience
-        Stop after this many epochs, and at least a quarter of those so far, without a lower loss on the held-out
-        region; None to never stop early.
+        Stop after this many epochs, and at least a quarter of those so far, without a lower loss on the
+        held-out region; None to never stop early.
     seed
         Of initial weights and crops.
     """
