@@ -200,7 +200,11 @@ class RefineSection(Section):
     refine: Literal["full", "halves"] = Field(
         default="full", description="Refine the full tomogram, or both halves and average them."
     )
-    tile: int = Field(default=96, gt=0, description="Largest edge of the tiles in voxels.")
+    tile: int | None = Field(
+        default=None,
+        gt=0,
+        description="Largest edge of the tiles in voxels; 96 if not given, for --preset paper the cube size.",
+    )
     overlap: int = Field(default=24, ge=0, description="Least overlap of neighbouring tiles in voxels.")
 
 

@@ -64,7 +64,7 @@ def refine_files(
             model.build(),
             tilt_range,
             input_std=model.full_std if len(mrcs) == 1 else 1.0,
-            tile=section.tile,
+            tile=section.tile or model.tile_size,
             overlap=section.overlap,
             device=device,
             precision=precision,
