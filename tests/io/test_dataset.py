@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import foreign
@@ -211,6 +212,36 @@ class TestFinding:
         assert [e.name for e in find_series(tmp_path, broken=broken)] == ["TS_0", "TS_2"]
         assert len(broken) == 1 and "TS_1.tlt" in str(broken[0])
 
+    def test_a_broken_file_does_not_hide_its_neighbours(self, tmp_path: Path) -> None:
+        """Junk in a folder, a half without its other half, a lost stack of a dataset."""
+        (tmp_path / "series").mkdir()
+        for i in range(3):
+            foreign.write_imod(tmp_path / "series", f"TS_{i}")
+        dataset = tmp_path / "d.star"
+        write_dataset(dataset, find_series(tmp_path / "series"))
+        (tmp_path / "series" / "TS_1.st").unlink()
+        (tmp_path / "series" / "junk.star").write_bytes(b"\0\1")
+        (tmp_path / "halves").mkdir()
+        for name in ("a_even", "a_odd", "b_even"):
+            volume(tmp_path / "halves" / f"{name}.mrc")
+        for path, names, error in (
+            (dataset, ["TS_0", "TS_2"], "TS_1.star: none of the images"),
+            (tmp_path / "series", ["TS_0", "TS_2"], "junk.star"),
+            (tmp_path / "halves", ["a"], "b_even.mrc: its other half is missing"),
+        ):
+            broken: list[InputError] = []
+            assert [e.name for e in find_series(path, broken=broken)] == names
+            assert len(broken) == 1 and error in str(broken[0])
+        (tmp_path / "halves" / "a_odd.mrc").unlink()
+        broken = []
+        assert find_series(tmp_path / "halves", broken=broken) == [] and len(broken) == 2
+
+    def test_lists_of_particles_are_no_tilt_series(self, tmp_path: Path) -> None:
+        foreign.write_imod(tmp_path)
+        text = "data_particles\n\nloop_\n_rlnTomoName #1\n_rlnCoordinateX #2\nTS_1 3\n"
+        (tmp_path / "particles.star").write_text(text)
+        assert [e.name for e in find_series(tmp_path)] == ["TS_1"]
+
     def test_mdoc_stands_for_its_stack(self, tmp_path: Path) -> None:
         stack = foreign.write_imod(tmp_path)
         (entry,) = find_series(stack)
@@ -342,3 +373,6 @@ class TestDatasetFile:
         (entry,) = find_series(foreign.write_imod(tmp_path))
         with pytest.raises(InputError, match="two entries are named TS_1"):
             write_dataset(tmp_path / "d.star", [entry, entry])
+        alike = [replace(entry, name=name) for name in ("TS 1", "TS_1")]
+        with pytest.raises(InputError, match=r"TS 1 and TS_1 would both be TS_1\.star"):
+            write_dataset(tmp_path / "d.star", alike)

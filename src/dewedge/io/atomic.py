@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dewedge.errors import InputError
+from dewedge.errors import UnwritableError
 from dewedge.io.inputs import StrPath
 
 _USER_ERRORS = {
@@ -27,7 +27,7 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
 
     Raises
     ------
-    InputError
+    UnwritableError
         If the file cannot be written: no permission, no space, no such device, a folder of that name.
     """
     path = Path(path)
@@ -36,7 +36,7 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            raise InputError(f"{path}: cannot be written: it is a folder")
+            raise UnwritableError(f"{path}: cannot be written: it is a folder")
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -53,9 +53,9 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
         raise
 
 
-def unwritable(path: StrPath, error: OSError) -> InputError:
+def unwritable(path: StrPath, error: OSError) -> UnwritableError:
     """The error a user sees when ``path`` cannot be written."""
-    return InputError(f"{path}: cannot be written: {error.strerror or error}")
+    return UnwritableError(f"{path}: cannot be written: {error.strerror or error}")
 
 
 def write_text_atomic(path: StrPath, text: str) -> None:

@@ -16,7 +16,7 @@ from dewedge.io.imod import STACK_SUFFIXES, has_sidecars, read_imod_series
 from dewedge.io.inputs import StrPath
 from dewedge.io.isonet import is_isonet, read_isonet
 from dewedge.io.mdoc import read_mdoc
-from dewedge.io.relion import is_relion, read_relion
+from dewedge.io.relion import is_relion, is_set, read_relion
 from dewedge.io.star_tables import read_star
 from dewedge.io.tilt_series import find_sidecars
 from dewedge.io.warp import is_warp_xml, read_warp_series
@@ -143,8 +143,14 @@ def _from_star(path: Path, overrides: Overrides) -> list[Entry]:
     if is_isonet(blocks) and not any("dewedgeProgram" in table for table in blocks.values()):
         return [*read_isonet(path)]
     if is_relion(blocks):
-        return read_relion(path, overrides.pixel_size_A)
+        return read_relion(path, overrides.pixel_size_A, overrides.broken)
     raise InputError(f"{path}: expected a STAR file of RELION 5's tomograms or tilt series, or of IsoNet2")
+
+
+def _from_star_of_set(path: Path, overrides: Overrides) -> list[Entry]:
+    """What a STAR file found in a folder holds; nothing if it is of particles, of one tilt series ..."""
+    blocks = read_star(path)
+    return _from_star(path, overrides) if any(map(is_set, blocks.values())) or is_isonet(blocks) else []
 
 
 def _from_mrc(path: Path, overrides: Overrides) -> Entry:
@@ -242,16 +248,18 @@ def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry
         files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    known = [] if overrides.broken is None else overrides.broken
+    before = len(known)
     entries = _of_files([p for p in files if p.is_file()], overrides)
-    if not entries and depth < _DEPTH:
+    if not entries and len(known) == before and depth < _DEPTH:
         below = [p for p in files if p.is_dir()]
-        entries = _halves_in_folders(below)
+        entries = _halves_in_folders(below, overrides)
         for inner in below if not entries else []:
             try:
-                entries += _in_folder(inner, overrides, depth + 1)
+                entries += _tolerant(lambda p, o: _in_folder(p, o, depth + 1), inner, overrides)
             except _NothingFound:
                 continue
-    if not entries:
+    if not entries and len(known) == before:
         raise _NothingFound(
             f"{folder}: no tilt series with angles (.tlt, .rawtlt, .mdoc), .aln, STAR file, Warp .xml or "
             "half tomograms found: give the file itself"
@@ -279,9 +287,7 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
         return [path for path in files if path.suffix.lower() in suffixes]
 
     for path in with_suffix(".star"):
-        blocks = read_star(path)
-        if any("rlnTomoName" in table for table in blocks.values()) or is_isonet(blocks):
-            add(path, _from_star)
+        add(path, _from_star_of_set)
     for path in with_suffix(".aln"):
         add(path, lambda p, o: [_aretomo(p, o)], path.stem)
     stacks = [
@@ -296,12 +302,12 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
     for path in [p for p in with_suffix(".xml") if is_warp_xml(p)] + with_suffix(".tomostar"):
         stem = next((s for s in (path.stem, path.stem.split(".")[0]) if s in found), path.stem)
         add(path, lambda p, o: [read_warp_series(p, o.pixel_size_A)], stem)
-    for path in [p for p in with_suffix(".yaml", ".yml") if is_deepdewedge(p)]:
-        add(path, lambda p, _: [*read_deepdewedge(p)])
+    for path in with_suffix(".yaml", ".yml"):
+        add(path, lambda p, _: [*read_deepdewedge(p)] if is_deepdewedge(p) else [])
     if not found:
         halves = [p for p in with_suffix(*VOLUME_SUFFIXES) if is_half(p)]
         if not all(_only_in_folder(path) for path in halves):
-            for pair in pair_halves(halves):
+            for pair in pair_halves(halves, overrides.broken):
                 found[pair.name] = _halves(pair.name, pair.half0, pair.half1, _whole(pair.half0, pair.name))
     return [found[name] for name in sorted(found)]
 
@@ -319,7 +325,7 @@ def _only_in_folder(path: Path) -> bool:
     return without_half(path.stem) == path.stem
 
 
-def _halves_in_folders(folders: list[Path]) -> list[Entry]:
+def _halves_in_folders(folders: list[Path], overrides: Overrides) -> list[Entry]:
     """Tomograms of one name in folders such as even and odd."""
     files = [
         path
@@ -330,7 +336,7 @@ def _halves_in_folders(folders: list[Path]) -> list[Entry]:
         and _only_in_folder(path)
         and path.is_file()
     ]
-    return [_halves(pair.name, pair.half0, pair.half1, None) for pair in pair_halves(files)]
+    return [_halves(pair.name, pair.half0, pair.half1, None) for pair in pair_halves(files, overrides.broken)]
 
 
 def _with_range(entry: Entry, overrides: Overrides) -> Entry:

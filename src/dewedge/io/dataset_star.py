@@ -55,18 +55,12 @@ def write_dataset(path: StrPath, entries: Sequence[Entry]) -> None:
     """
     path = Path(path)
     folder = path.parent
-    names = [entry.name for entry in entries]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path}: two entries are named {name}: expected different names")
-    if not entries:
-        raise ValueError("expected at least one entry")
+    stars = iter(tilt_stars(path, entries))
     rows = []
     for entry in entries:
         if isinstance(entry, SeriesEntry):
-            safe_name = re.sub(r"[^\w.+-]", "_", entry.name)
-            star = folder / "tilt_series" / f"{safe_name}.star"
-            write_star(star, {safe_name: _tilt_table(entry, folder)})
+            star = next(stars)
+            write_star(star, {star.stem: _tilt_table(entry, folder)})
             rows.append(_series_row(entry, _relative(star, folder)))
         else:
             rows.append(_halves_row(entry, folder))
@@ -74,6 +68,30 @@ def write_dataset(path: StrPath, entries: Sequence[Entry]) -> None:
     # A column that no entry fills is left out.
     columns = [column for column in columns if any(row.get(column, _NONE) != _NONE for row in rows)]
     write_star(path, {"global": {c: [row.get(c, _NONE) for row in rows] for c in columns}})
+
+
+def tilt_stars(path: StrPath, entries: Sequence[Entry]) -> list[Path]:
+    """The files of the tilt series that `write_dataset` writes beside ``path``, in their order.
+
+    Raises
+    ------
+    InputError
+        If two entries have one name, or two series' names differ only in signs that a file name lacks.
+    """
+    folder = Path(path).parent / "tilt_series"
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{path}: two entries are named {name}: expected different names")
+    if not entries:
+        raise ValueError("expected at least one entry")
+    series = [entry.name for entry in entries if isinstance(entry, SeriesEntry)]
+    stars = [folder / (re.sub(r"[^\w.+-]", "_", name) + ".star") for name in series]
+    for star in stars:
+        if stars.count(star) > 1:
+            both = " and ".join(name for name, other in zip(series, stars, strict=True) if other == star)
+            raise InputError(f"{path}: {both} would both be {star.name}: expected other names")
+    return stars
 
 
 def _series_row(entry: SeriesEntry, star: str) -> dict[str, object]:

@@ -33,10 +33,15 @@ def is_half(path: Path) -> bool:
     return _half(path) is not None
 
 
-def pair_halves(paths: Iterable[Path]) -> list[HalfPair]:
+def pair_halves(paths: Iterable[Path], broken: list[InputError] | None = None) -> list[HalfPair]:
     """Pair files whose names differ in nothing but the word for the half, in the file's or the folder's name.
 
     Words are EVN, even and odd, half0 and half1, half1 and half2, set off from the rest of the name.
+
+    Parameters
+    ----------
+    broken
+        If given, the error of a file without its other half is appended to it, and the others are paired.
 
     Raises
     ------
@@ -62,7 +67,13 @@ def pair_halves(paths: Iterable[Path]) -> list[HalfPair]:
         kind = next((kind for kind in _KINDS if set(kind) == set(group)), None)
         if kind is None:
             known = ", ".join(str(path) for path in group.values())
-            raise InputError(f"{known}: its other half is missing: expected two files, such as even and odd")
+            error = InputError(
+                f"{known}: its other half is missing: expected two files, such as even and odd"
+            )
+            if broken is None:
+                raise error
+            broken.append(error)
+            continue
         pairs.append(HalfPair(names[key], group[kind[0]], group[kind[1]]))
     return pairs
 

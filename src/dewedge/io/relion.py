@@ -49,10 +49,17 @@ def is_relion(blocks: dict[str, Table]) -> bool:
     return any(NAME in t or _is_series(t) for t in blocks.values())
 
 
-def read_relion(path: StrPath, pixel_size_A: float | None = None) -> list[Entry]:
+def read_relion(
+    path: StrPath, pixel_size_A: float | None = None, broken: list[InputError] | None = None
+) -> list[Entry]:
     """Every tilt series, or pair of half tomograms, of a STAR file of RELION 5.
 
     A row that names half tomograms which exist stands for them; else for its tilt series.
+
+    Parameters
+    ----------
+    broken
+        If given, the error of a row that cannot be read is appended to it, and the others are read.
 
     Raises
     ------
@@ -70,26 +77,13 @@ def read_relion(path: StrPath, pixel_size_A: float | None = None) -> list[Entry]
             f"{path}: no column {NAME} nor {IMAGE}: expected a STAR file of RELION 5's tomograms"
         )
     entries: list[Entry] = []
-    for row, name in enumerate(table[NAME]):
-        optics = read_optics(path, table, row)
-        if pixel_size_A is not None:
-            optics = replace(optics, pixel_size_A=pixel_size_A)
-        half1, half2, star = (words(table, column, row) for column in (HALF1, HALF2, TILT_STAR))
-        if half1 and half2 and (star is None or find_named(half1, path).exists()):
-            entries.append(_halves(path, table, row, name, optics))
-        elif star is not None:
-            star_path = find_named(star, path)
-            tables = [t for t in read_star(star_path).values() if _is_series(t)]
-            if not tables:
-                raise InputError(f"{star_path}: no column {IMAGE} with tilt angles: expected a tilt series")
-            entries.append(_series(star_path, tables[0], name, path, optics, words(table, PROGRAM, row)))
-        elif "rlnTomoTiltSeriesName" in table:
-            raise InputError(
-                f"{path}: of RELION 4 or made for its particles: expected RELION 5's {TILT_STAR} or {HALF1}; "
-                "of Warp give the .xml or .tomostar files"
-            )
-        else:
-            raise InputError(f"{path}: {name} has neither {TILT_STAR} nor {HALF1} and {HALF2}")
+    for row in range(len(table[NAME])):
+        try:
+            entries.append(_row(path, table, row, pixel_size_A))
+        except InputError as error:
+            if broken is None:
+                raise
+            broken.append(error)
     return entries
 
 
@@ -105,6 +99,11 @@ def read_optics(path: StrPath, table: Table, row: int = 0) -> Optics:
         hand=None if hand is None or hand == 0 else int(np.sign(hand)),
         thickness=None if thickness is None else round(thickness),
     )
+
+
+def is_set(table: Table) -> bool:
+    """True if a table names tilt series or half tomograms, as one of particles does not."""
+    return NAME in table and (TILT_STAR in table or HALF1 in table)
 
 
 def relion_geometry(
@@ -154,6 +153,28 @@ def relion_geometry(
         ctf=_ctf(path, table, optics),
     )
     return geometry, tuple(notes)
+
+
+def _row(path: Path, table: Table, row: int, pixel_size_A: float | None) -> Entry:
+    name = table[NAME][row]
+    optics = read_optics(path, table, row)
+    if pixel_size_A is not None:
+        optics = replace(optics, pixel_size_A=pixel_size_A)
+    half1, half2, star = (words(table, column, row) for column in (HALF1, HALF2, TILT_STAR))
+    if half1 and half2 and (star is None or find_named(half1, path).exists()):
+        return _halves(path, table, row, name, optics)
+    if star is not None:
+        star_path = find_named(star, path)
+        tables = [t for t in read_star(star_path).values() if _is_series(t)]
+        if not tables:
+            raise InputError(f"{star_path}: no column {IMAGE} with tilt angles: expected a tilt series")
+        return _series(star_path, tables[0], name, path, optics, words(table, PROGRAM, row))
+    if "rlnTomoTiltSeriesName" in table:
+        raise InputError(
+            f"{path}: of RELION 4 or made for its particles: expected RELION 5's {TILT_STAR} or {HALF1}; "
+            "of Warp give the .xml or .tomostar files"
+        )
+    raise InputError(f"{path}: {name} has neither {TILT_STAR} nor {HALF1} and {HALF2}")
 
 
 def _series(
