@@ -211,6 +211,7 @@ def test_nothing_to_resume(series: Path, tiny: list[str], tmp_path: Path, capsys
 def test_damaged_checkpoint(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     output = tmp_path / "OUT"
     shutil.copytree(finished, output)
+    (output / "model.safetensors").unlink()
     (output / "checkpoint.safetensors").write_bytes(b"\x10" * 100)
     assert main(["run", "--resume", "-o", str(output)]) == 2
     assert "checkpoint.safetensors: damaged" in capsys.readouterr().err.splitlines()[-1]

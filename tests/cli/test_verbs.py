@@ -57,7 +57,7 @@ def test_help_shows_the_documentation_of_the_options(capsys: pytest.CaptureFixtu
     assert main(["run", "--help"]) == 0
     words = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "--cube-size INT Edge of the sub-tomograms in voxels" in words
-    assert "--thickness INT Thickness of the tomogram in unbinned pixels, as in IMOD." in words
+    assert "--thickness INT Thickness of the tomogram in unbinned pixels, as in IMOD; else" in words
     assert "budget_s" not in words and "pixel_size_A" not in words
 
 

@@ -64,7 +64,7 @@ def test_every_key_is_documented_and_named_once():
 
 def full_config(folder: Path) -> Config:
     given = {
-        "stacks": [folder / "a.mrc"],
+        "paths": [folder / "a.mrc"],
         "output": folder / "out",
         "series": {"pixel_size_A": 2.5, "angles": [folder / "a.tlt"]},
         "tomograms": {"tilt_range": [-60, 55.5]},
@@ -100,8 +100,8 @@ def test_default_budget_applies_only_without_any_limit():
 
 def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    config = resolve_config(None, {"stacks": ["a.mrc"], "fit": {"mask": "m.mrc"}, "output": "out"})
-    assert config.stacks == [tmp_path / "a.mrc"] and config.output == tmp_path / "out"
+    config = resolve_config(None, {"paths": ["a.mrc"], "fit": {"mask": "m.mrc"}, "output": "out"})
+    assert config.paths == [tmp_path / "a.mrc"] and config.output == tmp_path / "out"
     assert config.fit.mask == [str(tmp_path / "m.mrc")]
 
 

@@ -53,8 +53,8 @@ def test_durations_for_people(seconds: float, text: str):
 
 
 def test_one_tomogram_lies_in_the_output_itself():
-    assert tomogram_folders(Path("out"), ["a"]) == [Path("out")]
-    assert tomogram_folders(Path("out"), ["a", "b"]) == [Path("out/a"), Path("out/b")]
+    assert tomogram_folders(Path("out"), ["a"], several=False) == [Path("out")]
+    assert tomogram_folders(Path("out"), ["a", "b"], several=True) == [Path("out/a"), Path("out/b")]
 
 
 def test_tilt_angles_hold_both_ends():

@@ -43,11 +43,12 @@ Output = Annotated[Path | None, Parameter(alias="-o")]
 
 
 def run(
-    *stacks: Path,
+    *paths: Path,
     output: Output = None,
     config: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    fit_each: bool = False,
     series: Series = SeriesSection(),
     tomograms: Tomograms = TomogramsSection(),
     split: Split = SplitSection(),
@@ -60,8 +61,9 @@ def run(
 
     Parameters
     ----------
-    stacks
-        Tilt series (MRC stacks), raw or aligned; one network is fitted to all of them.
+    paths
+        Tilt series or half tomograms: stacks, folders, files of AreTomo (.aln), RELION 5 (.star), Warp (.xml,
+        .tomostar), SerialEM (.mdoc), IsoNet2 (.star), DeepDeWedge (.yaml), or of dewedge import (.star).
     output
         Folder of the results; of several series, each gets a folder in it.
     config
@@ -70,12 +72,15 @@ def run(
         Continue the run in the output folder; no other flag is needed.
     overwrite
         Replace the run in the output folder.
+    fit_each
+        Fit a network to each tomogram, for the whole budget, instead of one to all of them.
     """
     resolved = _resolve(
         config,
         output,
         resume,
-        stacks=list(stacks),
+        paths=list(paths),
+        fit_each=fit_each,
         series=series,
         tomograms=tomograms,
         split=split,
@@ -91,7 +96,7 @@ def run(
 
 
 def reconstruct(
-    stack: Path | None = None,
+    path: Path | None = None,
     *,
     output: Output = None,
     halves: bool = False,
@@ -107,8 +112,8 @@ def reconstruct(
 
     Parameters
     ----------
-    stack
-        Tilt series (MRC stack), raw or aligned.
+    path
+        Tilt series: a stack, raw or aligned, or what else dewedge run takes.
     output
         The tomogram; STACK_rec.mrc if not given. Half-sets are named after it: _half0, _half1.
     halves
@@ -123,7 +128,7 @@ def reconstruct(
     resolved = _resolve(
         config,
         None,
-        stacks=[] if stack is None else [stack],
+        paths=[] if path is None else [path],
         series=series,
         split=split,
         reconstruct=reconstruct,
@@ -136,7 +141,7 @@ def reconstruct(
 
 
 def split(
-    stack: Path,
+    path: Path,
     *,
     output: Path = Path(),
     config: Path | None = None,
@@ -149,8 +154,8 @@ def split(
 
     Parameters
     ----------
-    stack
-        Tilt series (MRC stack), raw or aligned.
+    path
+        Tilt series: a stack, raw or aligned, or what else dewedge run takes.
     output
         Folder of the results.
     config
@@ -160,7 +165,7 @@ def split(
     seed
         Of --split random.
     """
-    resolved = _resolve(config, None, stacks=[stack], series=series, split=split)
+    resolved = _resolve(config, None, paths=[path], series=series, split=split)
     from dewedge.pipeline.split import split_file
 
     show_messages()

@@ -93,15 +93,15 @@ class Section(BaseModel):
 
 
 class SeriesSection(Section):
-    """What is read beside the stacks, or in their place."""
+    """What is read beside the stacks, or in their place; with a file given, nothing else is looked for."""
 
     angles: Paths = Field(
         default=[], description="Tilt angles (.tlt, .rawtlt), one file a stack; else found beside it."
     )
     xf: Paths = Field(default=[], description="IMOD alignment (.xf), one file a stack; else found beside it.")
     mdoc: Paths = Field(default=[], description="SerialEM .mdoc, one a stack; else found beside it.")
-    even: Paths = Field(default=[], description="Stack of even-frame averages, for --split frames.")
-    odd: Paths = Field(default=[], description="Stack of odd-frame averages, for --split frames.")
+    even: Paths = Field(default=[], description="Stack of even-frame averages; else found by its name.")
+    odd: Paths = Field(default=[], description="Stack of odd-frame averages; else found by its name.")
     pixel_size_A: float | None = Field(
         default=None, gt=0, description="Pixel size of the stacks in Angstrom, if their headers are wrong."
     )
@@ -117,28 +117,37 @@ class TomogramsSection(Section):
     half1: Paths = Field(default=[], description="Tomogram of half-set 1, of the same specimen and shape.")
     full: Paths = Field(default=[], description="Full tomogram; else the mean of both half-sets.")
     tilt_range: TiltRanges = Field(
-        default=[], description="Lowest and highest tilt angle in degrees, once for all or for each tomogram."
+        default=[],
+        description="Lowest and highest tilt angle of half-sets in degrees, once for all or for each; else "
+        "that of the files they came with.",
     )
 
 
 class SplitSection(Section):
     """How a tilt series is split into half-sets."""
 
-    split: Literal["tilts", "random", "frames"] = Field(
-        default="tilts",
-        description="Even and odd tilts by order of acquisition; a random fraction of the tilts; or the "
-        "stacks --even and --odd.",
+    split: Literal["auto", "tilts", "random", "frames"] = Field(
+        default="auto",
+        description="Even and odd tilts by order of acquisition; a random fraction of the tilts; averages of "
+        "even and odd frames; auto takes frames where they are there, else tilts.",
     )
     fraction: float = Field(
         default=0.5, gt=0, lt=1, description="Share of the tilts in half-set 0, for --split random."
     )
+
+    @property
+    def of_tilts(self) -> Literal["tilts", "random"]:
+        """How a series without frames is split."""
+        return "random" if self.split == "random" else "tilts"
 
 
 class ReconstructSection(Section):
     """How half-sets and the whole are reconstructed."""
 
     thickness: int | None = Field(
-        default=None, gt=0, description="Thickness of the tomogram in unbinned pixels, as in IMOD."
+        default=None,
+        gt=0,
+        description="Thickness of the tomogram in unbinned pixels, as in IMOD; else that of the metadata.",
     )
     bin: int = Field(default=1, ge=1, description="Binning relative to the stack.")
     binning_method: Literal["fourier", "average"] = Field(
@@ -157,8 +166,9 @@ class NetworkSection(Section):
         description="The network: 16 channels (default), 8 (fast), or as published (paper).",
     )
     mask: Names = Field(
-        default=["none"],
-        description="Where there is specimen: none (everywhere), auto, or an MRC file for all or for each.",
+        default=[],
+        description="Where there is specimen: none (everywhere), auto, or an MRC file for all or for each; "
+        "else the mask of the metadata, if any.",
     )
 
 
@@ -229,8 +239,11 @@ class ComputeSection(DeviceSection):
 class Config(Section):
     """All of a run."""
 
-    stacks: Paths = Field(default=[], description="Tilt series (MRC stacks), raw or aligned.")
+    paths: Paths = Field(
+        default=[], description="Stacks, folders, metadata files and dataset files that hold the input."
+    )
     output: Path | None = Field(default=None, description="Folder of the results.")
+    fit_each: bool = Field(default=False, description="One fit for each tomogram, instead of one for all.")
     series: SeriesSection = SeriesSection()
     tomograms: TomogramsSection = TomogramsSection()
     split: SplitSection = SplitSection()
@@ -247,7 +260,7 @@ class Config(Section):
         mask = [name if name in ("none", "auto") else str(Path(name).absolute()) for name in fit.mask]
         return self.model_copy(
             update={
-                "stacks": [path.absolute() for path in self.stacks],
+                "paths": [path.absolute() for path in self.paths],
                 "output": None if self.output is None else self.output.absolute(),
                 "series": _with_absolute_paths(self.series),
                 "tomograms": _with_absolute_paths(self.tomograms),

@@ -52,7 +52,7 @@ def demo(folder: Path, *, overwrite: bool = False, arguments: Sequence[str] = ()
     config = resolve_config(
         None,
         {
-            "stacks": [files.stack],
+            "paths": [files.stack],
             "output": results,
             "reconstruct": {"thickness": SHAPE_ZYX[0]},
             "fit": {"budget": BUDGET},
@@ -63,7 +63,7 @@ def demo(folder: Path, *, overwrite: bool = False, arguments: Sequence[str] = ()
     clean = resolve_config(
         None,
         {
-            "stacks": [files.clean],
+            "paths": [files.clean],
             "series": {"angles": [files.angles]},
             "reconstruct": {"thickness": SHAPE_ZYX[0]},
         },

@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -33,7 +33,7 @@ from dewedge.pipeline.folder import (
 )
 from dewedge.pipeline.inputs import HalvesInput, read_inputs
 from dewedge.pipeline.log import duration, log_environment, log_to_file, step
-from dewedge.pipeline.mask import choose_mask, find_specimen
+from dewedge.pipeline.mask import find_specimen
 from dewedge.pipeline.progress import FitProgress
 from dewedge.report.figure import save_figure
 from dewedge.report.loss import loss_figure
@@ -68,6 +68,7 @@ def fit_model(
             on_step=on_step,
             on_epoch=on_epoch,
         )
+    model = replace(model, details=model.details | {"tomograms": [pair.name for pair in pairs]})
     if main and _is_new(folder / MODEL, rows):
         best = rows[model.details["best_epoch"] - 1]
         held_out = "" if best.validation_loss is None else f", held-out loss {best.validation_loss:.4f}"
@@ -98,7 +99,9 @@ def fit_files(
     if not config.tomograms.half0:
         raise InputError("nothing to fit: expected --half0 and --half1")
     config.fit.options()
-    inputs = read_inputs(config)
+    inputs, faults = read_inputs(config)
+    if faults:
+        raise faults[0]
     check_output(output, [], config, resume, overwrite)
 
     def begin() -> None:
@@ -112,10 +115,10 @@ def fit_files(
         fabric = launch(config.compute)
         on_first_process(fabric, begin)
         pairs = []
-        for i, item in enumerate(inputs):
+        for item in inputs:
             assert isinstance(item, HalvesInput)
             full = item.half0.data if item.full is None else item.full.data
-            mask = find_specimen(choose_mask(config.fit.mask, i, len(inputs)), full)
+            mask = find_specimen(item.mask, full)
             pairs.append(TomogramPair(item.half0.data, item.half1.data, item.tilt_range, mask, item.name))
         fit_model(pairs, config.fit, fabric, output, resume)
     except KeyboardInterrupt:

@@ -25,16 +25,16 @@ REFINED = "refined.mrc"
 SLICES = "slices.png"
 
 # From the first that is written to the last.
-JOINT = (CONFIG, CHECKPOINT, LOSS_TABLE, LOSS_FIGURE, MODEL)
-OF_TOMOGRAM = (HALF0, HALF1, FULL, MASK, REFINED, SLICES)
+OF_FIT = (CHECKPOINT, LOSS_TABLE, LOSS_FIGURE, MODEL)
+OF_TOMOGRAM = (HALF0, HALF1, FULL, MASK, *OF_FIT, REFINED, SLICES)
 
 # Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
 FREE_KEYS = {"output", "compute", "fit.epochs", "fit.budget", "fit.patience"}
 
 
-def tomogram_folders(output: Path, names: list[str]) -> list[Path]:
-    """Where the results of each tomogram go: ``output`` itself for one, a folder each in it for several."""
-    return [output] if len(names) == 1 else [output / name for name in names]
+def tomogram_folders(output: Path, names: list[str], several: bool) -> list[Path]:
+    """Where the results of each tomogram go: a folder each in ``output`` if ``several``, else itself."""
+    return [output / name for name in names] if several else [output]
 
 
 def check_output(output: Path, folders: list[Path], config: Config, resume: bool, overwrite: bool) -> None:
@@ -77,7 +77,7 @@ def clear_output(output: Path, folders: list[Path], keep: bool) -> None:
 
 
 def _all_files(output: Path, folders: list[Path]) -> list[Path]:
-    files = [output / name for name in JOINT]
+    files = [output / name for name in (CONFIG, *OF_FIT)]
     return files + [folder / name for folder in folders for name in OF_TOMOGRAM]
 
 

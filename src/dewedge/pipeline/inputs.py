@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.io.mrc import Mrc, read_mrc
+from dewedge.io.dataset import find_series
+from dewedge.io.entries import HalvesEntry, SeriesEntry
+from dewedge.io.mrc import Mrc
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.learn.network import PRESETS
 from dewedge.learn.sampling import TomogramPair, held_out_side, measure_grey_scale
 from dewedge.pipeline.config import Config, FitSection, ReconstructSection, SeriesSection, TomogramsSection
+from dewedge.pipeline.faults import collected, expect_some
 from dewedge.pipeline.mask import choose_mask, read_mask
 from dewedge.split import split_tilts
 
@@ -29,10 +32,24 @@ class SeriesInput:
         Of the folder of its results, where there are several.
     series
         The series; or those of the even and of the odd frames, with one geometry.
+    thickness
+        Of its tomogram in raw pixels, by its metadata; None if they do not tell.
+    mask
+        ``none``, ``auto`` or the path of a file.
+    remarks
+        Notes beside those of the series.
     """
 
     name: str
     series: tuple[TiltSeries, ...]
+    thickness: int | None = None
+    mask: str = "none"
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def has_frames(self) -> bool:
+        """True if its half-sets are averages of even and odd frames."""
+        return len(self.series) == 2
 
     @property
     def tilt_range(self) -> TiltRange:
@@ -42,12 +59,27 @@ class SeriesInput:
     def notes(self) -> tuple[str, ...]:
         """What was read and assumed."""
         n, height, width = self.series[0].images.shape
-        return (f"{n} images of {height} x {width} (y, x)", *self.series[0].notes)
+        return (f"{n} images of {height} x {width} (y, x)", *self.series[0].notes, *self.remarks)
+
+    def binned_thickness(self, section: ReconstructSection) -> int:
+        """Number of z slices of its binned tomogram.
+
+        Raises
+        ------
+        InputError
+            If neither the configuration nor the metadata tell.
+        """
+        thickness = section.thickness or self.thickness
+        if thickness is None:
+            raise InputError(
+                f"{self.name}: no thickness: expected --thickness in unbinned pixels, as in IMOD"
+            )
+        return max(1, round(thickness / section.bin))
 
     def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:
         """Shape (z, y, x) of its binned tomogram."""
         height, width = self.series[0].geometry.aligned_shape_yx
-        return binned_thickness(section), height // section.bin, width // section.bin
+        return self.binned_thickness(section), height // section.bin, width // section.bin
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +91,16 @@ class HalvesInput:
     half1: Mrc
     full: Mrc | None
     tilt_range: TiltRange
+    mask: str = "none"
+    remarks: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         shape, voxel = self.half0.data.shape, self.half0.voxel_size_A
         size = "not known" if voxel is None else f"{voxel:g} A"
         low, high = self.tilt_range
-        return (f"half-sets of {shape} (z, y, x), voxel size {size}, tilts {low:g} to {high:g} degrees",)
+        text = f"half-sets of {shape} (z, y, x), voxel size {size}, tilts {low:g} to {high:g} degrees"
+        return (text, *self.remarks)
 
     def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:
         """Shape (z, y, x) of the tomograms."""
@@ -76,104 +111,215 @@ class HalvesInput:
 RunInput = SeriesInput | HalvesInput
 
 
-def binned_thickness(section: ReconstructSection) -> int:
-    """Number of z slices of the binned tomogram."""
-    if section.thickness is None:
-        raise InputError("no thickness: expected --thickness in unbinned pixels, as in IMOD")
-    return max(1, round(section.thickness / section.bin))
-
-
-def read_inputs(config: Config) -> list[RunInput]:
+def read_inputs(config: Config) -> tuple[list[RunInput], list[InputError]]:
     """Open everything a run starts from, and check that it can be used.
+
+    Returns
+    -------
+    list, list
+        The inputs that can be used and, where there are some, what is wrong with the others.
 
     Raises
     ------
     InputError
-        If a file is missing or damaged, data are not finite or constant, or files do not fit each other.
+        If the configuration cannot be used, or no input: a file is missing or damaged, data are not finite or
+        constant, or files do not fit each other.
     """
-    inputs: list[RunInput]
-    if config.tomograms.half0 or config.tomograms.half1:
-        if config.stacks:
+    check_network(config.fit)
+    faults: list[InputError] = []
+    inputs = open_inputs(config, faults)
+    expect_some(inputs, faults)
+    names = [item.name for item in inputs]
+    for item in inputs:
+        if names.count(item.name) > 1:
             raise InputError(
-                f"{config.stacks[0]}: expected tilt series or ready-made half-sets (--half0, --half1), got "
+                f"two inputs are named {item.name}: expected different names, for each gets a folder"
+            )
+        if Path(item.name).name != item.name:
+            raise InputError(f"{item.name!r}: expected a name that can be that of a folder")
+        # The same for all: told before any time is spent.
+        item.tomogram_shape(config.reconstruct)
+    usable: list[RunInput] = []
+    for item in inputs:
+        with collected(faults):
+            check_input(item, config)
+            usable.append(item)
+    expect_some(usable, faults)
+    return usable, faults
+
+
+def open_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
+    """Open what the configuration names; what is wrong with one of several is added to ``faults``."""
+    given = config.tomograms
+    if given.half0 or given.half1:
+        if config.paths:
+            raise InputError(
+                f"{config.paths[0]}: expected tilt series or ready-made half-sets (--half0, --half1), got "
                 "both"
             )
-        inputs = [*read_halves(config.tomograms)]
+        inputs: list[RunInput] = [*read_halves(given, faults)]
+    elif config.paths and not _names_files(config.series):
+        return find_inputs(config, faults)
     else:
-        inputs = [*read_series(config.stacks, config.series, config.split.split)]
-    names = [item.name for item in inputs]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two inputs are named {name}: expected different names, for each gets a folder")
-    for i, item in enumerate(inputs):
-        shape = item.tomogram_shape(config.reconstruct)
-        check_cube(item.name, shape, config.fit)
-        mask = choose_mask(config.fit.mask, i, len(inputs))
-        if mask not in ("none", "auto"):
-            read_mask(Path(mask), shape)
-        if isinstance(item, HalvesInput):
-            measure_grey_scale(
-                TomogramPair(item.half0.data, item.half1.data, item.tilt_range, name=item.name)
+        inputs = [*read_series(config, faults)]
+    masks = config.fit.mask
+    return [replace(item, mask=choose_mask(masks, i, len(inputs)) or "none") for i, item in enumerate(inputs)]
+
+
+def read_one_series(config: Config) -> SeriesInput:
+    """Open the one tilt series that the configuration names."""
+    faults: list[InputError] = []
+    inputs = open_inputs(config, faults)
+    if faults:
+        raise faults[0]
+    if len(inputs) != 1 or not isinstance(inputs[0], SeriesInput):
+        names = ", ".join(item.name for item in inputs)
+        raise InputError(f"expected one tilt series, got {names}")
+    return inputs[0]
+
+
+def find_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
+    """Open what lies in files and folders, whichever program left it there."""
+    masks, ranges = config.fit.mask, config.tomograms.tilt_range
+    # What is given for each by its place needs all places.
+    by_place = len(masks) > 1 or len(ranges) > 1
+    entries = find_series(
+        *config.paths,
+        pixel_size_A=config.series.pixel_size_A,
+        axis_angle_deg=config.series.axis_angle_deg,
+        broken=None if by_place else faults,
+    )
+    halves = [entry for entry in entries if isinstance(entry, HalvesEntry)]
+    for pair in halves:
+        if not ranges and pair.tilt_range is None:
+            raise InputError(
+                f"{pair.path}: no tilt range known: expected --tilt-range, lowest and highest angle in "
+                "degrees"
             )
-        else:
-            if config.split.split != "frames":
-                split_tilts(
-                    item.series[0].geometry, config.split.split, config.split.fraction, config.fit.seed
-                )
-            for series in item.series:
-                check_images(series)
+    if halves and ranges:
+        chosen = ranges_for(ranges, len(halves))
+        given = {entry.name: tilt_range for entry, tilt_range in zip(halves, chosen, strict=True)}
+        entries = [
+            replace(entry, tilt_range=given[entry.name], notes=(*entry.notes, "tilt range as given"))
+            if isinstance(entry, HalvesEntry)
+            else entry
+            for entry in entries
+        ]
+    inputs: list[RunInput] = []
+    for i, entry in enumerate(entries):
+        mask = choose_mask(masks, i, len(entries))
+        with collected(faults):
+            if isinstance(entry, SeriesEntry):
+                inputs.append(series_input(entry, config, mask or "none"))
+            else:
+                inputs.append(halves_input(entry, mask or str(entry.mask or "none")))
     return inputs
 
 
-def read_series(stacks: Sequence[Path], section: SeriesSection, split: str) -> list[SeriesInput]:
-    """Open tilt series, one for each stack or, with ``split`` frames, for each pair of stacks."""
-    if split == "frames":
-        if stacks or not section.even:
-            raise InputError("--split frames: expected --even and --odd, one stack each, and no other stack")
+def series_input(entry: SeriesEntry, config: Config, mask: str) -> SeriesInput:
+    """Open a tilt series: its frames if they are asked for, or are there and nothing is asked for."""
+    split = config.split.split
+    frames = split == "frames" or (split == "auto" and entry.has_frames)
+    remarks = [f"read from {entry.path.name} ({entry.program})"]
+    if frames:
+        remarks.append("half-sets are the averages of even and of odd frames")
+    if config.reconstruct.thickness is None and entry.thickness is not None:
+        remarks.append(f"thickness {entry.thickness} pixels from {entry.program}'s metadata")
+    series = entry.open_frames() if frames else (entry.open(),)
+    return SeriesInput(entry.name, series, entry.thickness, mask, tuple(remarks))
+
+
+def halves_input(entry: HalvesEntry, mask: str) -> HalvesInput:
+    """Open half tomograms whose tilt range is known."""
+    half0, half1, full = entry.open()
+    assert entry.tilt_range is not None
+    remarks = (f"half-sets {entry.half0.name} and {entry.half1.name}", *entry.notes)
+    return HalvesInput(entry.name, half0, half1, full, entry.tilt_range, mask, remarks)
+
+
+def read_series(config: Config, faults: list[InputError]) -> list[SeriesInput]:
+    """Open tilt series with the files that are named, one for each stack or pair of even and odd stacks."""
+    section, split = config.series, config.split.split
+    if split == "frames" or section.even or section.odd:
+        if split not in ("auto", "frames"):
+            raise InputError(f"--even and --odd are for --split frames, got --split {split}")
+        if config.paths or not section.even:
+            raise InputError(
+                "--split frames: expected --even and --odd, one stack each, and no other stack; or none of "
+                "--even, --odd, --angles, --xf, --mdoc, to find them by their names"
+            )
         _expect_one_each("--odd", section.odd, section.even)
-        even, odd = (_read_stacks(paths, section) for paths in (section.even, section.odd))
-        return [_frames(a, b) for a, b in zip(even, odd, strict=True)]
-    if section.even or section.odd:
-        raise InputError(f"--even and --odd are for --split frames, got --split {split}")
-    if not stacks:
+        inputs = []
+        pairs = zip(section.even, section.odd, _sidecars(section, section.even), strict=True)
+        for even, odd, sidecars in pairs:
+            with collected(faults):
+                inputs.append(_frames(*(_read_stack(stack, sidecars, section) for stack in (even, odd))))
+        return inputs
+    if not config.paths:
         raise InputError("nothing to read: expected a tilt series, or --half0 and --half1")
-    return [SeriesInput(series.name, (series,)) for series in _read_stacks(stacks, section)]
+    inputs = []
+    for stack, sidecars in zip(config.paths, _sidecars(section, config.paths), strict=True):
+        with collected(faults):
+            series = _read_stack(stack, sidecars, section)
+            inputs.append(SeriesInput(series.name, (series,)))
+    return inputs
 
 
-def read_halves(section: TomogramsSection) -> list[HalvesInput]:
+def read_halves(section: TomogramsSection, faults: list[InputError]) -> list[HalvesInput]:
     """Open ready-made tomograms of half-sets."""
     _expect_one_each("--half1", section.half1, section.half0)
     if section.full:
         _expect_one_each("--full", section.full, section.half0)
-    if len(section.tilt_range) not in (1, len(section.half0)):
-        raise InputError(
-            f"--tilt-range: expected lowest and highest tilt angle once, or for each of {len(section.half0)} "
-            f"tomograms, got {len(section.tilt_range)}"
-        )
-    ranges = [TiltRange(*pair).validated() for pair in section.tilt_range]
+    ranges = ranges_for(section.tilt_range, len(section.half0))
     inputs = []
     for i, path in enumerate(section.half0):
-        half0, half1 = read_mrc(path), read_mrc(section.half1[i])
-        full = read_mrc(section.full[i]) if section.full else None
-        for other in (half1, full):
-            if other is not None and other.data.shape != half0.data.shape:
-                raise InputError(
-                    f"{other.path}: shape {other.data.shape} (z, y, x): expected {half0.data.shape}, that of "
-                    f"{path}"
-                )
-        name = path.stem if full is None else full.path.stem
-        inputs.append(HalvesInput(name, half0, half1, full, ranges[i % len(ranges)]))
+        with collected(faults):
+            entry = HalvesEntry(
+                name=path.stem if not section.full else section.full[i].stem,
+                program="",
+                path=path,
+                half0=path,
+                half1=section.half1[i],
+                full=section.full[i] if section.full else None,
+                tilt_range=ranges[i],
+            )
+            inputs.append(halves_input(entry, "none"))
     return inputs
 
 
-def check_cube(name: str, shape_zyx: tuple[int, int, int], section: FitSection) -> None:
-    """Refuse cubes that do not suit the network, or do not fit the tomogram beside its held-out region."""
+def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRange]:
+    """The tilt range of each of ``count`` tomograms: the one for all, or its own."""
+    if len(ranges) not in (1, count):
+        raise InputError(
+            f"--tilt-range: expected lowest and highest tilt angle once, or for each of {count} tomograms, "
+            f"got {len(ranges)}"
+        )
+    validated = [TiltRange(*pair).validated() for pair in ranges]
+    return [validated[i % len(validated)] for i in range(count)]
+
+
+def check_network(section: FitSection) -> None:
+    """Refuse cubes that do not suit the network."""
     multiple = 2 ** PRESETS[section.preset].levels
     if section.cube_size % multiple:
         raise InputError(
             f"--cube-size {section.cube_size}: expected a multiple of {multiple} for this network"
         )
-    held_out_side(name, shape_zyx, section.cube_size, section.held_out)
+
+
+def check_input(item: RunInput, config: Config) -> None:
+    """Refuse an input too small for the cubes, with a mask that does not fit, or with data of no use."""
+    shape = item.tomogram_shape(config.reconstruct)
+    held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
+    if item.mask not in ("none", "auto"):
+        read_mask(Path(item.mask), shape)
+    if isinstance(item, HalvesInput):
+        measure_grey_scale(TomogramPair(item.half0.data, item.half1.data, item.tilt_range, name=item.name))
+        return
+    if not item.has_frames:
+        split_tilts(item.series[0].geometry, config.split.of_tilts, config.split.fraction, config.fit.seed)
+    for series in item.series:
+        check_images(series)
 
 
 def check_images(series: TiltSeries) -> None:
@@ -189,24 +335,28 @@ def check_images(series: TiltSeries) -> None:
             raise InputError(f"{where} is constant ({low:g}): leave this tilt out or export the stack again")
 
 
-def _read_stacks(stacks: Sequence[Path], section: SeriesSection) -> list[TiltSeries]:
-    sidecars = {}
-    for flag in ("angles", "xf", "mdoc"):
-        given = getattr(section, flag)
-        if given:
-            _expect_one_each(f"--{flag}", given, stacks)
-        sidecars[flag] = given or [None] * len(stacks)
-    return [
-        read_tilt_series(
-            stack,
-            angles=sidecars["angles"][i],
-            xf=sidecars["xf"][i],
-            mdoc=sidecars["mdoc"][i],
-            axis_angle_deg=section.axis_angle_deg,
-            pixel_size_A=section.pixel_size_A,
-        )
-        for i, stack in enumerate(stacks)
-    ]
+def _names_files(section: SeriesSection) -> bool:
+    """True if the user names the files of each stack, so that nothing is to be found."""
+    return bool(section.angles or section.xf or section.mdoc or section.even or section.odd)
+
+
+def _sidecars(section: SeriesSection, stacks: Sequence[Path]) -> list[dict[str, Path]]:
+    """The files that are named for each stack."""
+    named = {flag: getattr(section, flag) for flag in ("angles", "xf", "mdoc") if getattr(section, flag)}
+    for flag, files in named.items():
+        _expect_one_each(f"--{flag}", files, stacks)
+    return [{flag: files[i] for flag, files in named.items()} for i in range(len(stacks))]
+
+
+def _read_stack(stack: Path, sidecars: dict[str, Path], section: SeriesSection) -> TiltSeries:
+    return read_tilt_series(
+        stack,
+        angles=sidecars.get("angles"),
+        xf=sidecars.get("xf"),
+        mdoc=sidecars.get("mdoc"),
+        axis_angle_deg=section.axis_angle_deg,
+        pixel_size_A=section.pixel_size_A,
+    )
 
 
 def _frames(even: TiltSeries, odd: TiltSeries) -> SeriesInput:

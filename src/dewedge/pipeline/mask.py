@@ -18,8 +18,10 @@ from dewedge.pipeline.log import step
 logger = logging.getLogger(__name__)
 
 
-def choose_mask(masks: Sequence[str], index: int, count: int) -> str:
-    """The mask of one tomogram of ``count``: the one for all, or its own."""
+def choose_mask(masks: Sequence[str], index: int, count: int) -> str | None:
+    """The mask of one tomogram of ``count``: the one for all, or its own; None if none is given."""
+    if not masks:
+        return None
     if len(masks) not in (1, count):
         raise InputError(
             f"--mask: expected one for all or one for each of {count} tomograms, got {len(masks)}"

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def refine_files(
+    name: str,
     sources: Sequence[Path],
     output: Path,
     model: Model,
@@ -36,6 +37,8 @@ def refine_files(
 
     Parameters
     ----------
+    name
+        For messages.
     sources
         The full tomogram alone, or half-set 0 and half-set 1.
     """
@@ -47,7 +50,7 @@ def refine_files(
                 f"{mrcs[0].path}"
             )
     with (
-        step(f"refine {', '.join(path.name for path in sources)}"),
+        step(f"{name}: refine"),
         create_mrc(
             output,
             mrcs[0].data.shape,
@@ -116,5 +119,5 @@ def refine_with_model(
     device = choose_device(device_section)
     precision = choose_precision(device_section, device)
     for paths, result in zip(sources, outputs, strict=True):
-        refine_files(paths, result, model, wedge, section, device, precision)
+        refine_files(paths[0].stem, paths, result, model, wedge, section, device, precision)
         logger.info("done: %s", result)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from dewedge.errors import InputError
 from dewedge.io.mrc import read_mrc, write_mrc
-from dewedge.learn.checkpoint import Model
-from dewedge.learn.sampling import TomogramPair
+from dewedge.learn.checkpoint import Model, load_model
+from dewedge.learn.sampling import CropSampler, TomogramPair
 from dewedge.pipeline.compute import choose_precision, launch, log_device, on_first_process
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import write_config
+from dewedge.pipeline.faults import collected, summary
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.folder import (
     CONFIG,
@@ -32,7 +35,7 @@ from dewedge.pipeline.folder import (
 )
 from dewedge.pipeline.inputs import HalvesInput, RunInput, read_inputs
 from dewedge.pipeline.log import log_environment, log_to_file, step
-from dewedge.pipeline.mask import choose_mask, find_specimen
+from dewedge.pipeline.mask import find_specimen
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
 from dewedge.report.figure import save_figure
@@ -45,6 +48,8 @@ def run(
     config: Config, *, resume: bool = False, overwrite: bool = False, arguments: Sequence[str] = ()
 ) -> None:
     """Read, align, split, reconstruct, fit, refine and report.
+
+    An input among several that cannot be used is left out; it is reported when it is found and at the end.
 
     Parameters
     ----------
@@ -60,102 +65,196 @@ def run(
     Raises
     ------
     InputError
-        If the input, the configuration or the output folder cannot be used.
+        If the configuration or the output folder cannot be used or, after all others are done, an input.
     """
     output = config.output
     if output is None:
         raise InputError("no output folder: expected -o FOLDER")
     config.fit.options()
-    inputs = read_inputs(config)
-    folders = tomogram_folders(output, [item.name for item in inputs])
+    inputs, faults = read_inputs(config)
+    total = len(inputs) + len(faults)
+    folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
     check_output(output, folders, config, resume, overwrite)
+    tomograms = [Tomogram(item, folder) for item, folder in zip(inputs, folders, strict=True)]
     try:
         fabric = launch(config.compute)
-        on_first_process(fabric, lambda: begin(config, fabric, output, inputs, folders, resume, arguments))
-        on_first_process(fabric, lambda: make_halves(inputs, folders, config, fabric))
-        pairs = [open_pair(item, folder) for item, folder in zip(inputs, folders, strict=True)]
-        model = fit_model(pairs, config.fit, fabric, output, resume)
-        refine_all(inputs, folders, output, model, config, fabric)
-        on_first_process(fabric, lambda: report(inputs, folders))
-        logger.info("done: %s", output)
+        on_first_process(fabric, lambda: begin(config, fabric, output, tomograms, faults, resume, arguments))
+        if config.fit_each:
+            for count, tomogram in enumerate(tomograms, start=1):
+                logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
+                with collected(faults):
+                    process([tomogram], tomogram.folder, config, fabric, resume, faults)
+        else:
+            process(tomograms, output, config, fabric, resume, faults)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with: dewedge run --resume -o {output}") from None
+    if not faults:
+        logger.info("done: %s", output)
+        return
+    if len(faults) < total:
+        logger.info("%d of %d inputs are done: %s", total - len(faults), total, output)
+        for fault in faults:
+            logger.info("not done: %s", fault)
+    raise summary(faults, total)
+
+
+@dataclass(frozen=True, eq=False)
+class Tomogram:
+    """One tomogram of a run, and the folder of its results."""
+
+    item: RunInput
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.item.name
 
 
 def begin(
     config: Config,
     fabric: Fabric,
     output: Path,
-    inputs: Sequence[RunInput],
-    folders: list[Path],
+    tomograms: Sequence[Tomogram],
+    faults: Sequence[InputError],
     resume: bool,
     arguments: Sequence[str],
 ) -> None:
     """Start the log, clear the folder unless resuming, write the configuration, tell what was read."""
     log_to_file(output / LOG)
     log_environment(arguments)
-    clear_output(output, folders, keep=resume)
+    clear_output(output, [tomogram.folder for tomogram in tomograms], keep=resume)
     write_config(output / CONFIG, config)
     log_device(fabric, config.compute)
-    for item in inputs:
-        for note in item.notes:
-            logger.info("%s: %s", item.name, note)
+    for tomogram in tomograms:
+        for note in tomogram.item.notes:
+            logger.info("%s: %s", tomogram.name, note)
+    for fault in faults:
+        logger.info("left out: %s", fault)
 
 
-def make_halves(inputs: Sequence[RunInput], folders: list[Path], config: Config, fabric: Fabric) -> None:
-    """Write half-sets, whole and mask of every tomogram into its folder."""
-    for i, (item, folder) in enumerate(zip(inputs, folders, strict=True)):
-        if isinstance(item, HalvesInput):
-            copy_halves(item, folder)
+def process(
+    tomograms: Sequence[Tomogram],
+    folder: Path,
+    config: Config,
+    fabric: Fabric,
+    resume: bool,
+    faults: list[InputError],
+) -> None:
+    """Half-sets, fit, refinement and report of tomograms that share one network, kept in ``folder``."""
+    found = on_first_process(fabric, lambda: make_halves(tomograms, config, fabric))
+    usable = []
+    for tomogram, fault in zip(tomograms, found, strict=True):
+        if fault is None:
+            usable.append(tomogram)
         else:
-            reconstruct_halves(item, folder, config.reconstruct, config.split, config.fit.seed, fabric.device)
-        if not (folder / MASK).exists():
-            full = read_mrc(folder / FULL)
-            mask = find_specimen(choose_mask(config.fit.mask, i, len(inputs)), full.data)
-            if mask is not None:
-                write_mrc(
-                    folder / MASK,
-                    mask,
-                    full.voxel_size_A,
-                    origin_xyz_A=full.origin_xyz_A,
-                    what="specimen mask",
-                )
+            logger.info("left out: %s", fault)
+            faults.append(InputError(fault))
+    if not usable:
+        return
+    model = fitted_model(folder / MODEL, config, usable) if resume else None
+    if model is None:
+        model = fit_model([open_pair(tomogram) for tomogram in usable], config.fit, fabric, folder, resume)
+    refine_all(usable, folder / MODEL, model, config, fabric)
+    on_first_process(fabric, lambda: report(usable))
 
 
-def open_pair(item: RunInput, folder: Path) -> TomogramPair:
+def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -> list[str | None]:
+    """Write half-sets, whole and mask of every tomogram into its folder; return what is wrong with which."""
+    found: list[str | None] = []
+    for tomogram in tomograms:
+        faults: list[InputError] = []
+        with collected(faults):
+            make_halves_of(tomogram, config, fabric)
+            if len(tomograms) > 1:
+                # One that cannot be drawn from would end the fit of all.
+                check_crops(open_pair(tomogram), config)
+        found.append(str(faults[0]) if faults else None)
+    return found
+
+
+def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
+    """Write half-sets, whole and mask of one tomogram into its folder; those that exist stay."""
+    item, folder = tomogram.item, tomogram.folder
+    if isinstance(item, HalvesInput):
+        copy_halves(item, folder)
+    else:
+        reconstruct_halves(item, folder, config.reconstruct, config.split, config.fit.seed, fabric.device)
+    if not (folder / MASK).exists():
+        full = read_mrc(folder / FULL)
+        mask = find_specimen(item.mask, full.data)
+        if mask is not None:
+            write_mrc(
+                folder / MASK,
+                mask,
+                full.voxel_size_A,
+                origin_xyz_A=full.origin_xyz_A,
+                what="specimen mask",
+            )
+
+
+def check_crops(pair: TomogramPair, config: Config) -> None:
+    """Refuse a tomogram from which the fit could not draw."""
+    options = config.fit.options()
+    CropSampler([pair], options.cube_size, seed=options.seed, held_out=options.held_out).draw(0)
+
+
+def open_pair(tomogram: Tomogram) -> TomogramPair:
     """The half-sets of a tomogram, memory-mapped, with its mask."""
+    folder = tomogram.folder
     mask = read_mrc(folder / MASK).data > 0.5 if (folder / MASK).exists() else None
     half0, half1 = (read_mrc(folder / name).data for name in (HALF0, HALF1))
-    return TomogramPair(half0, half1, item.tilt_range, mask, item.name)
+    return TomogramPair(half0, half1, tomogram.item.tilt_range, mask, tomogram.name)
+
+
+def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:
+    """The model of a fit that was finished with these options; None if there is none."""
+    if not path.exists():
+        return None
+    model = load_model(path)
+    if model.details.get("options") != json.loads(json.dumps(asdict(config.fit.options()))):
+        return None
+    logger.info("fit: %s is there", path)
+    for tomogram in tomograms:
+        if tomogram.name not in model.details.get("tomograms", []):
+            logger.info(
+                "%s: had no part in the fit of %s; --overwrite fits it anew", tomogram.name, path.name
+            )
+    return model
 
 
 def refine_all(
-    inputs: Sequence[RunInput],
-    folders: Sequence[Path],
-    output: Path,
-    model: Model,
-    config: Config,
-    fabric: Fabric,
+    tomograms: Sequence[Tomogram], model_path: Path, model: Model, config: Config, fabric: Fabric
 ) -> None:
     """Refine every tomogram, divided over the processes; those refined by this very model stay."""
     names = [FULL] if config.refine.refine == "full" else [HALF0, HALF1]
-    fitted = (output / MODEL).stat().st_mtime_ns
+    fitted = model_path.stat().st_mtime_ns
     precision = choose_precision(config.compute, fabric.device)
-    for index in range(fabric.global_rank, len(inputs), fabric.world_size):
-        item, folder = inputs[index], folders[index]
-        refined = folder / REFINED
+    for tomogram in tomograms[fabric.global_rank :: fabric.world_size]:
+        refined = tomogram.folder / REFINED
         if refined.exists() and refined.stat().st_mtime_ns >= fitted:
-            logger.info("%s: refined tomogram is there", item.name)
+            logger.info("%s: refined tomogram is there", tomogram.name)
             continue
-        sources = [folder / name for name in names]
-        refine_files(sources, refined, model, item.tilt_range, config.refine, fabric.device, precision)
+        sources = [tomogram.folder / name for name in names]
+        refine_files(
+            tomogram.name,
+            sources,
+            refined,
+            model,
+            tomogram.item.tilt_range,
+            config.refine,
+            fabric.device,
+            precision,
+        )
     fabric.barrier()
 
 
-def report(inputs: Sequence[RunInput], folders: Sequence[Path]) -> None:
-    """Draw slices of every tomogram before and after."""
-    with step("report"):
-        for item, folder in zip(inputs, folders, strict=True):
-            full, refined = read_mrc(folder / FULL), read_mrc(folder / REFINED)
-            figure = slices_figure({"FBP": full.data, "refined": refined.data}, full.voxel_size_A, item.name)
-            save_figure(folder / SLICES, figure)
+def report(tomograms: Sequence[Tomogram]) -> None:
+    """Draw slices of every tomogram before and after; those newer than the refined tomogram stay."""
+    for tomogram in tomograms:
+        slices, refined_path = tomogram.folder / SLICES, tomogram.folder / REFINED
+        if slices.exists() and slices.stat().st_mtime_ns >= refined_path.stat().st_mtime_ns:
+            continue
+        with step(f"{tomogram.name}: report"):
+            full, refined = read_mrc(tomogram.folder / FULL), read_mrc(refined_path)
+            volumes = {"FBP": full.data, "refined": refined.data}
+            save_figure(slices, slices_figure(volumes, full.voxel_size_A, tomogram.name))

@@ -13,7 +13,7 @@ from dewedge.io.mrc import write_mrc
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.folder import check_new
-from dewedge.pipeline.inputs import read_series
+from dewedge.pipeline.inputs import read_one_series
 from dewedge.split import split_tilts
 
 logger = logging.getLogger(__name__)
@@ -29,19 +29,22 @@ def split_file(config: Config, folder: Path, *, seed: int = 0, overwrite: bool =
     """
     if config.split.split == "frames":
         raise InputError("--split frames: the stacks of even and odd frames are half-sets already")
-    [item] = read_series(config.stacks, config.series, config.split.split)
+    # Whole images, whatever frames there are.
+    item = read_one_series(
+        config.model_copy(update={"split": config.split.model_copy(update={"split": config.split.of_tilts})})
+    )
     series, geometry = item.series[0], item.series[0].geometry
     stacks = [folder / f"{series.name}_half{i}.mrc" for i in (0, 1)]
     suffixes = [".mrc", ".tlt"] if geometry.is_aligned else [".mrc", ".tlt", ".xf"]
     check_new([stack.with_suffix(suffix) for stack in stacks for suffix in suffixes], overwrite)
     for note in item.notes:
         logger.info(note)
-    halves = split_tilts(geometry, config.split.split, config.split.fraction, seed)
+    halves = split_tilts(geometry, config.split.of_tilts, config.split.fraction, seed)
     for i, (stack, indices) in enumerate(zip(stacks, halves, strict=True)):
         half = geometry.select(indices)
         write_mrc(
             stack,
-            np.asarray(series.images[indices], dtype=np.float32),
+            np.stack([series.images[i] for i in indices]).astype(np.float32),
             geometry.pixel_size_A,
             stack=True,
             origin_xyz_A=series.origin_xyz_A,
