@@ -169,10 +169,24 @@ def test_a_model_whose_weights_and_description_disagree_is_refused(fabric, pairs
         load_model(tmp_path / "missing.safetensors")
 
 
-def test_limits_and_shares_are_checked():
-    with pytest.raises(InputError, match="limit"):
-        FitOptions()
-    with pytest.raises(InputError, match="positive"):
-        FitOptions(epochs=1, batch_size=0)
-    with pytest.raises(InputError, match="between 0 and 1"):
-        FitOptions(epochs=1, held_out=1.5)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": None}, "limit"),
+        ({"epochs": 0}, "at least 1"),
+        ({"epochs": -2, "budget_s": 5.0}, "at least 1"),
+        ({"patience": 0}, "at least 1"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"seed": -1}, "at least 0"),
+        ({"validation_crops": -1}, "at least 0"),
+        ({"learning_rate": float("nan")}, "positive"),
+        ({"gradient_clip": float("inf")}, "positive"),
+        ({"budget_s": 0.0}, "positive"),
+        ({"weight_decay": -1.0}, "at least 0"),
+        ({"held_out": 1.5}, "between 0 and 1"),
+        ({"warm_up": float("nan")}, "between 0 and 1"),
+    ],
+)
+def test_values_that_make_no_fit_are_refused(wrong, message):
+    with pytest.raises(InputError, match=message):
+        replace(OPTIONS, **wrong)

@@ -45,6 +45,15 @@ def test_without_normalisation_layers_the_output_does_not_depend_on_what_lies_be
         torch.testing.assert_close(network(changed)[..., :24], network(volume)[..., :24])
 
 
-def test_sizes_below_one_are_refused():
-    with pytest.raises(ValueError, match="at least 1"):
-        NetworkConfig(channels=0)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"channels": 0},
+        {"channels": 10**9},
+        {"channels": 2, "levels": 40},
+        {"channels": 2, "normalisation": "foo"},
+    ],
+)
+def test_impossible_networks_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"expected 1 to|unknown kind"):
+        NetworkConfig(**wrong)

@@ -99,6 +99,18 @@ def test_crops_lie_on_the_specimen_and_the_held_out_corner_is_the_fullest():
         assert mask[tuple(slice(a, a + 16) for a in begin)].mean() >= 0.4
 
 
+def test_validation_crops_lie_on_the_specimen_where_there_is_any():
+    mask = np.zeros((64, 96, 96), dtype=bool)
+    mask[40:] = True
+    pair = make_pair(mask.shape, mask=mask)
+    for crop in CropSampler([pair], 16).validation(8):
+        begin = crop.centre_zyx - 8
+        assert mask[tuple(slice(a, a + 16) for a in begin)].mean() >= 0.4
+    mask = np.zeros_like(mask)
+    mask[:, 36:60, 36:60] = True  # not in any corner
+    assert len(CropSampler([make_pair(mask.shape, mask=mask)], 16, held_out=0.05).validation(8)) == 8
+
+
 def test_unusable_halves_are_refused():
     pair = make_pair()
     bad = pair.half0.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,14 @@ def load_model(path: Path) -> Model:
             expected = {name: tensor.shape for name, tensor in UNet(network).state_dict().items()}
         if {name: tensor.shape for name, tensor in weights.items()} != expected:
             raise InputError(f"{path}: its weights do not fit its network configuration; fit the model again")
+        full_std = float(header["full_std"])
+        if not 0 < full_std < math.inf:
+            raise ValueError(f"full_std is {full_std}")
         return Model(
             weights=weights,
             network=network,
             cube_size=int(header["cube_size"]),
-            full_std=float(header["full_std"]),
+            full_std=full_std,
             tilt_range=TiltRange(*map(float, header["tilt_range"])).validated(),
             details=dict(header["details"]),
         )

@@ -42,8 +42,12 @@ class NetworkConfig:
     residual: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.channels, self.levels, self.convolutions) < 1:
-            raise ValueError(f"channels, levels and convolutions must be at least 1: {self}")
+        # The bounds are far beyond use: a damaged file must not ask for all the memory.
+        for name, most in (("channels", 1024), ("levels", 8), ("convolutions", 16)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name}: expected 1 to {most}, got {getattr(self, name)}")
+        if self.normalisation not in ("none", "instance") or self.resampling not in ("fixed", "learned"):
+            raise ValueError(f"unknown kind of network: {self}")
 
 
 PRESETS = {

@@ -90,9 +90,19 @@ class FitOptions:
     def __post_init__(self) -> None:
         if self.epochs is None and self.budget_s is None:
             raise InputError("the fit needs a limit: a number of epochs, a time budget, or both")
-        for name in ("cube_size", "batch_size", "epoch_samples", "learning_rate", "gradient_clip"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}; expected a positive number")
+        for name in ("cube_size", "batch_size", "epoch_samples", "epochs", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; expected at least 1")
+        for name in ("seed", "validation_crops"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}; expected at least 0")
+        for name in ("budget_s", "learning_rate", "gradient_clip", "wedge_weight"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{name} is {value}; expected a positive number")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay is {self.weight_decay}; expected a number of at least 0")
         for name in ("warm_up", "average_decay", "fill_wedge", "exact_rotations", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")

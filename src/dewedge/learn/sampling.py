@@ -182,18 +182,22 @@ class CropSampler:
         )
 
     def validation(self, count: int) -> list[Crop]:
-        """``count`` crops of the held-out regions, exact rotations only, always the same ones."""
+        """``count`` crops of the held-out regions, exact rotations only, always the same ones.
+
+        They lie on the specimen, unless there is none in a held-out region.
+        """
         crops: list[Crop] = []
         candidates = [i for i, box in enumerate(self.held_out) if np.prod(box[1] - box[0]) > 0]
         rng = np.random.default_rng([self.seed, 0, VALIDATION_SEED])
-        for _ in range(TRIES):
+        for attempt in range(2 * TRIES):
             if len(crops) == count or not candidates:
                 break
             tomogram = candidates[len(crops) % len(candidates)]
             rotation = self._exact(rng)
             low, high = source_extent(rotation, self.size)
             centre = _random_centre(rng, self.held_out[tomogram], low, high)
-            if centre is not None:
+            anywhere = attempt >= TRIES
+            if centre is not None and (anywhere or self._on_specimen(self.pairs[tomogram], centre)):
                 crops.append(Crop(tomogram, centre, rotation, bool(rng.random() < 0.5)))
         return crops
 
