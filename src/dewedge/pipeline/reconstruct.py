@@ -19,8 +19,7 @@ from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.pipeline.compute import choose_device
-from dewedge.pipeline.config import Config, CtfSection, ReconstructSection, SplitSection
-from dewedge.pipeline.ctf import correct, deconvolve_tomogram
+from dewedge.pipeline.config import Config, ReconstructSection, SplitSection
 from dewedge.pipeline.folder import FULL, HALF0, HALF1, check_new
 from dewedge.pipeline.inputs import HalvesInput, SeriesInput, read_one_series
 from dewedge.pipeline.log import step
@@ -37,20 +36,19 @@ class AlignedImages:
     geometry: TiltGeometry
 
 
-def align_series(series: TiltSeries, section: ReconstructSection, ctf: CtfSection) -> AlignedImages:
-    """Align and bin the images of a series, and correct them for CTF and exposure."""
-    images, geometry = align_images(series.images, series.geometry, section.bin, section.binning_method)
-    return AlignedImages(correct(images, geometry, ctf), geometry)
+def align_series(series: TiltSeries, section: ReconstructSection) -> AlignedImages:
+    """Align and bin the images of a series."""
+    return AlignedImages(*align_images(series.images, series.geometry, section.bin, section.binning_method))
 
 
 def half_sets(
-    item: SeriesInput, section: ReconstructSection, ctf: CtfSection, split: SplitSection, seed: int
+    item: SeriesInput, section: ReconstructSection, split: SplitSection, seed: int
 ) -> tuple[AlignedImages, AlignedImages, AlignedImages]:
     """Half-set 0, half-set 1 and the whole of a series, aligned and binned."""
     if item.has_frames:
-        even, odd = (align_series(series, section, ctf) for series in item.series)
+        even, odd = (align_series(series, section) for series in item.series)
         return even, odd, AlignedImages((even.images + odd.images) / 2, even.geometry)
-    whole = align_series(item.series[0], section, ctf)
+    whole = align_series(item.series[0], section)
     halves = [
         AlignedImages(whole.images[torch.from_numpy(indices)], whole.geometry.select(indices))
         for indices in split_tilts(whole.geometry, split.of_tilts, split.fraction, seed)
@@ -61,17 +59,9 @@ def half_sets(
 
 
 def write_reconstruction(
-    path: Path,
-    aligned: AlignedImages,
-    item: SeriesInput,
-    section: ReconstructSection,
-    ctf: CtfSection,
-    device: torch.device,
+    path: Path, aligned: AlignedImages, item: SeriesInput, section: ReconstructSection, device: torch.device
 ) -> None:
-    """Write the FBP of aligned images; in memory is one block of rows along the tilt axis at a time.
-
-    A tomogram that is deconvolved is held in memory.
-    """
+    """Write the FBP of aligned images; in memory is one block of rows along the tilt axis at a time."""
     thickness, series = item.binned_thickness(section), item.series[0]
     with create_mrc(
         path,
@@ -84,14 +74,14 @@ def write_reconstruction(
         images = aligned.images.to(device)
         for rows, block in fbp_blocks(images, aligned.geometry, thickness, section.filter):
             writer.data[:, rows] = block.cpu().numpy()
-        if ctf.ctf == "wiener-tomogram":
-            writer.data[...] = deconvolve_tomogram(writer.data, aligned.geometry, ctf, device)
 
 
 def reconstruct_halves(
     item: SeriesInput,
     folder: Path,
-    config: Config,
+    section: ReconstructSection,
+    split: SplitSection,
+    seed: int,
     device: torch.device,
 ) -> None:
     """Write half-sets and the whole of a series into its folder; those that exist stay."""
@@ -100,11 +90,11 @@ def reconstruct_halves(
         logger.info("%s: half-sets and whole are there", item.name)
         return
     with step(f"{item.name}: align and split"):
-        sets = half_sets(item, config.reconstruct, config.ctf, config.split, config.fit.seed)
+        sets = half_sets(item, section, split, seed)
     with step(f"{item.name}: reconstruct"):
         for path, aligned in zip(paths, sets, strict=True):
             if not path.exists():
-                write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)
+                write_reconstruction(path, aligned, item, section, device)
 
 
 def copy_halves(item: HalvesInput, folder: Path) -> None:
@@ -159,10 +149,10 @@ def reconstruct_file(
     for note in item.notes:
         logger.info(note)
     with step("align and split"):
-        half0, half1, whole = half_sets(item, config.reconstruct, config.ctf, config.split, seed)
+        half0, half1, whole = half_sets(item, config.reconstruct, config.split, seed)
     with step("reconstruct"):
-        write_reconstruction(full, whole, item, config.reconstruct, config.ctf, device)
+        write_reconstruction(full, whole, item, config.reconstruct, device)
         for path, half in zip(parts, (half0, half1), strict=True):
             if halves:
-                write_reconstruction(path, half, item, config.reconstruct, config.ctf, device)
+                write_reconstruction(path, half, item, config.reconstruct, device)
     logger.info("done: %s", full)
