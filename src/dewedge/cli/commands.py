@@ -13,6 +13,7 @@ from dewedge.errors import InputError
 from dewedge.pipeline.config import (
     ComputeSection,
     Config,
+    CtfSection,
     DeviceSection,
     FitSection,
     ReconstructSection,
@@ -35,10 +36,11 @@ Series = Annotated[SeriesSection, _flags("Tilt series", 2)]
 Tomograms = Annotated[TomogramsSection, _flags("Ready-made tomograms", 3)]
 Split = Annotated[SplitSection, _flags("Split", 4)]
 Reconstruct = Annotated[ReconstructSection, _flags("Reconstruction", 5)]
-Fit = Annotated[FitSection, _flags("Fit", 6)]
-Refine = Annotated[RefineSection, _flags("Refinement", 7)]
-Device = Annotated[DeviceSection, _flags("Device", 8)]
-Compute = Annotated[ComputeSection, _flags("Devices", 8)]
+Ctf = Annotated[CtfSection, _flags("CTF and exposure", 6)]
+Fit = Annotated[FitSection, _flags("Fit", 7)]
+Refine = Annotated[RefineSection, _flags("Refinement", 8)]
+Device = Annotated[DeviceSection, _flags("Device", 9)]
+Compute = Annotated[ComputeSection, _flags("Devices", 9)]
 Output = Annotated[Path | None, Parameter(alias="-o")]
 
 
@@ -53,6 +55,7 @@ def run(
     tomograms: Tomograms = TomogramsSection(),
     split: Split = SplitSection(),
     reconstruct: Reconstruct = ReconstructSection(),
+    ctf: Ctf = CtfSection(),
     fit: Fit = FitSection(),
     refine: Refine = RefineSection(),
     compute: Compute = ComputeSection(),
@@ -85,6 +88,7 @@ def run(
         tomograms=tomograms,
         split=split,
         reconstruct=reconstruct,
+        ctf=ctf,
         fit=fit,
         refine=refine,
         compute=compute,
@@ -105,6 +109,7 @@ def reconstruct(
     series: Series = SeriesSection(),
     split: Split = SplitSection(),
     reconstruct: Reconstruct = ReconstructSection(),
+    ctf: Ctf = CtfSection(),
     seed: int = 0,
     device: Device = DeviceSection(),
 ) -> None:
@@ -132,6 +137,7 @@ def reconstruct(
         series=series,
         split=split,
         reconstruct=reconstruct,
+        ctf=ctf,
         compute=device,
     )
     from dewedge.pipeline.reconstruct import reconstruct_file

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -25,6 +26,8 @@ from dewedge.physics.fourier import frequencies
 _STRIP_PHASE, _NO_PHASE = 0.25, 0.01
 # The Wiener filter's high-pass, as a fraction of Nyquist.
 _HIGH_PASS = 0.02
+# Frequencies up to Nyquist at which the filter of a tomogram is tabulated.
+_TABLE = 4096
 
 
 class SignalToNoise(NamedTuple):
@@ -190,6 +193,27 @@ def filter_strips(image: Tensor, responses: Iterable[Tensor], weights: Tensor) -
     filtered = torch.zeros_like(image)
     for response, weight in zip(responses, weights, strict=True):
         filtered += weight * torch.fft.irfft2(spectrum * response, s=image.shape)
+    return filtered
+
+
+def deconvolve(volume: Tensor, ctf: CtfParameters, voxel_size_A: float, snr: SignalToNoise) -> Tensor:
+    """Wiener filter of a ``(z, y, x)`` tomogram, the same in all directions, by the CTF of the first image.
+
+    The volume counts as periodic, and its mean is removed. Its whole spectrum is held in memory.
+
+    Source: tom_deconv of Warp, as IsoNet has it.
+    """
+    round_ctf = replace(ctf, defocus_u_um=ctf.defocus_um, defocus_v_um=ctf.defocus_um)
+    table_ctf = image_ctf(round_ctf, 0, volume.new_zeros(()), (1, 2 * _TABLE), voxel_size_A)[0]
+    fraction = torch.linspace(0, 1, _TABLE + 1, device=volume.device)
+    table = wiener(table_ctf, snr.at(fraction, voxel_size_A)).to(volume)
+    spectrum = torch.fft.rfftn(volume)
+    kz, ky, kx = frequencies(volume.shape, volume.device)
+    for plane, k in zip(spectrum, kz.flatten(), strict=True):
+        position = (2 * _TABLE * (k**2 + (ky**2 + kx**2)[0]).sqrt()).clamp(max=_TABLE)
+        below = position.floor().clamp(max=_TABLE - 1)
+        plane *= torch.lerp(table[below.int()], table[below.int() + 1], position - below)
+    filtered: Tensor = torch.fft.irfftn(spectrum, s=volume.shape)
     return filtered
 
 

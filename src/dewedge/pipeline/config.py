@@ -158,6 +158,45 @@ class ReconstructSection(Section):
     )
 
 
+class CtfSection(Section):
+    """How tilt images are corrected for the contrast transfer function and weighted by exposure."""
+
+    ctf: Literal["none", "phase-flip", "wiener", "wiener-tomogram"] = Field(
+        default="none",
+        description="Correct the CTF: flip the phases of each image or deconvolve it by a Wiener filter, in "
+        "strips along the tilt axis; or deconvolve the tomograms.",
+    )
+    ctf_file: Paths = Field(
+        default=[],
+        description="Defocus of each image (CTFFIND, AreTomo _CTF.txt, Gctf .star, ctfplotter .defocus), one "
+        "file for each input; else that of the metadata.",
+    )
+    defocus_um: float | None = Field(
+        default=None, description="Defocus of all images in micrometres, positive is underfocus."
+    )
+    defocus_hand: Literal[1, -1] | None = Field(
+        default=None,
+        description="1 if defocus grows with height, z cos a - x sin a, -1 if it falls (rlnTomoHand); else "
+        "that of the metadata, or -1.",
+    )
+    voltage_kV: float | None = Field(default=None, description="Voltage; else that of the metadata, or 300.")
+    cs_mm: float | None = Field(
+        default=None, description="Spherical aberration; else that of the metadata, or 2.7."
+    )
+    amplitude_contrast: float | None = Field(
+        default=None, description="Amplitude contrast; else that of the metadata, or 0.07."
+    )
+    snr_strength: float = Field(
+        default=1.0, description="Wiener filter: logarithm to base 10 of the SNR at low frequency."
+    )
+    snr_falloff: float = Field(
+        default=1.0, ge=0, description="Wiener filter: how fast the SNR falls with frequency."
+    )
+    dose_weight: bool = Field(
+        default=False, description="Weigh the frequencies of each image by the exposure before it."
+    )
+
+
 class NetworkSection(Section):
     """What is fitted, and where."""
 
@@ -248,6 +287,7 @@ class Config(Section):
     tomograms: TomogramsSection = TomogramsSection()
     split: SplitSection = SplitSection()
     reconstruct: ReconstructSection = ReconstructSection()
+    ctf: CtfSection = CtfSection()
     fit: FitSection = FitSection()
     refine: RefineSection = RefineSection()
     compute: ComputeSection = ComputeSection()
@@ -264,6 +304,7 @@ class Config(Section):
                 "output": None if self.output is None else self.output.absolute(),
                 "series": _with_absolute_paths(self.series),
                 "tomograms": _with_absolute_paths(self.tomograms),
+                "ctf": _with_absolute_paths(self.ctf),
                 "fit": fit.model_copy(update={"mask": mask}),
             }
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltRange
+from dewedge.geometry import CtfParameters, TiltRange
 from dewedge.io.dataset import find_series
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.io.mrc import Mrc
@@ -17,6 +17,7 @@ from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.learn.network import PRESETS
 from dewedge.learn.sampling import TomogramPair, held_out_side, measure_grey_scale
 from dewedge.pipeline.config import Config, FitSection, ReconstructSection, SeriesSection, TomogramsSection
+from dewedge.pipeline.ctf import with_ctf, with_tomogram_ctf
 from dewedge.pipeline.faults import collected, expect_some
 from dewedge.pipeline.mask import choose_mask, read_mask
 from dewedge.split import split_tilts
@@ -56,6 +57,11 @@ class SeriesInput:
         return self.series[0].geometry.tilt_range
 
     @property
+    def files(self) -> list[Path]:
+        """Files of images, and of a mask, that it is read from."""
+        return [*(series.path for series in self.series), *_mask_files(self.mask)]
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What was read and assumed."""
         n, height, width = self.series[0].images.shape
@@ -93,6 +99,7 @@ class HalvesInput:
     tilt_range: TiltRange
     mask: str = "none"
     remarks: tuple[str, ...] = ()
+    ctf: CtfParameters | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -102,6 +109,12 @@ class HalvesInput:
         text = f"half-sets of {shape} (z, y, x), voxel size {size}, tilts {low:g} to {high:g} degrees"
         return (text, *self.remarks)
 
+    @property
+    def files(self) -> list[Path]:
+        """Files of volumes that it is read from."""
+        volumes = [self.half0, self.half1, *([] if self.full is None else [self.full])]
+        return [*(volume.path for volume in volumes), *_mask_files(self.mask)]
+
     def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:
         """Shape (z, y, x) of the tomograms."""
         depth, height, width = self.half0.data.shape
@@ -109,6 +122,10 @@ class HalvesInput:
 
 
 RunInput = SeriesInput | HalvesInput
+
+
+def _mask_files(mask: str) -> list[Path]:
+    return [] if mask in ("none", "auto") else [Path(mask)]
 
 
 def read_inputs(config: Config) -> tuple[list[RunInput], list[InputError]]:
@@ -140,7 +157,7 @@ def read_inputs(config: Config) -> tuple[list[RunInput], list[InputError]]:
         # The same for all: told before any time is spent.
         item.tomogram_shape(config.reconstruct)
     usable: list[RunInput] = []
-    for item in inputs:
+    for item in with_correction(inputs, config, faults):
         with collected(faults):
             check_input(item, config)
             usable.append(item)
@@ -169,13 +186,35 @@ def open_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
 def read_one_series(config: Config) -> SeriesInput:
     """Open the one tilt series that the configuration names."""
     faults: list[InputError] = []
-    inputs = open_inputs(config, faults)
+    inputs = with_correction(open_inputs(config, faults), config, faults)
     if faults:
         raise faults[0]
     if len(inputs) != 1 or not isinstance(inputs[0], SeriesInput):
         names = ", ".join(item.name for item in inputs)
         raise InputError(f"expected one tilt series, got {names}")
     return inputs[0]
+
+
+def with_correction(inputs: Sequence[RunInput], config: Config, faults: list[InputError]) -> list[RunInput]:
+    """The inputs with all that their correction for CTF and exposure needs; at fault is what lacks some."""
+    section = config.ctf
+    if section.ctf_file and len(section.ctf_file) != len(inputs):
+        names = ", ".join(item.name for item in inputs)
+        raise InputError(
+            f"--ctf-file: expected one file for each of {len(inputs)} inputs ({names}), got "
+            f"{len(section.ctf_file)}"
+        )
+    completed: list[RunInput] = []
+    for i, item in enumerate(inputs):
+        with collected(faults):
+            if isinstance(item, SeriesInput):
+                file = section.ctf_file[i] if section.ctf_file else None
+                series, notes = with_ctf(item.series, section, file)
+                completed.append(replace(item, series=series, remarks=(*item.remarks, *notes)))
+            else:
+                ctf, notes = with_tomogram_ctf(item.name, item.ctf, item.half0.voxel_size_A, section)
+                completed.append(replace(item, ctf=ctf, remarks=(*item.remarks, *notes)))
+    return completed
 
 
 def find_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
@@ -234,7 +273,7 @@ def halves_input(entry: HalvesEntry, mask: str) -> HalvesInput:
     half0, half1, full = entry.open()
     assert entry.tilt_range is not None
     remarks = (f"half-sets {entry.half0.name} and {entry.half1.name}", *entry.notes)
-    return HalvesInput(entry.name, half0, half1, full, entry.tilt_range, mask, remarks)
+    return HalvesInput(entry.name, half0, half1, full, entry.tilt_range, mask, remarks, entry.ctf)
 
 
 def read_series(config: Config, faults: list[InputError]) -> list[SeriesInput]:

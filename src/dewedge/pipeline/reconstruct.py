@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dewedge.geometry import TiltGeometry
+from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.mrc import Mrc, create_mrc
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.pipeline.compute import choose_device
-from dewedge.pipeline.config import Config, ReconstructSection, SplitSection
+from dewedge.pipeline.config import Config, CtfSection, ReconstructSection, SplitSection
+from dewedge.pipeline.ctf import correct, deconvolve_file, untilted_ctf
 from dewedge.pipeline.folder import FULL, HALF0, HALF1, check_new
 from dewedge.pipeline.inputs import HalvesInput, SeriesInput, read_one_series
 from dewedge.pipeline.log import step
@@ -36,19 +37,20 @@ class AlignedImages:
     geometry: TiltGeometry
 
 
-def align_series(series: TiltSeries, section: ReconstructSection) -> AlignedImages:
-    """Align and bin the images of a series."""
-    return AlignedImages(*align_images(series.images, series.geometry, section.bin, section.binning_method))
+def align_series(series: TiltSeries, section: ReconstructSection, ctf: CtfSection) -> AlignedImages:
+    """Align and bin the images of a series, and correct them for CTF and exposure."""
+    images, geometry = align_images(series.images, series.geometry, section.bin, section.binning_method)
+    return AlignedImages(correct(images, geometry, ctf), geometry)
 
 
 def half_sets(
-    item: SeriesInput, section: ReconstructSection, split: SplitSection, seed: int
+    item: SeriesInput, section: ReconstructSection, ctf: CtfSection, split: SplitSection, seed: int
 ) -> tuple[AlignedImages, AlignedImages, AlignedImages]:
     """Half-set 0, half-set 1 and the whole of a series, aligned and binned."""
     if item.has_frames:
-        even, odd = (align_series(series, section) for series in item.series)
+        even, odd = (align_series(series, section, ctf) for series in item.series)
         return even, odd, AlignedImages((even.images + odd.images) / 2, even.geometry)
-    whole = align_series(item.series[0], section)
+    whole = align_series(item.series[0], section, ctf)
     halves = [
         AlignedImages(whole.images[torch.from_numpy(indices)], whole.geometry.select(indices))
         for indices in split_tilts(whole.geometry, split.of_tilts, split.fraction, seed)
@@ -59,9 +61,17 @@ def half_sets(
 
 
 def write_reconstruction(
-    path: Path, aligned: AlignedImages, item: SeriesInput, section: ReconstructSection, device: torch.device
+    path: Path,
+    aligned: AlignedImages,
+    item: SeriesInput,
+    section: ReconstructSection,
+    ctf: CtfSection,
+    device: torch.device,
 ) -> None:
-    """Write the FBP of aligned images; in memory is one block of rows along the tilt axis at a time."""
+    """Write the FBP of aligned images; in memory is one block of rows along the tilt axis at a time.
+
+    A tomogram that is deconvolved is held in memory.
+    """
     thickness, series = item.binned_thickness(section), item.series[0]
     with create_mrc(
         path,
@@ -74,31 +84,30 @@ def write_reconstruction(
         images = aligned.images.to(device)
         for rows, block in fbp_blocks(images, aligned.geometry, thickness, section.filter):
             writer.data[:, rows] = block.cpu().numpy()
+        deconvolve_file(
+            writer.data, untilted_ctf(series.geometry), aligned.geometry.pixel_size_A, ctf, device
+        )
 
 
-def reconstruct_halves(
-    item: SeriesInput,
-    folder: Path,
-    section: ReconstructSection,
-    split: SplitSection,
-    seed: int,
-    device: torch.device,
-) -> None:
+def reconstruct_halves(item: SeriesInput, folder: Path, config: Config, device: torch.device) -> None:
     """Write half-sets and the whole of a series into its folder; those that exist stay."""
     paths = [folder / name for name in (HALF0, HALF1, FULL)]
     if all(path.exists() for path in paths):
         logger.info("%s: half-sets and whole are there", item.name)
         return
     with step(f"{item.name}: align and split"):
-        sets = half_sets(item, section, split, seed)
+        sets = half_sets(item, config.reconstruct, config.ctf, config.split, config.fit.seed)
     with step(f"{item.name}: reconstruct"):
         for path, aligned in zip(paths, sets, strict=True):
             if not path.exists():
-                write_reconstruction(path, aligned, item, section, device)
+                write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)
 
 
-def copy_halves(item: HalvesInput, folder: Path) -> None:
-    """Write ready-made half-sets and the whole, or their mean, into the folder; those that exist stay."""
+def copy_halves(item: HalvesInput, folder: Path, ctf: CtfSection, device: torch.device) -> None:
+    """Write ready-made half-sets and the whole, or their mean, into the folder; those that exist stay.
+
+    They are deconvolved if ``ctf`` says so.
+    """
     sources: list[tuple[str, Sequence[Mrc]]] = [
         (HALF0, [item.half0]),
         (HALF1, [item.half1]),
@@ -107,11 +116,13 @@ def copy_halves(item: HalvesInput, folder: Path) -> None:
     with step(f"{item.name}: copy"):
         for name, mrcs in sources:
             if not (folder / name).exists():
-                write_mean(folder / name, mrcs)
+                write_mean(folder / name, mrcs, item.ctf, ctf, device)
 
 
-def write_mean(path: Path, mrcs: Sequence[Mrc]) -> None:
-    """Write the mean of tomograms of one shape, section by section."""
+def write_mean(
+    path: Path, mrcs: Sequence[Mrc], parameters: CtfParameters | None, ctf: CtfSection, device: torch.device
+) -> None:
+    """Write the mean of tomograms of one shape, section by section, and deconvolve it if ``ctf`` says so."""
     first = mrcs[0]
     with create_mrc(
         path,
@@ -123,6 +134,7 @@ def write_mean(path: Path, mrcs: Sequence[Mrc]) -> None:
     ) as writer:
         for target, section in zip(writer.data, _mean_sections(mrcs), strict=True):
             target[...] = section
+        deconvolve_file(writer.data, parameters, first.voxel_size_A, ctf, device)
 
 
 def _mean_sections(mrcs: Sequence[Mrc]) -> Iterator[NDArray[Any]]:
@@ -149,10 +161,10 @@ def reconstruct_file(
     for note in item.notes:
         logger.info(note)
     with step("align and split"):
-        half0, half1, whole = half_sets(item, config.reconstruct, config.split, seed)
+        half0, half1, whole = half_sets(item, config.reconstruct, config.ctf, config.split, seed)
     with step("reconstruct"):
-        write_reconstruction(full, whole, item, config.reconstruct, device)
+        write_reconstruction(full, whole, item, config.reconstruct, config.ctf, device)
         for path, half in zip(parts, (half0, half1), strict=True):
             if halves:
-                write_reconstruction(path, half, item, config.reconstruct, device)
+                write_reconstruction(path, half, item, config.reconstruct, config.ctf, device)
     logger.info("done: %s", full)

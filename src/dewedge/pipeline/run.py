@@ -74,7 +74,8 @@ def run(
     inputs, faults = read_inputs(config)
     total = len(inputs) + len(faults)
     folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
-    check_output(output, folders, config, resume, overwrite)
+    sources = [path for item in inputs for path in item.files]
+    check_output(output, folders, config, resume, overwrite, sources)
     tomograms = [Tomogram(item, folder) for item, folder in zip(inputs, folders, strict=True)]
     try:
         fabric = launch(config.compute)
@@ -176,9 +177,9 @@ def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
     """Write half-sets, whole and mask of one tomogram into its folder; those that exist stay."""
     item, folder = tomogram.item, tomogram.folder
     if isinstance(item, HalvesInput):
-        copy_halves(item, folder)
+        copy_halves(item, folder, config.ctf, fabric.device)
     else:
-        reconstruct_halves(item, folder, config.reconstruct, config.split, config.fit.seed, fabric.device)
+        reconstruct_halves(item, folder, config, fabric.device)
     if not (folder / MASK).exists():
         full = read_mrc(folder / FULL)
         mask = find_specimen(item.mask, full.data)

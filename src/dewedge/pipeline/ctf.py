@@ -1,0 +1,200 @@
+"""The CTF and exposure of what is reconstructed: whose values are used, and the correction by them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dewedge.errors import InputError
+from dewedge.geometry import CtfParameters, TiltGeometry
+from dewedge.io.ctf_files import read_ctf_file
+from dewedge.io.tilt_series import TiltSeries
+from dewedge.physics.ctf import SignalToNoise, correct_images, deconvolve
+from dewedge.physics.exposure import RELATIVE_EXPOSURE, weight_by_exposure
+from dewedge.pipeline.config import CtfSection
+
+# Where nothing is known: RELION's hand for tilt angles as IMOD has them, and the usual microscope.
+HAND = -1
+MICROSCOPE = {"voltage_kV": 300.0, "spherical_aberration_mm": 2.7, "amplitude_contrast": 0.07}
+
+# What tells, in a label or the name of a stack, that it was corrected already.
+_CTF_CORRECTED = re.compile(r"phase.?flip|ctf.?corr|deconv", re.IGNORECASE)
+_WEIGHTED = re.compile(r"dose.?(weight|filt)|(?<![a-z0-9])dw(?![a-z0-9])", re.IGNORECASE)
+
+
+def with_ctf(
+    series: Sequence[TiltSeries], section: CtfSection, file: Path | None
+) -> tuple[tuple[TiltSeries, ...], tuple[str, ...]]:
+    """Tilt series of one geometry with all that their correction needs, and notes on where it comes from.
+
+    Raises
+    ------
+    InputError
+        If the defocus or the exposure is asked for and not known.
+    """
+    geometry, path = series[0].geometry, series[0].path
+    notes: list[str] = []
+    if section.ctf != "none":
+        ctf, notes = known_ctf(str(path), geometry.n_tilts, geometry.ctf, section, file)
+        geometry = replace(geometry, ctf=ctf)
+        if section.ctf != "wiener-tomogram":
+            notes.append(_gradient(geometry))
+        notes += _corrected_already(series, _CTF_CORRECTED, "CTF", f"--ctf {section.ctf}")
+    if section.dose_weight:
+        if geometry.pre_exposure_e_per_A2 is None:
+            raise InputError(
+                f"{path}: --dose-weight: the exposure before each image is not known: expected an mdoc with "
+                "doses, or metadata that hold them"
+            )
+        voltage_kV = _exposed_voltage_kV(geometry, section)
+        if voltage_kV not in RELATIVE_EXPOSURE:
+            raise InputError(
+                f"{path}: --dose-weight at {voltage_kV:g} kV: expected --voltage-kV 200 or 300, for which "
+                "the critical exposure is known"
+            )
+        notes.append(
+            f"weighted by exposure, up to {geometry.pre_exposure_e_per_A2.max():g} electrons per A^2"
+        )
+        notes += _corrected_already(series, _WEIGHTED, "exposure", "--dose-weight")
+    return tuple(replace(each, geometry=replace(each.geometry, ctf=geometry.ctf)) for each in series), tuple(
+        notes
+    )
+
+
+def with_tomogram_ctf(
+    where: str, metadata: CtfParameters | None, voxel_size_A: float | None, section: CtfSection
+) -> tuple[CtfParameters | None, tuple[str, ...]]:
+    """CTF parameters of a ready-made tomogram, one value each, and notes on where they come from.
+
+    Raises
+    ------
+    InputError
+        If it is to be corrected as only tilt images can be, or its defocus or voxel size are not known.
+    """
+    if section.ctf in ("phase-flip", "wiener") or section.dose_weight or section.ctf_file:
+        raise InputError(
+            f"{where}: a tomogram cannot be corrected image by image: expected --ctf wiener-tomogram with "
+            "--defocus-um, or no --ctf and no --dose-weight"
+        )
+    if section.ctf == "none":
+        return metadata, ()
+    if voxel_size_A is None:
+        raise InputError(f"{where}: --ctf {section.ctf}: expected a voxel size in its header")
+    ctf, notes = known_ctf(where, 1, metadata, section, None)
+    return ctf, tuple(notes)
+
+
+def known_ctf(
+    where: str, n: int, metadata: CtfParameters | None, section: CtfSection, file: Path | None
+) -> tuple[CtfParameters, list[str]]:
+    """CTF parameters of ``n`` images: as given, else of ``file``, else of the metadata, else as usual.
+
+    Raises
+    ------
+    InputError
+        If no defocus is known, or a file is given along with a defocus.
+    """
+    if file is not None and section.defocus_um is not None:
+        raise InputError("--ctf-file and --defocus-um: expected one of them")
+    if file is not None:
+        ctf, source = read_ctf_file(file, n), f"from {file.name}"
+    elif section.defocus_um is not None:
+        ctf, source = CtfParameters(defocus_u_um=np.full(n, section.defocus_um)), "as given"
+    elif metadata is not None:
+        ctf, source = (
+            metadata,
+            "nominal: asked of the microscope, not measured" if metadata.nominal else "measured",
+        )
+    else:
+        raise InputError(
+            f"{where}: --ctf {section.ctf}: no defocus known: expected --ctf-file or --defocus-um, or "
+            "metadata that hold it"
+        )
+    low, high = ctf.defocus_um.min(), ctf.defocus_um.max()
+    span = f"{low:.2f}" if high - low < 0.005 else f"{low:.2f} to {high:.2f}"
+    notes = [f"defocus {span} um, {source}"]
+    values: dict[str, Any] = {
+        "voltage_kV": section.voltage_kV,
+        "spherical_aberration_mm": section.cs_mm,
+        "amplitude_contrast": section.amplitude_contrast,
+        "defocus_hand": section.defocus_hand,
+    }
+    assumed = []
+    for name, usual in {**MICROSCOPE, "defocus_hand": HAND}.items():
+        for source_of_value in (ctf, metadata):
+            if values[name] is None and source_of_value is not None:
+                values[name] = getattr(source_of_value, name)
+        if values[name] is None:
+            values[name] = usual
+            assumed.append(f"{name} {usual:g}")
+    if assumed:
+        notes.append(f"assumed, for no file tells: {', '.join(assumed)}")
+    return replace(ctf, **values), notes
+
+
+def correct(images: Tensor, geometry: TiltGeometry, section: CtfSection) -> Tensor:
+    """Correct aligned images as the configuration says."""
+    if section.ctf in ("phase-flip", "wiener"):
+        images = correct_images(images, geometry, None if section.ctf == "phase-flip" else _snr(section))
+    if section.dose_weight:
+        images = weight_by_exposure(images, geometry, _exposed_voltage_kV(geometry, section))
+    return images
+
+
+def untilted_ctf(geometry: TiltGeometry) -> CtfParameters | None:
+    """Parameters of the image with the lowest tilt angle."""
+    return None if geometry.ctf is None else geometry.ctf.select([np.abs(geometry.tilt_deg).argmin()])
+
+
+def deconvolve_file(
+    data: NDArray[np.float32],
+    ctf: CtfParameters | None,
+    voxel_size_A: float | None,
+    section: CtfSection,
+    device: torch.device,
+) -> None:
+    """Deconvolve a ``(z, y, x)`` tomogram in place, in memory, if the configuration says so."""
+    if section.ctf != "wiener-tomogram":
+        return
+    assert ctf is not None and voxel_size_A is not None
+    volume = torch.from_numpy(np.array(data)).to(device)
+    data[...] = deconvolve(volume, ctf, voxel_size_A, _snr(section)).cpu().numpy()
+
+
+def _snr(section: CtfSection) -> SignalToNoise:
+    return SignalToNoise(section.snr_strength, section.snr_falloff)
+
+
+def _exposed_voltage_kV(geometry: TiltGeometry, section: CtfSection) -> float:
+    known = None if geometry.ctf is None else geometry.ctf.voltage_kV
+    return section.voltage_kV or known or MICROSCOPE["voltage_kV"]
+
+
+def _gradient(geometry: TiltGeometry) -> str:
+    """How far the defocus hand matters."""
+    assert geometry.ctf is not None
+    half_width_um = geometry.aligned_shape_yx[1] / 2 * geometry.pixel_size_A * 1e-4
+    steepest = float(np.abs(np.tan(np.radians(geometry.tilt_deg))).max())
+    return (
+        f"defocus hand {geometry.ctf.defocus_hand}; at the steepest tilt the defocus changes by up to "
+        f"{half_width_um * steepest:.2f} um from the axis to the edge"
+    )
+
+
+def _corrected_already(
+    series: Sequence[TiltSeries], sign: re.Pattern[str], what: str, flag: str
+) -> list[str]:
+    """A note for each series whose name or labels tell that it was corrected."""
+    return [
+        f"{each.path.name} seems to be corrected for the {what} already ({text!r}): {flag} does it again"
+        for each in series
+        if (text := next((t for t in (each.path.name, *each.labels) if sign.search(t)), None)) is not None
+    ]
