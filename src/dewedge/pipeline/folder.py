@@ -37,8 +37,15 @@ def tomogram_folders(output: Path, names: list[str], several: bool) -> list[Path
     return [output / name for name in names] if several else [output]
 
 
-def check_output(output: Path, folders: list[Path], config: Config, resume: bool, overwrite: bool) -> None:
-    """Refuse a folder that holds another run; change nothing.
+def check_output(
+    output: Path,
+    folders: list[Path],
+    config: Config,
+    resume: bool,
+    overwrite: bool,
+    sources: Sequence[Path] = (),
+) -> None:
+    """Refuse a folder that holds another run, or an input under the name of a result; change nothing.
 
     Raises
     ------
@@ -48,6 +55,7 @@ def check_output(output: Path, folders: list[Path], config: Config, resume: bool
     """
     if resume and overwrite:
         raise InputError("expected --resume or --overwrite, got both")
+    refuse_sources(_all_files(output, folders), sources)
     found = [path for path in _all_files(output, folders) if path.exists()]
     if resume:
         if not (output / CONFIG).is_file():
@@ -98,6 +106,14 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def refuse_sources(results: Sequence[Path], sources: Sequence[Path]) -> None:
+    """Refuse results that would replace an input."""
+    inputs = {path.resolve() for path in sources}
+    for path in results:
+        if path.resolve() in inputs:
+            raise InputError(f"{path}: is an input that a result would replace: give another output")
 
 
 def check_new(paths: Sequence[Path], overwrite: bool) -> None:

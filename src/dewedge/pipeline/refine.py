@@ -16,7 +16,7 @@ from dewedge.learn.precision import Precision
 from dewedge.learn.refine import refine
 from dewedge.pipeline.compute import choose_device, choose_precision
 from dewedge.pipeline.config import DeviceSection, RefineSection
-from dewedge.pipeline.folder import check_new
+from dewedge.pipeline.folder import check_new, refuse_sources
 from dewedge.pipeline.log import step
 from dewedge.pipeline.progress import tile_progress
 
@@ -114,6 +114,7 @@ def refine_with_model(
         outputs = [output / name for name in names]
     if len(set(outputs)) < len(outputs):
         raise InputError("two results would have the same name: expected tomograms of different names")
+    refuse_sources(outputs, [path for paths in sources for path in paths])
     check_new(outputs, overwrite)
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
     device = choose_device(device_section)
