@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
 from dewedge.errors import InputError
 from dewedge.learn.precision import Precision, preferred_precision
@@ -50,8 +52,15 @@ def launch(section: ComputeSection) -> Fabric:
         )
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     precision = choose_precision(section, device)
+    # One process reconstructs, or refines the last tomogram, while the others wait.
+    several = section.devices * section.nodes > 1
+    strategy = DDPStrategy(timeout=timedelta(days=7)) if several else "auto"
     fabric = Fabric(
-        accelerator=device.type, devices=section.devices, num_nodes=section.nodes, precision=precision
+        accelerator=device.type,
+        strategy=strategy,
+        devices=section.devices,
+        num_nodes=section.nodes,
+        precision=precision,
     )
     fabric.launch()
     if not fabric.is_global_zero:

@@ -47,10 +47,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a TOML file: {error}") from None
 
 
-def write_config(path: Path, config: Config) -> None:
-    """Write a configuration that `resolve_config` reads back."""
+def write_config(path: Path, config: Config, command: str = "run") -> None:
+    """Write a configuration that `resolve_config` reads back; ``command`` is the one that repeats it."""
     values = _toml_values(config.model_dump(mode="json"))
-    again = f"dewedge run --config {path.name} -o FOLDER"
+    again = f"dewedge {command} --config {path.name} -o FOLDER"
     note = f"# Written by dewedge {dewedge.__version__}; run it again: {again}\n"
     write_text_atomic(path, note + tomli_w.dumps(values))
 

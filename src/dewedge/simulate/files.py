@@ -98,6 +98,8 @@ def simulate(
         raise InputError(f"specimen: expected a positive size, got {shape_zyx} voxels of {voxel_size_A:g} A")
     if not re.fullmatch(r"[\w.+-]+", name):
         raise InputError(f"name {name!r}: expected letters, digits and . _ + - only")
+    if seed < 0:
+        raise InputError(f"seed {seed}: expected at least 0")
     specimen_rng, geometry_rng, noise_rng = np.random.default_rng(seed).spawn(3)
     geometry = tilt_geometry(
         tilt_deg, shape_zyx, voxel_size_A, geometry_rng, axis_angle_deg, jitter_A, exposure_e_per_A2
