@@ -102,13 +102,13 @@ def fit_files(
     inputs, faults = read_inputs(config)
     if faults:
         raise faults[0]
-    check_output(output, [], config, resume, overwrite)
+    check_output(output, [], config, resume, overwrite, [path for item in inputs for path in item.files])
 
     def begin() -> None:
         log_to_file(output / LOG)
         log_environment(arguments)
         clear_output(output, [], keep=resume)
-        write_config(output / CONFIG, config)
+        write_config(output / CONFIG, config, "fit")
         log_device(fabric, config.compute)
 
     try:
