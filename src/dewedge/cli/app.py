@@ -8,6 +8,8 @@ import dewedge
 
 VERBS = {
     "run": "From tilt series, or ready-made half-sets, to refined tomograms.",
+    "import": "List what lies in files and folders, and write it as a dataset file.",
+    "check": "Tell what is wrong with the input, and what a run will take.",
     "reconstruct": "Reconstruct a tilt series by filtered back-projection.",
     "split": "Split a tilt series into two half-sets.",
     "fit": "Fit a network to tomograms of half-sets.",
@@ -15,6 +17,15 @@ VERBS = {
     "simulate": "Simulate a specimen with known truth and its tilt series.",
     "evaluate": "Score tomograms against the truth.",
     "demo": "Simulate, run and evaluate, in a few minutes on a CPU.",
+}
+
+# Where a verb's function is, if not in commands under its own name.
+FUNCTIONS = {
+    "check": "check:check",
+    "import": "dataset:import_",
+    "simulate": "simulation:simulate",
+    "evaluate": "simulation:evaluate",
+    "demo": "simulation:demo",
 }
 
 UNITS = ("_A", "_deg", "_e_per_A2")
@@ -32,8 +43,8 @@ def build_app() -> App:
         default_parameter=Parameter(negative=(), name_transform=flag_name, show_default=shown_default),
     )
     for verb, summary in VERBS.items():
-        module = "simulation" if verb in ("simulate", "evaluate", "demo") else "commands"
-        app.command(f"dewedge.cli.{module}:{verb}", name=verb, help=summary, sort_key=list(VERBS).index(verb))
+        function = FUNCTIONS.get(verb, f"commands:{verb}")
+        app.command(f"dewedge.cli.{function}", name=verb, help=summary, sort_key=list(VERBS).index(verb))
     return app
 
 

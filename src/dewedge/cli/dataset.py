@@ -1,0 +1,42 @@
+"""The verb for what lies on the disk: import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dewedge.cli.commands import show_messages
+
+
+def import_(
+    *paths: Path,
+    output: Annotated[Path, Parameter(alias="-o")],
+    pixel_size_A: float | None = None,
+    axis_angle_deg: float | None = None,
+    tilt_range: tuple[float, float] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """List what lies in files and folders, and write it as a dataset file.
+
+    Parameters
+    ----------
+    paths
+        As of dewedge run: stacks, folders, files of AreTomo, RELION 5, Warp, SerialEM, IsoNet2, DeepDeWedge.
+    output
+        Dataset file (.star) in RELION 5's columns, for dewedge run. Each tilt series has a file
+        tilt_series/NAME.star beside it.
+    pixel_size_A
+        Pixel size of the raw images in Angstrom, instead of the files'.
+    axis_angle_deg
+        Tilt-axis angle of raw stacks, degrees from y, instead of an .xf.
+    tilt_range
+        Lowest and highest tilt angle of half tomograms, instead of the files'.
+    overwrite
+        Replace files that exist.
+    """
+    from dewedge.pipeline.dataset import import_files
+
+    show_messages()
+    import_files(paths, output, pixel_size_A, axis_angle_deg, tilt_range, overwrite=overwrite)
