@@ -21,10 +21,11 @@ LAYERS = {
     "simulate": 2,
     "scores": 2,
     "learn": 3,
-    "pipeline": 4,
-    "report": 4,
-    "cli": 5,
-    "__main__": 5,
+    "check": 4,
+    "pipeline": 5,
+    "report": 5,
+    "cli": 6,
+    "__main__": 6,
 }
 PIPELINE = LAYERS["pipeline"]
 # They print or draw on the terminal.

@@ -51,6 +51,7 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     fit_each: bool = False,
+    no_check: bool = False,
     series: Series = SeriesSection(),
     tomograms: Tomograms = TomogramsSection(),
     split: Split = SplitSection(),
@@ -77,13 +78,16 @@ def run(
         Replace the run in the output folder.
     fit_each
         Fit a network to each tomogram, for the whole budget, instead of one to all of them.
+    no_check
+        Do not look at the input as dewedge check does; else its errors leave an input out.
     """
-    resolved = _resolve(
+    resolved = resolve(
         config,
         output,
         resume,
         paths=list(paths),
         fit_each=fit_each,
+        no_check=no_check,
         series=series,
         tomograms=tomograms,
         split=split,
@@ -130,7 +134,7 @@ def reconstruct(
     seed
         Of --split random.
     """
-    resolved = _resolve(
+    resolved = resolve(
         config,
         None,
         paths=[] if path is None else [path],
@@ -171,7 +175,7 @@ def split(
     seed
         Of --split random.
     """
-    resolved = _resolve(config, None, paths=[path], series=series, split=split)
+    resolved = resolve(config, None, paths=[path], series=series, split=split)
     from dewedge.pipeline.split import split_file
 
     show_messages()
@@ -201,7 +205,7 @@ def fit(
     overwrite
         Replace the fit in the output folder.
     """
-    resolved = _resolve(config, output, resume, tomograms=tomograms, fit=fit, compute=compute)
+    resolved = resolve(config, output, resume, tomograms=tomograms, fit=fit, compute=compute)
     from dewedge.pipeline.fit import fit_files
 
     show_messages()
@@ -250,7 +254,7 @@ def refine(
     refine_with_model(model, sources, output, tilt_range, refine, device, overwrite=overwrite)
 
 
-def _resolve(config: Path | None, output: Path | None, resume: bool = False, **given: Any) -> Config:
+def resolve(config: Path | None, output: Path | None, resume: bool = False, **given: Any) -> Config:
     """The configuration of the file, or of the run to resume, overridden by the flags that were given."""
     if config is None and resume and output is not None and (output / CONFIG).is_file():
         config = output / CONFIG

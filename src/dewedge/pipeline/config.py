@@ -70,9 +70,15 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, (str, Path)) else value
 
 
+def _whole(value: Any) -> Any:
+    """A whole number, which flags give as text."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else value
+
+
 Duration = Annotated[str, AfterValidator(_duration)]
 Paths = Annotated[list[Path], BeforeValidator(_listed)]
 Names = Annotated[list[str], BeforeValidator(_listed)]
+Hand = Annotated[Literal[1, -1], BeforeValidator(_whole)]
 TiltRanges = Annotated[list[tuple[float, float]], BeforeValidator(_pairs)]
 
 
@@ -174,7 +180,7 @@ class CtfSection(Section):
     defocus_um: float | None = Field(
         default=None, description="Defocus of all images in micrometres, positive is underfocus."
     )
-    defocus_hand: Literal[1, -1] | None = Field(
+    defocus_hand: Hand | None = Field(
         default=None,
         description="1 if defocus grows with height, z cos a - x sin a, -1 if it falls (rlnTomoHand); else "
         "that of the metadata, or -1.",
@@ -283,6 +289,7 @@ class Config(Section):
     )
     output: Path | None = Field(default=None, description="Folder of the results.")
     fit_each: bool = Field(default=False, description="One fit for each tomogram, instead of one for all.")
+    no_check: bool = Field(default=False, description="Do not check the input as dewedge check does.")
     series: SeriesSection = SeriesSection()
     tomograms: TomogramsSection = TomogramsSection()
     split: SplitSection = SplitSection()

@@ -29,7 +29,7 @@ OF_FIT = (CHECKPOINT, LOSS_TABLE, LOSS_FIGURE, MODEL)
 OF_TOMOGRAM = (HALF0, HALF1, FULL, MASK, *OF_FIT, REFINED, SLICES)
 
 # Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
-FREE_KEYS = {"output", "compute", "fit.epochs", "fit.budget", "fit.patience"}
+FREE_KEYS = {"output", "compute", "no_check", "fit.epochs", "fit.budget", "fit.patience"}
 
 
 def tomogram_folders(output: Path, names: list[str], several: bool) -> list[Path]:

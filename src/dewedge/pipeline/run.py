@@ -10,10 +10,12 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
+from dewedge.check.finding import Finding
 from dewedge.errors import InputError
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.sampling import CropSampler, TomogramPair
+from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.compute import choose_precision, launch, log_device, on_first_process
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import write_config
@@ -72,6 +74,9 @@ def run(
         raise InputError("no output folder: expected -o FOLDER")
     config.fit.options()
     inputs, faults = read_inputs(config)
+    warnings: list[Finding] = []
+    if not config.no_check:
+        inputs, warnings = check_inputs(inputs, config, faults)
     total = len(inputs) + len(faults)
     folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
     sources = [path for item in inputs for path in item.files]
@@ -80,6 +85,8 @@ def run(
     try:
         fabric = launch(config.compute)
         on_first_process(fabric, lambda: begin(config, fabric, output, tomograms, faults, resume, arguments))
+        for warning in warnings:
+            logger.warning("%s: %s", warning.severity, warning)
         if config.fit_each:
             for count, tomogram in enumerate(tomograms, start=1):
                 logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))

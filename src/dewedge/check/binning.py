@@ -1,0 +1,42 @@
+"""Small copies of large data, read piece by piece."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.geometry import TiltGeometry
+
+Images = NDArray[np.float32]
+
+
+def binned_image(image: NDArray[Any], factor: int) -> Images:
+    """``(y, x)`` averages of blocks of ``factor`` pixels; what fills no block is left out."""
+    height, width = (n // factor for n in image.shape)
+    blocks = image[: height * factor, : width * factor].astype(np.float32, copy=False)
+    averages: Images = blocks.reshape(height, factor, width, factor).mean(axis=(1, 3))
+    return averages
+
+
+def binned_volume(volume: NDArray[Any], factor: int) -> Images:
+    """``(z, y, x)`` averages of blocks of ``factor`` voxels, of a volume in memory or memory-mapped."""
+    depth = volume.shape[0] // factor
+    slabs = (volume[z * factor : (z + 1) * factor] for z in range(depth))
+    return np.stack([binned_image(slab.mean(axis=0, dtype=np.float32), factor) for slab in slabs])
+
+
+def binned_geometry(geometry: TiltGeometry, factor: int) -> TiltGeometry:
+    """Geometry of images that `binned_image` made."""
+    height, width = geometry.image_shape_yx
+    shape = (height // factor, width // factor)
+    # Where the middle of the block that becomes index N // 2 lies from the raw image's index N // 2.
+    offset = np.array([n // 2 * factor + (factor - 1) / 2 for n in shape]) - [height // 2, width // 2]
+    return replace(
+        geometry,
+        image_shape_yx=shape,
+        pixel_size_A=geometry.pixel_size_A * factor,
+        shift_yx=(geometry.shift_yx + geometry.linear_yx @ offset) / factor,
+    )

@@ -1,0 +1,188 @@
+"""Memory, disk and time that a run will take on this machine: simple models, and one measured speed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dewedge.check.finding import Finding
+from dewedge.learn.network import NetworkConfig, UNet
+from dewedge.learn.options import FitOptions
+from dewedge.learn.precision import Precision
+
+# The edge of the cube on which the network's speed is measured.
+_PROBE = 48
+# A step of the fit against applying the network to as many voxels: measured on a CPU (backward pass, crops,
+# wedge masks and transforms included).
+_FIT_TIMES = 4.1
+# Values a channel and voxel keeps for the backward pass, for two convolutions a block: measured 18 to 20.
+_KEPT = 20
+# Interpreter, torch and the buffers of a back-projection.
+_BASE_BYTES = 1.0e9
+# Half-set 0, half-set 1, full, refined and mask: all of 4 bytes a voxel.
+_FILES = 5
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will take.
+
+    Parameters
+    ----------
+    memory_GB, free_memory_GB
+        Highest use of main memory (or, of the network, of the GPU's), and what the machine has free; None if
+        it does not tell.
+    disk_GB, free_disk_GB
+        Size of the results, and the space where they go.
+    fit_s
+        Seconds of the fit if it is not stopped early.
+    fit_samples
+        Sub-tomograms in that time.
+    refine_s
+        Seconds of the refinement.
+    """
+
+    memory_GB: float
+    free_memory_GB: float | None
+    disk_GB: float
+    free_disk_GB: float
+    fit_s: float
+    fit_samples: int
+    refine_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"fit {_minutes(self.fit_s)} ({self.fit_samples} sub-tomograms), refinement "
+            f"{_minutes(self.refine_s)}, memory {self.memory_GB:.1f} GB, disk {self.disk_GB:.2f} GB"
+        )
+
+
+def network_speed(config: NetworkConfig, device: torch.device, precision: Precision) -> float:
+    """Voxels a second to which the network is applied here, the best of a few tries."""
+    # Without memory the weights would be drawn from the generator of the run.
+    with torch.random.fork_rng(devices=[]):
+        network = UNet(config).to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    cube = torch.zeros(1, 1, _PROBE, _PROBE, _PROBE, device=device)
+    best = float("inf")
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+        for _ in range(3):
+            started = time.perf_counter()
+            network(cube).sum().item()
+            best = min(best, time.perf_counter() - started)
+    return _PROBE**3 / best
+
+
+def forecast(
+    shapes_zyx: list[tuple[int, int, int]],
+    largest_stack_pixels: int,
+    config: NetworkConfig,
+    options: FitOptions,
+    *,
+    voxels_per_s: float,
+    precision: Precision,
+    tile: int,
+    overlap: int,
+    folder: Path,
+) -> Forecast:
+    """What a run of tomograms of these shapes will take.
+
+    Parameters
+    ----------
+    shapes_zyx
+        Shapes of the binned tomograms.
+    largest_stack_pixels
+        Pixels of the largest aligned, binned tilt series; 0 for ready-made half-sets.
+    voxels_per_s
+        Of `network_speed`.
+    folder
+        Where the results go; it need not exist.
+    """
+    voxels = [z * y * x for z, y, x in shapes_zyx]
+    sample_s = _FIT_TIMES * options.cube_size**3 / voxels_per_s
+    limits = [] if options.budget_s is None else [options.budget_s]
+    if options.epochs is not None:
+        limits.append(options.epochs * options.epoch_steps * options.batch_size * sample_s)
+    fit_s = min(limits)
+    # Tiles overlap along every axis they divide.
+    shared = [_tiles(n, tile, overlap) for shape in shapes_zyx for n in shape]
+    growth = [a * b * c for a, b, c in zip(shared[::3], shared[1::3], shared[2::3], strict=True)]
+    bytes_each = 2 if precision == "bf16-mixed" else 4
+    kept = _KEPT * config.convolutions / 2 * config.channels * bytes_each
+    fit_bytes = kept * options.batch_size * options.cube_size**3
+    band_bytes = max(12 * z * min(tile, y) * x for z, y, x in shapes_zyx)
+    tile_bytes = kept / 4 * max(min(tile, z) * min(tile, y) * min(tile, x) for z, y, x in shapes_zyx)
+    align_bytes = 2 * 4 * largest_stack_pixels
+    memory = _BASE_BYTES + max(fit_bytes, band_bytes + tile_bytes, align_bytes)
+    return Forecast(
+        memory_GB=memory / 1e9,
+        free_memory_GB=free_memory_GB(),
+        disk_GB=_FILES * 4 * sum(voxels) / 1e9,
+        free_disk_GB=shutil.disk_usage(_existing(folder)).free / 1e9,
+        fit_s=fit_s,
+        fit_samples=int(fit_s / sample_s),
+        refine_s=sum(v * g for v, g in zip(voxels, growth, strict=True)) / voxels_per_s,
+    )
+
+
+def check_forecast(name: str, predicted: Forecast, cube_size: int, batch_size: int) -> list[Finding]:
+    """Findings where a run takes more than there is."""
+    findings = []
+    if predicted.disk_GB > predicted.free_disk_GB:
+        findings.append(
+            Finding(
+                "error",
+                name,
+                f"{predicted.disk_GB:.1f} GB of results, {predicted.free_disk_GB:.1f} GB free",
+                "disk",
+                "The run would stop before its end",
+                "Free some space, give another -o, or more --bin",
+            )
+        )
+    free = predicted.free_memory_GB
+    if free is not None and predicted.memory_GB > free:
+        findings.append(
+            Finding(
+                "warning",
+                name,
+                f"about {predicted.memory_GB:.1f} GB needed, {free:.1f} GB free",
+                "memory",
+                "The run may be killed",
+                f"Give less than --cube-size {cube_size} or --batch-size {batch_size}, or more --bin",
+            )
+        )
+    return findings
+
+
+def free_memory_GB() -> float | None:
+    """Memory that is free, or could be, now; None where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            values = dict(line.split(":", 1) for line in file)
+        return int(values["MemAvailable"].split()[0]) * 1024 / 1e9
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    except (OSError, ValueError):
+        return None
+
+
+def _tiles(size: int, tile: int, overlap: int) -> float:
+    """How often a voxel is in a tile along one axis, on average."""
+    if size <= tile:
+        return 1.0
+    count = 1 + -(-(size - tile) // max(1, tile - overlap))
+    return count * tile / size
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

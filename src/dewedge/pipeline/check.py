@@ -1,0 +1,267 @@
+"""Everything that can be told of the input before anything is computed: a table for each, and JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from dewedge.check.alignment import check_axis, check_order, find_tilt_axis
+from dewedge.check.angles import check_angles, check_lengths, describe_geometry
+from dewedge.check.binning import binned_geometry
+from dewedge.check.finding import Finding, Severity, errors
+from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
+from dewedge.check.halves import HalfSet, check_halves, correlation_by_frequency, half_set
+from dewedge.check.images import ImageSummary, check_images, summarise_images
+from dewedge.check.wedge import check_wedge, measure_wedge
+from dewedge.errors import InputError
+from dewedge.geometry import TiltGeometry
+from dewedge.io.atomic import write_text_atomic
+from dewedge.io.tilt_series import FEWEST_TILTS
+from dewedge.learn.checkpoint import TILE
+from dewedge.learn.network import PRESETS
+from dewedge.learn.sampling import held_out_side
+from dewedge.physics.alignment import align_images
+from dewedge.pipeline.compute import choose_device, choose_precision
+from dewedge.pipeline.config import Config
+from dewedge.pipeline.faults import expect_some
+from dewedge.pipeline.inputs import HalvesInput, RunInput, SeriesInput, open_inputs
+from dewedge.pipeline.log import step
+
+logger = logging.getLogger(__name__)
+
+_STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
+# Shares of Nyquist at which the half-sets' correlation is shown.
+_SHOWN_FREQUENCIES = (0.1, 0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured of one input, by name, and what was found."""
+
+    name: str
+    facts: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def check_files(config: Config, json_path: Path | None = None) -> None:
+    """Check all inputs of a configuration, print a table for each and write JSON if asked.
+
+    Raises
+    ------
+    InputError
+        If an input has errors, after all have been told.
+    """
+    faults: list[InputError] = []
+    reports = []
+    inputs = open_inputs(config, faults)
+    for item in inputs:
+        with step(f"check {item.name}"):
+            reports.append(check_one(item, config))
+    predicted = predict(inputs, config)
+    shortage = [] if predicted is None else _shortage(predicted, config)
+    for fault in faults:
+        why, do = "It is left out of a run", "Mend or leave it out"
+        reports.append(Report("input", {}, [Finding("error", "input", str(fault), "files", why, do)]))
+    print_reports(reports, predicted, shortage)
+    if json_path is not None:
+        write_reports(json_path, reports, predicted, shortage)
+    count = len(errors(f for report in reports for f in report.findings)) + len(errors(shortage))
+    if count:
+        raise InputError(f"{count} error{'s' if count > 1 else ''} found: see above")
+
+
+def check_inputs(
+    inputs: Sequence[RunInput], config: Config, faults: list[InputError]
+) -> tuple[list[RunInput], list[Finding]]:
+    """The inputs of a run without errors, and what else was found; errors are appended to ``faults``."""
+    usable: list[RunInput] = []
+    found: list[Finding] = []
+    for item in inputs:
+        with step(f"check {item.name}"):
+            report = check_one(item, config)
+        wrong = errors(report.findings)
+        found += [finding for finding in report.findings if finding.severity == "warning"]
+        if wrong:
+            faults.append(InputError(f"{' '.join(map(str, wrong))} (--no-check goes on all the same)"))
+        else:
+            usable.append(item)
+    expect_some(usable, faults)
+    return usable, found
+
+
+def check_one(item: RunInput, config: Config) -> Report:
+    """All that is measured of one input and found in it."""
+    report = _check_halves(item) if isinstance(item, HalvesInput) else _check_series(item, config)
+    try:
+        shape = item.tomogram_shape(config.reconstruct)
+        held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
+        report.facts["tomogram"] = f"{shape} (z, y, x), cubes of {config.fit.cube_size}"
+    except InputError as error:
+        known = isinstance(item, HalvesInput) or config.reconstruct.thickness or item.thickness
+        why = "Cubes are drawn from the tomogram, part of which is held out"
+        do = "Give a smaller --cube-size or --bin, or a larger --thickness"
+        if known:
+            finding = Finding("error", item.name, str(error), "thickness against cube size", why, do)
+        else:
+            why, do = "A run needs it", "Give --thickness in unbinned pixels"
+            finding = Finding("note", item.name, "no thickness is given", "tomogram", why, do)
+        report.findings.append(finding)
+    report.findings.sort(key=lambda finding: list(_STYLES).index(finding.severity))
+    return report
+
+
+def _check_series(item: SeriesInput, config: Config) -> Report:
+    geometry = item.series[0].geometry
+    report = Report(item.name, {"files": ", ".join(str(series.path) for series in item.series)})
+    report.facts["images"] = describe_geometry(geometry)
+    thickness = config.reconstruct.thickness or item.thickness
+    report.findings.extend(check_angles(item.name, geometry.tilt_deg))
+    report.findings.extend(check_lengths(item.name, geometry.pixel_size_A, thickness))
+    summaries = [summarise_images(series.images) for series in item.series]
+    for i, summary in enumerate(summaries):
+        name = item.name if len(summaries) == 1 else f"{item.name} ({('even', 'odd')[i]} frames)"
+        report.findings.extend(check_images(name, summary, geometry.tilt_deg))
+        low, high = summary.mean.min(), summary.mean.max()
+        report.facts["grey scale"] = f"means {low:.4g} to {high:.4g}, std {np.median(summary.std):.4g}"
+    usable = np.flatnonzero(np.logical_and.reduce([summary.usable for summary in summaries]))
+    if usable.size >= FEWEST_TILTS:
+        mean = np.mean([summary.binned[usable] for summary in summaries], axis=0)
+        _check_alignment(report, mean, binned_geometry(geometry.select(usable), summaries[0].factor), usable)
+    if len(summaries) == 2 and usable.size >= FEWEST_TILTS:
+        halves = [_half_stack(summary, usable) for summary in summaries]
+        _compare(report, halves[0], halves[1], ("image", "y", "x"))
+    return report
+
+
+def _check_alignment(
+    report: Report, images: NDArray[np.float32], geometry: TiltGeometry, numbers: NDArray[np.intp]
+) -> None:
+    aligned = align_images(images, geometry)[0].numpy()
+    axis = find_tilt_axis(aligned, geometry.tilt_deg)
+    report.facts["tilt axis"] = (
+        f"distant tilts agree to {axis.on_axis:.2f} along y, best at {axis.angle_deg:.0f} degrees from it "
+        f"({axis.coherence:.2f})"
+    )
+    report.findings.extend(check_axis(report.name, aligned, images, geometry))
+    report.findings.extend(check_order(report.name, aligned, geometry.tilt_deg, numbers))
+
+
+def _check_halves(item: HalvesInput) -> Report:
+    shape, voxel_size_A = item.half0.data.shape, item.half0.voxel_size_A
+    low, high = item.tilt_range
+    report = Report(item.name, {"files": f"{item.half0.path}, {item.half1.path}"})
+    size = "voxel size not known" if voxel_size_A is None else f"{voxel_size_A:g} A"
+    report.facts["half-sets"] = f"{shape} (z, y, x), {size}, tilts {low:g} to {high:g} degrees as given"
+    report.findings.extend(check_lengths(item.name, voxel_size_A))
+    _compare(report, half_set(item.half0.data), half_set(item.half1.data), ("z", "y", "x"))
+    if errors(report.findings):
+        return report
+    measured = measure_wedge(item.half0.data)
+    report.facts["wedge"] = "none clear in the spectrum"
+    if measured is not None:
+        low, high = measured.tilt_range
+        report.facts["wedge"] = f"spectrum shows {low:.0f} to {high:.0f} degrees"
+    volumes = {"half-set 0": item.half0, "half-set 1": item.half1, "full tomogram": item.full}
+    for where, mrc in volumes.items():
+        if mrc is not None:
+            report.findings.extend(check_wedge(item.name, mrc.data, item.tilt_range, where))
+    return report
+
+
+def _half_stack(summary: ImageSummary, usable: NDArray[np.intp]) -> HalfSet:
+    factor = summary.factor
+    return HalfSet(summary.binned[usable], (1, factor, factor), summary.patches[usable])
+
+
+def _compare(report: Report, half0: HalfSet, half1: HalfSet, axes: tuple[str, str, str]) -> None:
+    found = check_halves(report.name, half0, half1, axes)
+    report.findings.extend(found)
+    if any("black" in finding.what or "NaN" in finding.what for finding in found):
+        return
+    curve = correlation_by_frequency(half0, half1)
+    frequencies = curve.frequency_per_voxel
+    shown = [
+        (share, curve.correlation[np.abs(frequencies - share / 2).argmin()]) for share in _SHOWN_FREQUENCIES
+    ]
+    report.facts["half-sets agree"] = ", ".join(f"{value:.2f} at {share:g} Nyquist" for share, value in shown)
+
+
+def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
+    """What a run will take on this machine; None where a thickness is not known."""
+    try:
+        shapes = [item.tomogram_shape(config.reconstruct) for item in inputs]
+    except InputError:
+        return None
+    if not shapes:
+        return None
+    device = choose_device(config.compute)
+    precision = choose_precision(config.compute, device)
+    network = PRESETS[config.fit.preset]
+    # As Model.tile_size, of a model that is not there yet.
+    usual = config.fit.cube_size if network.normalisation == "instance" else TILE
+    series = [item.series[0].geometry for item in inputs if isinstance(item, SeriesInput)]
+    pixels = [
+        g.n_tilts * g.image_shape_yx[0] * g.image_shape_yx[1] // config.reconstruct.bin**2 for g in series
+    ]
+    return forecast(
+        shapes,
+        max(pixels, default=0),
+        network,
+        config.fit.options(),
+        voxels_per_s=network_speed(network, device, precision),
+        precision=precision,
+        tile=config.refine.tile or usual,
+        overlap=config.refine.overlap,
+        folder=config.output or Path(),
+    )
+
+
+def _shortage(predicted: Forecast, config: Config) -> list[Finding]:
+    return check_forecast("run", predicted, config.fit.cube_size, config.fit.batch_size)
+
+
+def print_reports(reports: Sequence[Report], predicted: Forecast | None, shortage: Sequence[Finding]) -> None:
+    """Print a table for each input to stdout, then a line for each finding."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    for report in reports:
+        table = Table(title=report.name, title_justify="left", show_header=False)
+        for what, value in report.facts.items():
+            table.add_row(what, value)
+        if report.facts:
+            console.print(table)
+        for finding in report.findings:
+            print_finding(console, finding)
+        if not errors(report.findings) and not any(f.severity == "warning" for f in report.findings):
+            console.print(f"{report.name}: nothing wrong was found", markup=False)
+    if predicted is not None:
+        console.print(f"forecast: {predicted}", markup=False)
+    for finding in shortage:
+        print_finding(console, finding)
+
+
+def print_finding(console: Console, finding: Finding) -> None:
+    """One line: severity, where, what, why, what to do."""
+    console.print(f"[{_STYLES[finding.severity]}]{finding.severity}[/]", end=" ")
+    console.print(str(finding), markup=False, soft_wrap=True)
+
+
+def write_reports(
+    path: Path, reports: Sequence[Report], predicted: Forecast | None, shortage: Sequence[Finding]
+) -> None:
+    """Write all that was measured and found as JSON."""
+    values = {
+        "inputs": [asdict(report) for report in reports],
+        "forecast": None if predicted is None else asdict(predicted),
+        "shortage": [asdict(finding) for finding in shortage],
+    }
+    write_text_atomic(path, json.dumps(values, indent=2) + "\n")
