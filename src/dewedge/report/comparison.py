@@ -21,7 +21,6 @@ def comparison_figure(
     volumes: Mapping[str, NDArray[Any]],
     voxel_size_A: float,
     notes: Sequence[str] | None = None,
-    row: int | None = None,
 ) -> Figure:
     """Central xy section of each ``(z, y, x)`` volume above its xz section, with titles and a scale bar.
 
@@ -33,8 +32,6 @@ def comparison_figure(
         Voxel size in Angstrom.
     notes
         A line below each title.
-    row
-        Index y of the xz section; the centre if not given.
     """
     from matplotlib.figure import Figure
 
@@ -47,7 +44,7 @@ def comparison_figure(
     )
     figure = Figure(figsize=size, facecolor="white")
     for i, (title, volume) in enumerate(volumes.items()):
-        xy, xz = volume[depth // 2], volume[:, height // 2 if row is None else row]
+        xy, xz = volume[depth // 2], volume[:, height // 2]
         limits = grey_limits([xy, xz])
         left = (GAP_INCHES + i * column) / size[0]
         lower = depth * inches / size[1]
