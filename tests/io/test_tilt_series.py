@@ -15,7 +15,7 @@ from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.angles import write_tilt_angles
 from dewedge.io.mdoc import write_mdoc
 from dewedge.io.mrc import write_mrc
-from dewedge.io.tilt_series import read_tilt_series
+from dewedge.io.tilt_series import find_sidecars, read_tilt_series
 from dewedge.io.xf import write_xf, xf_to_geometry_arrays
 
 TILTS = np.array([-40.0, -20.0, 1.0, 20.0, 40.0, 60.0])
@@ -225,3 +225,13 @@ def test_import_needs_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_stacks_of_frames_find_the_sidecars_of_their_series(tmp_path: Path):
+    for name in ("TS_EVN.mrc", "TS.tlt", "TS.xf", "TS.mrc.mdoc"):
+        (tmp_path / name).touch()
+    found = find_sidecars(tmp_path / "TS_EVN.mrc")
+    assert [p.name for p in (found.angles, found.xf, found.mdoc) if p] == ["TS.tlt", "TS.xf", "TS.mrc.mdoc"]
+    (tmp_path / "TS_EVN.tlt").touch()
+    own = find_sidecars(tmp_path / "TS_EVN.mrc").angles
+    assert own is not None and own.name == "TS_EVN.tlt"

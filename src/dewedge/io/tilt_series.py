@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.angles import read_tilt_angles
+from dewedge.io.half_names import without_half
 from dewedge.io.inputs import StrPath
 from dewedge.io.mdoc import Mdoc, read_mdoc
 from dewedge.io.mrc import Mrc, read_mrc
@@ -71,19 +73,22 @@ class _Recorded(NamedTuple):
 def find_sidecars(stack: StrPath) -> Sidecars:
     """Find TS.tlt (else TS.rawtlt), TS.xf and TS.mrc.mdoc (else TS.mdoc) beside a stack TS.mrc.
 
-    Of an aligned stack TS.ali or TS_ali.mrc too; its .xf has been applied already and is left out.
+    Of an aligned stack TS.ali or TS_ali.mrc too; its .xf has been applied already and is left out. A stack of
+    even or odd frames, TS_EVN.mrc, has those of TS.mrc unless it has its own.
     """
     stack = Path(stack)
     aligned = stack.suffix.lower() == ".ali" or stack.stem.endswith("_ali")
-    root = stack.stem.removesuffix("_ali") if aligned else stack.stem
+    own = stack.stem.removesuffix("_ali") if aligned else stack.stem
+    roots = dict.fromkeys((own, without_half(own) or own))
 
-    def find(*names: str) -> Path | None:
+    def find(*endings: str, first: Sequence[str] = ()) -> Path | None:
+        names = [*first, *(root + ending for root in roots for ending in endings)]
         return next((path for name in names if (path := stack.with_name(name)).is_file()), None)
 
     return Sidecars(
-        angles=find(f"{root}.tlt", f"{root}.rawtlt"),
-        xf=None if aligned else find(f"{root}.xf"),
-        mdoc=find(f"{stack.name}.mdoc", f"{root}.mdoc", f"{root}.mrc.mdoc", f"{root}.st.mdoc"),
+        angles=find(".tlt", ".rawtlt"),
+        xf=None if aligned else find(".xf"),
+        mdoc=find(".mdoc", ".mrc.mdoc", ".st.mdoc", first=[f"{stack.name}.mdoc"]),
         aligned=aligned,
     )
 
