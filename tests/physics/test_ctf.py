@@ -17,6 +17,7 @@ from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.physics.ctf import (
     SignalToNoise,
     correct_images,
+    deconvolve,
     electron_wavelength_A,
     filter_strips,
     image_ctf,
@@ -25,6 +26,7 @@ from dewedge.physics.ctf import (
     wiener,
 )
 from dewedge.physics.exposure import critical_exposure_e_per_A2, weight_by_exposure
+from dewedge.physics.fourier import frequencies
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import fbp
 from dewedge.scores.fsc import fourier_shell_correlation
@@ -220,6 +222,27 @@ def test_snr_and_wiener_filter_are_those_of_tom_deconv() -> None:
     ctf, snr = torch.tensor([0.5, -0.8, 0.0]), torch.tensor([4.0, 2.0, 3.0])
     torch.testing.assert_close(wiener(ctf, snr), ctf / (ctf**2 + 1 / snr))
     assert wiener(torch.tensor(0.7), torch.tensor(0.0)) == 0
+
+
+@pytest.mark.parametrize("shape", [(8, 24, 32), (9, 25, 33)])
+def test_a_tomogram_is_deconvolved_as_an_image_is_in_its_plane(shape: tuple[int, int, int]) -> None:
+    """And alike in all directions: of a cube turned about an axis."""
+    g = geometry(np.array([0.0]), shape[1:], defocus_um=0.05, defocus_v_um=np.array([0.07]))
+    assert g.ctf is not None
+    snr = SignalToNoise(1, 0.01)
+    volume = noise(*shape)
+    filtered = deconvolve(volume, g.ctf, 1.0, snr)
+    ky, kx = frequencies(shape[1:])
+    mean = replace(g.ctf, defocus_u_um=g.ctf.defocus_um, defocus_v_um=g.ctf.defocus_um)
+    response = wiener(
+        image_ctf(mean, 0, torch.tensor(0.0), shape[1:], 1.0), snr.at(2 * torch.hypot(ky, kx), 1.0)
+    )
+    before, after = torch.fft.rfftn(volume)[0], torch.fft.rfftn(filtered)[0]
+    inside = torch.hypot(ky, kx) < 0.5
+    torch.testing.assert_close(after[inside], (before * response)[inside], atol=2e-2, rtol=2e-3)
+    cube = noise(16, 16, 16)
+    turned = deconvolve(cube.transpose(0, 2), g.ctf, 1.0, snr).transpose(0, 2)
+    torch.testing.assert_close(turned, deconvolve(cube, g.ctf, 1.0, snr), atol=1e-5, rtol=0)
 
 
 # --- what it is for ---

@@ -47,7 +47,6 @@ def with_ctf(
         geometry = replace(geometry, ctf=ctf)
         if section.ctf != "wiener-tomogram":
             notes.append(_gradient(geometry))
-        notes += _corrected_already(series, _CTF_CORRECTED, "CTF", f"--ctf {section.ctf}")
     if section.dose_weight:
         if geometry.pre_exposure_e_per_A2 is None:
             raise InputError(
@@ -63,10 +62,10 @@ def with_ctf(
         notes.append(
             f"weighted by exposure, up to {geometry.pre_exposure_e_per_A2.max():g} electrons per A^2"
         )
-        notes += _corrected_already(series, _WEIGHTED, "exposure", "--dose-weight")
-    return tuple(replace(each, geometry=replace(each.geometry, ctf=geometry.ctf)) for each in series), tuple(
-        notes
-    )
+    for each in series:
+        notes += _corrected_already(each, section)
+    completed = (replace(each, geometry=replace(each.geometry, ctf=geometry.ctf)) for each in series)
+    return tuple(completed), tuple(notes)
 
 
 def with_tomogram_ctf(
@@ -189,12 +188,15 @@ def _gradient(geometry: TiltGeometry) -> str:
     )
 
 
-def _corrected_already(
-    series: Sequence[TiltSeries], sign: re.Pattern[str], what: str, flag: str
-) -> list[str]:
-    """A note for each series whose name or labels tell that it was corrected."""
-    return [
-        f"{each.path.name} seems to be corrected for the {what} already ({text!r}): {flag} does it again"
-        for each in series
-        if (text := next((t for t in (each.path.name, *each.labels) if sign.search(t)), None)) is not None
-    ]
+def _corrected_already(series: TiltSeries, section: CtfSection) -> list[str]:
+    """What the name and the labels of a stack tell of earlier corrections."""
+    notes = []
+    for sign, what, again in (
+        (_CTF_CORRECTED, "CTF", f"--ctf {section.ctf}" if section.ctf != "none" else ""),
+        (_WEIGHTED, "exposure", "--dose-weight" if section.dose_weight else ""),
+    ):
+        text = next((text for text in (series.path.name, *series.labels) if sign.search(text)), None)
+        if text is not None:
+            twice = f", and {again} does it again" if again else ""
+            notes.append(f"{series.path.name} seems to be corrected for the {what} already ({text!r}){twice}")
+    return notes

@@ -186,7 +186,9 @@ def open_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
 def read_one_series(config: Config) -> SeriesInput:
     """Open the one tilt series that the configuration names."""
     faults: list[InputError] = []
-    inputs = with_correction(open_inputs(config, faults), config, faults)
+    inputs = open_inputs(config, faults)
+    expect_some(inputs, faults)
+    inputs = with_correction(inputs, config, faults)
     if faults:
         raise faults[0]
     if len(inputs) != 1 or not isinstance(inputs[0], SeriesInput):
