@@ -2,7 +2,7 @@
 
 STAR and not TOML, so that RELION 5 and the programs that read its files can read ours: NAME.star has a row
 for each tilt series or pair of half tomograms, and tilt_series/SERIES.star a row for each image. Columns are
-RELION's where it has one; the axes of a volume, the program of origin and transforms beyond a rotation are
+RELION's where it has one; the axes of a volume, the program of origin and transforms to the last digit are
 our own, which others pass over. `dewedge.io.relion.read_relion` reads both.
 """
 
@@ -16,17 +16,15 @@ from pathlib import Path
 import numpy as np
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltGeometry
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.inputs import StrPath
-from dewedge.io.projection_model import from_geometry_arrays
+from dewedge.io.projection_model import from_geometry_arrays, to_geometry_arrays
 from dewedge.io.relion import (
     EVEN,
     HALF1,
     HALF2,
     IMAGE,
     LAYOUT,
-    LINEAR,
     MASK,
     NAME,
     ODD,
@@ -34,6 +32,7 @@ from dewedge.io.relion import (
     TILT_MAX,
     TILT_MIN,
     TILT_STAR,
+    TRANSFORM,
     WHOLE,
     Y_TILT,
 )
@@ -42,7 +41,6 @@ from dewedge.io.tilt_images import TiltImages
 
 # What stands where a row has no value.
 _NONE = "None"
-_ROTATION_TOLERANCE = 1e-6
 
 
 def write_dataset(path: StrPath, entries: Sequence[Entry]) -> None:
@@ -149,9 +147,10 @@ def _tilt_table(entry: SeriesEntry, folder: Path) -> dict[str, Sequence[object]]
         "rlnTomoXShiftAngst": (shift_xy[:, 0] * geometry.pixel_size_A).tolist(),
         "rlnTomoYShiftAngst": (shift_xy[:, 1] * geometry.pixel_size_A).tolist(),
     }
-    if not _are_rotations(geometry):
-        linear_xy = geometry.linear_yx[:, ::-1, ::-1].reshape(-1, 4)
-        table |= {column: linear_xy[:, i].tolist() for i, column in enumerate(LINEAR)}
+    again = to_geometry_arrays(axis_deg, shift_xy, geometry.image_shape_yx, "N/2")
+    if not all(map(np.array_equal, again, (geometry.linear_yx, geometry.shift_yx))):
+        values = [geometry.linear_yx[:, ::-1, ::-1].reshape(-1, 4), geometry.shift_yx[:, ::-1]]
+        table |= dict(zip(TRANSFORM, np.concatenate(values, axis=1).T.tolist(), strict=True))
     if geometry.pre_exposure_e_per_A2 is not None:
         table["rlnMicrographPreExposure"] = geometry.pre_exposure_e_per_A2.tolist()
     if geometry.acquisition_order is not None:
@@ -167,12 +166,6 @@ def _tilt_table(entry: SeriesEntry, folder: Path) -> dict[str, Sequence[object]]
             "rlnPhaseShift": ctf.phase_shift_deg.tolist(),
         }
     return table
-
-
-def _are_rotations(geometry: TiltGeometry) -> bool:
-    product = geometry.linear_yx @ np.swapaxes(geometry.linear_yx, 1, 2)
-    proper = np.linalg.det(geometry.linear_yx) > 0
-    return bool(np.abs(product - np.eye(2)).max() < _ROTATION_TOLERANCE and proper.all())
 
 
 def _image_names(images: TiltImages, folder: Path) -> list[str]:

@@ -210,9 +210,10 @@ def read_imod_series(
 
 
 def has_sidecars(stack: Path) -> bool:
-    """True if tilt angles or an mdoc lie beside a stack, by its name."""
+    """True if tilt angles or an mdoc lie beside a stack, by its own name and not that of its series."""
     found = find_sidecars(stack)
-    return found.angles is not None or found.mdoc is not None
+    own = (f"{stack.stem}.", f"{stack.stem.removesuffix('_ali')}.")
+    return any(path is not None and path.name.startswith(own) for path in (found.angles, found.mdoc))
 
 
 def _with_measured_ctf(geometry: TiltGeometry, folder: Path, root: str, notes: list[str]) -> TiltGeometry:

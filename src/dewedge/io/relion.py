@@ -26,8 +26,9 @@ TILT_STAR, NAME = "rlnTomoTiltSeriesStarFile", "rlnTomoName"
 HALF1, HALF2, WHOLE = (f"rlnTomoReconstructedTomogram{end}" for end in ("Half1", "Half2", ""))
 IMAGE, EVEN, ODD = (f"rlnMicrographName{end}" for end in ("", "Even", "Odd"))
 Y_TILT, NOMINAL_TILT = "rlnTomoYTilt", "rlnTomoNominalStageTiltAngle"
-# Our own: the exact transform where it is more than a turn, raw (x, y) to aligned.
-LINEAR = ("dewedgeA11", "dewedgeA12", "dewedgeA21", "dewedgeA22")
+# Our own: the exact transform where the columns above do not give it back to the last digit. Matrix and shift
+# take raw (x, y) about index N // 2 to aligned.
+TRANSFORM = ("dewedgeA11", "dewedgeA12", "dewedgeA21", "dewedgeA22", "dewedgeShiftX", "dewedgeShiftY")
 MASK, TILT_MIN, TILT_MAX = "rlnMaskName", "rlnTiltMin", "rlnTiltMax"
 LAYOUT, PROGRAM = "dewedgeVolumeAxes", "dewedgeProgram"
 
@@ -136,11 +137,10 @@ def relion_geometry(
     else:
         raise InputError(f"{path}: no tilt angles: expected the column {Y_TILT} or {NOMINAL_TILT}")
     linear_yx, shift_yx = to_geometry_arrays(axis, shift_A / pixel_size, image_shape_yx, "N/2")
-    if LINEAR[0] in table:
-        xy = np.stack([numbers(path, table, column) for column in LINEAR], axis=1).reshape(-1, 2, 2)
-        raw_yx = np.linalg.solve(linear_yx, shift_yx[:, :, None])
-        linear_yx = xy[:, ::-1, ::-1]
-        shift_yx = (linear_yx @ raw_yx)[:, :, 0]
+    if TRANSFORM[0] in table:
+        values = np.stack([numbers(path, table, column) for column in TRANSFORM], axis=1)
+        linear_yx, shift_yx = values[:, :4].reshape(-1, 2, 2)[:, ::-1, ::-1], values[:, 5:3:-1]
+        notes.append(f"{name}: exact transforms from {TRANSFORM[0]} to {TRANSFORM[-1]}, not RELION's columns")
     exposure = numbers(path, table, "rlnMicrographPreExposure") if _exposure_known(table) else None
     geometry = TiltGeometry(
         tilt_deg=tilts,
