@@ -230,8 +230,8 @@ def test_import_needs_no_heavy_library() -> None:
 def test_stacks_of_frames_find_the_sidecars_of_their_series(tmp_path: Path):
     for name in ("TS_EVN.mrc", "TS.tlt", "TS.xf", "TS.mrc.mdoc"):
         (tmp_path / name).touch()
-    found = find_sidecars(tmp_path / "TS_EVN.mrc")
+    found = find_sidecars(tmp_path / "TS_EVN.mrc", of_whole=True)
     assert [p.name for p in (found.angles, found.xf, found.mdoc) if p] == ["TS.tlt", "TS.xf", "TS.mrc.mdoc"]
     (tmp_path / "TS_EVN.tlt").touch()
-    own = find_sidecars(tmp_path / "TS_EVN.mrc").angles
+    own = find_sidecars(tmp_path / "TS_EVN.mrc", of_whole=True).angles
     assert own is not None and own.name == "TS_EVN.tlt"

@@ -70,16 +70,16 @@ class _Recorded(NamedTuple):
     ctf: CtfParameters | None = None
 
 
-def find_sidecars(stack: StrPath) -> Sidecars:
+def find_sidecars(stack: StrPath, of_whole: bool = False) -> Sidecars:
     """Find TS.tlt (else TS.rawtlt), TS.xf and TS.mrc.mdoc (else TS.mdoc) beside a stack TS.mrc.
 
-    Of an aligned stack TS.ali or TS_ali.mrc too; its .xf has been applied already and is left out. A stack of
-    even or odd frames, TS_EVN.mrc, has those of TS.mrc unless it has its own.
+    Of an aligned stack TS.ali or TS_ali.mrc too; its .xf has been applied already and is left out. With
+    ``of_whole`` a stack of even or odd frames, TS_EVN.mrc, has those of TS.mrc unless it has its own.
     """
     stack = Path(stack)
     aligned = stack.suffix.lower() == ".ali" or stack.stem.endswith("_ali")
     own = stack.stem.removesuffix("_ali") if aligned else stack.stem
-    roots = dict.fromkeys((own, without_half(own) or own))
+    roots = dict.fromkeys((own, without_half(own) or own)) if of_whole else [own]
 
     def find(*endings: str, first: Sequence[str] = ()) -> Path | None:
         names = [*first, *(root + ending for root in roots for ending in endings)]
@@ -129,7 +129,7 @@ def read_tilt_series(
         raise InputError(
             f"{stack}: expected an .xf file or a tilt-axis angle, got both: the .xf holds the angle"
         )
-    found = find_sidecars(stack)
+    found = find_sidecars(stack, of_whole=True)
     notes: list[str] = []
 
     angle_path = _path(angles) or found.angles
