@@ -223,7 +223,7 @@ def find_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
     """Open what lies in files and folders, whichever program left it there."""
     masks, ranges = config.fit.mask, config.tomograms.tilt_range
     # What is given for each by its place needs all places.
-    by_place = len(masks) > 1 or len(ranges) > 1
+    by_place = any(len(given) > 1 for given in (masks, ranges, config.ctf.ctf_file))
     entries = find_series(
         *config.paths,
         pixel_size_A=config.series.pixel_size_A,

@@ -1,0 +1,272 @@
+"""`dewedge import` and `dewedge run` on folders of several programs' files, and on many tomograms."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import foreign
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from dewedge.cli import main
+from dewedge.io.dataset import find_series
+from dewedge.io.entries import SeriesEntry
+from dewedge.io.mrc import read_mrc, write_mrc
+
+RESULTS = ("half0", "half1", "full", "refined")
+
+
+@pytest.fixture(scope="module")
+def flags(tiny_fit: list[str]) -> list[str]:
+    """Flags for a run on the small series, in a second."""
+    given = dict(zip(tiny_fit[::2], tiny_fit[1::2], strict=True))
+    given |= {"--epochs": "1", "--epoch-samples": "8", "--thickness": "24"}
+    return [word for pair in given.items() for word in pair]
+
+
+def noise(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def write_series(folder: Path, name: str, seed: int) -> Path:
+    """A stack of 13 raw images, turned and shifted, with IMOD's angles and alignment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    series = foreign.Series(shape_yx=(48, 48), tilts=np.arange(-60.0, 61, 10), seed=seed, axis=8.0)
+    images = foreign.images(series, foreign.imod_xy)
+    stack = folder / f"{name}.st"
+    write_mrc(stack, 4 * images + noise(images.shape, seed), 20.0, stack=True)
+    np.savetxt(folder / f"{name}.tlt", series.tilts, fmt="%.2f")
+    turns = np.stack([foreign.turn(-angle).ravel() for angle in series.axes])
+    np.savetxt(folder / f"{name}.xf", np.concatenate([turns, series.shifts], axis=1), fmt="%12.7f")
+    return stack
+
+
+def volume(path: Path, seed: int) -> Path:
+    """A specimen that all have in common, and noise of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (24, 48, 48)
+    specimen = gaussian_filter(noise(shape, 99), 1.5)
+    write_mrc(path, 10 * specimen + noise(shape, seed), 20.0)
+    return path
+
+
+def data(path: Path) -> np.ndarray:
+    return np.asarray(read_mrc(path).data)
+
+
+def results(folder: Path) -> Iterator[np.ndarray]:
+    return (data(folder / f"{name}.mrc") for name in RESULTS)
+
+
+def test_import_lists_and_writes_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_series(tmp_path / "imod", "TS_1", 1)
+    for half in ("EVN", "ODD"):
+        volume(tmp_path / "tomograms" / f"TS_[2]_{half}_Vol.mrc", len(half))
+    dataset = tmp_path / "dataset.star"
+    given = ["import", str(tmp_path / "imod"), str(tmp_path / "tomograms"), "-o", str(dataset)]
+    assert main([*given, "--tilt-range", "-50", "60"]) == 0
+    printed = capsys.readouterr().out
+    for words in (
+        ("TS_1", "IMOD", "tilt series", "13 x 48 x 48", "-60 to 60", "20", "tilts"),
+        ("TS_[2]_Vol", "names", "half tomograms", "24 x 48 x 48", "-50 to 60", "20", "TS_[2]_EVN_Vol.mrc"),
+    ):
+        assert any(all(word in line for word in words) for line in printed.splitlines()), words
+    assert "TS_1: alignment from TS_1.xf" in printed
+    assert [entry.name for entry in find_series(dataset)] == ["TS_1", "TS_[2]_Vol"]
+    assert main(given) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*given, "--overwrite"]) == 0
+
+
+def test_import_leaves_out_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for i in range(3):
+        write_series(tmp_path, f"TS_{i}", i)
+    (tmp_path / "TS_1.xf").write_text("1 0 0 1 0 0\n")
+    dataset = tmp_path / "dataset.star"
+    assert main(["import", str(tmp_path), "-o", str(dataset)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        error.startswith("dewedge: error: 1 of 3 inputs could not be used: ") and "TS_1.xf: 1 tran" in error
+    )
+    assert [entry.name for entry in find_series(dataset)] == ["TS_0", "TS_2"]
+    assert main(["import", str(tmp_path), "-o", str(tmp_path / "dataset.txt")]) == 2
+    assert "ends in .star" in capsys.readouterr().err
+
+
+def test_run_on_a_dataset_equals_run_on_the_folder(tmp_path: Path, flags: list[str]):
+    """Raw images, turned and shifted, of two series; bit for bit."""
+    folder, dataset = tmp_path / "in", tmp_path / "dataset.star"
+    for i in range(2):
+        write_series(folder, f"TS_{i}", i)
+    assert main(["import", str(folder), "-o", str(dataset)]) == 0
+    for source, output in ((folder, "A"), (dataset, "B")):
+        assert main(["run", str(source), *flags, "-o", str(tmp_path / output)]) == 0
+    for name in ("TS_0", "TS_1"):
+        for a, b in zip(results(tmp_path / "A" / name), results(tmp_path / "B" / name), strict=True):
+            np.testing.assert_array_equal(a, b)
+    (entry, _) = find_series(folder)
+    assert isinstance(entry, SeriesEntry) and abs(entry.geometry.axis_angle_deg) == pytest.approx(8, abs=0.5)
+
+
+def test_aretomo_folder_uses_frames_and_thickness_of_the_metadata(tmp_path: Path, flags: list[str]):
+    folder = tmp_path / "aretomo"
+    folder.mkdir()
+    foreign.write_aretomo(folder, "TS_1", halves=True)
+    for i, half in enumerate(("EVN", "ODD")):
+        stack = folder / f"TS_1_{half}.mrc"
+        images = data(stack)
+        write_mrc(stack, images + noise(images.shape, i), foreign.PIXEL_A, stack=True)
+    output = tmp_path / "OUT"
+    assert main(["run", str(folder), *flags, "-o", str(output)]) == 0
+    half0, half1, full, refined = results(output)
+    assert refined.shape == (24, 50, 54)
+    np.testing.assert_allclose(full, (half0 + half1) / 2, atol=1e-4 * full.std())
+    log = (output / "dewedge.log").read_text()
+    assert "TS_1: read from TS_1.aln (AreTomo)" in log
+    assert "TS_1: half-sets are the averages of even and of odd frames" in log
+    assert tomllib.loads((output / "config.toml").read_text())["split"]["split"] == "auto"
+    # The same as the frames by name, and other than the tilts.
+    tilts = tmp_path / "TILTS"
+    assert main(["run", str(folder), "--split", "tilts", *flags, "-o", str(tilts)]) == 0
+    assert not np.array_equal(data(tilts / "half0.mrc"), half0)
+
+
+def test_thickness_of_the_metadata(tmp_path: Path, flags: list[str]):
+    stack = write_series(tmp_path, "TS_1", 1)
+    (tmp_path / "tilt.com").write_text("$tilt -StandardInput\nTHICKNESS 32\nTILTFILE TS_1.tlt\n")
+    place = flags.index("--thickness")
+    without = flags[:place] + flags[place + 2 :]
+    assert (
+        main(["run", str(stack), *without, "--bin", "2", "--held-out", "0", "-o", str(tmp_path / "A")]) == 0
+    )
+    assert data(tmp_path / "A" / "refined.mrc").shape == (16, 24, 24)
+    assert "thickness 32 pixels from IMOD's metadata" in (tmp_path / "A" / "dewedge.log").read_text()
+    assert main(["reconstruct", str(stack), "--thickness", "20", "-o", str(tmp_path / "b.mrc")]) == 0
+    assert data(tmp_path / "b.mrc").shape == (20, 48, 48)
+
+
+def test_halves_are_matched_by_name(tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "tomograms"
+    for i, name in enumerate(("b_odd", "a_even", "b_even", "a_odd", "a")):
+        volume(folder / f"{name}.mrc", i)
+    output = tmp_path / "OUT"
+    assert main(["run", str(folder), *flags, "-o", str(output)]) == 2
+    assert "no tilt range known: expected --tilt-range" in capsys.readouterr().err
+    assert main(["run", str(folder), "--tilt-range", "-60", "60", *flags, "-o", str(output)]) == 0
+    for name in ("a", "b"):
+        for half, word in (("half0", "even"), ("half1", "odd")):
+            expected = data(folder / f"{name}_{word}.mrc")
+            np.testing.assert_array_equal(data(output / name / f"{half}.mrc"), expected)
+    np.testing.assert_array_equal(data(output / "a" / "full.mrc"), data(folder / "a.mrc"))
+    (folder / "a_odd.mrc").unlink()
+    capsys.readouterr()
+    given = ["run", str(folder), "--tilt-range", "-60", "60", *flags, "-o", str(tmp_path / "OUT2")]
+    assert main(given) == 2
+    assert "a_even.mrc: its other half is missing" in capsys.readouterr().err.splitlines()[-1]
+    assert (tmp_path / "OUT2" / "b" / "refined.mrc").exists()
+
+
+def cut(folder: Path) -> None:
+    stack = folder / "TS_1.st"
+    stack.write_bytes(stack.read_bytes()[:-500])
+
+
+def add_nan(folder: Path) -> None:
+    images = data(folder / "TS_1.st").copy()
+    images[3, 5, 5] = np.nan
+    write_mrc(folder / "TS_1.st", images, 20.0, stack=True)
+
+
+def lose_angles(folder: Path) -> None:
+    (folder / "TS_1.tlt").write_text("-60\n0\n60\n")
+
+
+# How many series, what breaks one of them, what is said of it, and further flags.
+BROKEN = {
+    "unreadable": (3, cut, "TS_1.st: truncated", []),
+    "NaN": (3, add_nan, "TS_1.st: image 4 (at -30 degrees) holds NaN", ["--fit-each"]),
+    "mismatch": (10, lose_angles, "TS_1.tlt: 3 angles for 13 images", []),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_one_of_many_is_broken(
+    case: str, tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    """The others are done; mended and resumed, they stay as they are and the one is done too."""
+    count, damage, message, more = BROKEN[case]
+    folder, output = tmp_path / "in", tmp_path / "OUT"
+    for i in range(count):
+        write_series(folder, f"TS_{i}", i)
+    good = (folder / "TS_1.st").read_bytes(), (folder / "TS_1.tlt").read_bytes()
+    damage(folder)
+    assert main(["run", str(folder), *flags, *more, "-o", str(output)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"dewedge: error: 1 of {count} inputs could not be used: ") and message in last
+    log = (output / "dewedge.log").read_text()
+    assert f"{count - 1} of {count} inputs are done" in log
+    for beginning in ("left out: ", "not done: "):
+        assert any(beginning in line and message in line for line in log.splitlines())
+    done = sorted(path.parent.name for path in output.glob("*/refined.mrc"))
+    assert done == [f"TS_{i}" for i in range(count) if i != 1]
+    assert len(list(output.glob("*/model.safetensors"))) == (count - 1 if more else 0)
+    for name in done:
+        assert f"{name}: refine" in log and (output / name / "slices.png").exists()
+
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*/*.*")}
+    (folder / "TS_1.st").write_bytes(good[0])
+    (folder / "TS_1.tlt").write_bytes(good[1])
+    assert main(["run", "--resume", "-o", str(output)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (output / "TS_1" / "refined.mrc").exists()
+    log = (output / "dewedge.log").read_text()
+    assert ("TS_1: had no part in the fit" in log) == (not more)
+
+
+def test_fit_each_equals_runs_alone(tmp_path: Path, flags: list[str]):
+    for i in range(2):
+        write_series(tmp_path / "in", f"TS_{i}", i)
+    output = tmp_path / "OUT"
+    assert main(["run", str(tmp_path / "in"), "--fit-each", *flags, "-o", str(output)]) == 0
+    alone = tmp_path / "ALONE"
+    assert main(["run", str(tmp_path / "in" / "TS_1.st"), *flags, "-o", str(alone)]) == 0
+    for a, b in zip(results(output / "TS_1"), results(alone), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert {path.name for path in output.iterdir()} == {"TS_0", "TS_1", "config.toml", "dewedge.log"}
+
+
+def test_a_fit_that_fails_harms_no_other(
+    tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    """Even and odd stacks that are copies of each other: found when the tomograms are there."""
+    for fit_each in (False, True):
+        folder, output = tmp_path / f"in{fit_each}", tmp_path / f"OUT{fit_each}"
+        write_series(folder, "TS_0", 0)
+        write_series(folder, "TS_1", 1)
+        for half in ("even", "odd"):
+            shutil.copy(folder / "TS_1.st", folder / f"TS_1_{half}.st")
+        more = ["--no-check", "--fit-each"] if fit_each else ["--no-check"]
+        assert main(["run", str(folder), *flags, *more, "-o", str(output)]) == 2
+        assert "TS_1: both half-sets are the same" in capsys.readouterr().err.splitlines()[-1]
+        assert (output / "TS_0" / "refined.mrc").exists()
+        assert not (output / "TS_1" / "refined.mrc").exists()
+
+
+def test_two_places_of_one_name_and_unsafe_names(
+    tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    for place in ("a", "b"):
+        write_series(tmp_path / place, "TS", 1)
+    given = [str(tmp_path / place) for place in ("a", "b")]
+    assert main(["run", *given, *flags, "-o", str(tmp_path / "OUT")]) == 2
+    assert "two inputs are named TS" in capsys.readouterr().err
+    dataset = tmp_path / "dataset.star"
+    assert main(["import", given[0], "-o", str(dataset)]) == 0
+    dataset.write_text(dataset.read_text().replace("\nTS ", "\n../../TS "))
+    capsys.readouterr()
+    assert main(["run", str(dataset), *flags, "-o", str(tmp_path / "OUT")]) == 2
+    assert "expected a name that can be that of a folder" in capsys.readouterr().err
