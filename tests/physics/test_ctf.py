@@ -30,6 +30,7 @@ from dewedge.physics.fourier import frequencies
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import fbp
 from dewedge.scores.fsc import fourier_shell_correlation
+from dewedge.simulate.ctf import project_with_ctf
 
 
 def geometry(
@@ -248,29 +249,6 @@ def test_a_tomogram_is_deconvolved_as_an_image_is_in_its_plane(shape: tuple[int,
 # --- what it is for ---
 
 
-def imaged(volume: Tensor, g: TiltGeometry) -> Tensor:
-    """Images of a specimen each of whose voxels has the defocus at its own height.
-
-    The specimen is cut into slabs of equal height at each tilt, which overlap and add up to it.
-    """
-    assert g.ctf is not None and g.ctf.defocus_hand is not None
-    depth, _, width = volume.shape
-    z, x = (torch.arange(depth) - depth // 2)[:, None, None], torch.arange(width) - width // 2
-    images = torch.zeros(g.n_tilts, *g.image_shape_yx)
-    for i, angle in enumerate(np.radians(g.tilt_deg)):
-        height = z * math.cos(angle) - x * math.sin(angle)
-        middles = torch.linspace(
-            float(height.min()), float(height.max()), 2 + int(np.ptp(height.numpy()) / 8)
-        )
-        for middle in middles:
-            slab = volume * (1 - (height - middle).abs() / (middles[1] - middles[0])).clamp(min=0)
-            image = project(slab, g.tilt_deg[i : i + 1], g.image_shape_yx)[0]
-            offset_um = g.ctf.defocus_hand * middle * g.pixel_size_A * 1e-4
-            ctf = image_ctf(g.ctf, i, offset_um, g.image_shape_yx, g.pixel_size_A)
-            images[i] += torch.fft.irfft2(torch.fft.rfft2(image) * ctf, s=g.image_shape_yx)
-    return images
-
-
 @pytest.mark.parametrize("hand", [1, -1])
 def test_phase_flipping_restores_what_lies_beyond_the_first_zero(hand: int) -> None:
     """With the right hand; the wrong one, and one defocus for the whole image, restore less."""
@@ -280,7 +258,7 @@ def test_phase_flipping_restores_what_lies_beyond_the_first_zero(hand: int) -> N
     volume = noise(*shape) * inside[0][:, None, None] * inside[1][:, None] * inside[2]
     g = geometry(np.arange(-60, 61, 8.0), canvas, defocus_hand=hand)
     assert g.ctf is not None
-    images = imaged(volume, g)
+    images = project_with_ctf(volume, g, slab=8)
 
     def reconstruct(aligned: Tensor) -> np.ndarray:
         return fbp(aligned, g, shape[0], volume_shape_yx=shape[1:]).numpy()
