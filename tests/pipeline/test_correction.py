@@ -12,13 +12,13 @@ import torch
 
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
-from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.io.mrc import Mrc, read_mrc, write_mrc
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.ctf import correct_images
 from dewedge.physics.exposure import weight_by_exposure
 from dewedge.pipeline.config import CtfSection, ReconstructSection, SplitSection
 from dewedge.pipeline.config_file import resolve_config
-from dewedge.pipeline.ctf import known_ctf, with_ctf, with_tomogram_ctf
+from dewedge.pipeline.ctf import with_ctf, with_tomogram_ctf
 from dewedge.pipeline.inputs import SeriesInput, read_inputs
 from dewedge.pipeline.reconstruct import copy_halves, half_sets, reconstruct_file
 
@@ -147,16 +147,20 @@ def test_frames_are_corrected_alike() -> None:
 
 
 def test_tomograms_are_only_deconvolved() -> None:
+    tomogram = Mrc(Path("t_deconv.mrc"), np.zeros((2, 2, 2)), 10.0, (0, 0, 0), ())
     for section in (CtfSection(ctf="wiener"), CtfSection(dose_weight=True)):
-        with pytest.raises(InputError, match="expected --ctf wiener-tomogram"):
-            with_tomogram_ctf("t", None, 10.0, section)
+        with pytest.raises(InputError, match=r"t_deconv\.mrc: .* expected --ctf wiener-tomogram"):
+            with_tomogram_ctf(tomogram, None, section)
+    section = CtfSection(ctf="wiener-tomogram", defocus_um=2)
     with pytest.raises(InputError, match="voxel size"):
-        with_tomogram_ctf("t", None, None, CtfSection(ctf="wiener-tomogram", defocus_um=2))
-    ctf, notes = with_tomogram_ctf("t", None, 10.0, CtfSection(ctf="wiener-tomogram", defocus_um=2))
-    assert ctf is not None and ctf.defocus_um == 2 and "as given" in notes[0]
-    assert with_tomogram_ctf("t", None, None, CtfSection()) == (None, ())
+        with_tomogram_ctf(replace(tomogram, voxel_size_A=None), None, section)
+    ctf, notes = with_tomogram_ctf(tomogram, None, section)
+    assert ctf is not None and ctf.defocus_um == 2
+    assert "as given" in notes[0] and "does it again" in notes[-1]
+    ctf, notes = with_tomogram_ctf(tomogram, None, CtfSection())
+    assert ctf is None and len(notes) == 1
     with pytest.raises(InputError, match="no defocus known"):
-        known_ctf("t", 1, None, CtfSection(ctf="wiener-tomogram"), None)
+        with_tomogram_ctf(tomogram, None, CtfSection(ctf="wiener-tomogram"))
 
 
 def test_ready_made_halves_are_deconvolved_on_the_way(tmp_path: Path) -> None:

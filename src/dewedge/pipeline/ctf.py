@@ -16,6 +16,7 @@ from torch import Tensor
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.ctf_files import read_ctf_file
+from dewedge.io.mrc import Mrc
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.ctf import SignalToNoise, correct_images, deconvolve
 from dewedge.physics.exposure import RELATIVE_EXPOSURE, weight_by_exposure
@@ -63,13 +64,13 @@ def with_ctf(
             f"weighted by exposure, up to {geometry.pre_exposure_e_per_A2.max():g} electrons per A^2"
         )
     for each in series:
-        notes += _corrected_already(each, section)
+        notes += _corrected_already(each.path, each.labels, section)
     completed = (replace(each, geometry=replace(each.geometry, ctf=geometry.ctf)) for each in series)
     return tuple(completed), tuple(notes)
 
 
 def with_tomogram_ctf(
-    where: str, metadata: CtfParameters | None, voxel_size_A: float | None, section: CtfSection
+    tomogram: Mrc, metadata: CtfParameters | None, section: CtfSection
 ) -> tuple[CtfParameters | None, tuple[str, ...]]:
     """CTF parameters of a ready-made tomogram, one value each, and notes on where they come from.
 
@@ -80,15 +81,16 @@ def with_tomogram_ctf(
     """
     if section.ctf in ("phase-flip", "wiener") or section.dose_weight or section.ctf_file:
         raise InputError(
-            f"{where}: a tomogram cannot be corrected image by image: expected --ctf wiener-tomogram with "
-            "--defocus-um, or no --ctf and no --dose-weight"
+            f"{tomogram.path}: a tomogram cannot be corrected image by image: expected "
+            "--ctf wiener-tomogram with --defocus-um, or no --ctf and no --dose-weight"
         )
+    earlier = _corrected_already(tomogram.path, tomogram.labels, section)
     if section.ctf == "none":
-        return metadata, ()
-    if voxel_size_A is None:
-        raise InputError(f"{where}: --ctf {section.ctf}: expected a voxel size in its header")
-    ctf, notes = known_ctf(where, 1, metadata, section, None)
-    return ctf, tuple(notes)
+        return metadata, tuple(earlier)
+    if tomogram.voxel_size_A is None:
+        raise InputError(f"{tomogram.path}: --ctf {section.ctf}: expected a voxel size in its header")
+    ctf, notes = known_ctf(str(tomogram.path), 1, metadata, section, None)
+    return ctf, (*notes, *earlier)
 
 
 def known_ctf(
@@ -188,15 +190,15 @@ def _gradient(geometry: TiltGeometry) -> str:
     )
 
 
-def _corrected_already(series: TiltSeries, section: CtfSection) -> list[str]:
-    """What the name and the labels of a stack tell of earlier corrections."""
+def _corrected_already(path: Path, labels: Sequence[str], section: CtfSection) -> list[str]:
+    """What the name and the labels of a file tell of earlier corrections."""
     notes = []
     for sign, what, again in (
         (_CTF_CORRECTED, "CTF", f"--ctf {section.ctf}" if section.ctf != "none" else ""),
         (_WEIGHTED, "exposure", "--dose-weight" if section.dose_weight else ""),
     ):
-        text = next((text for text in (series.path.name, *series.labels) if sign.search(text)), None)
+        text = next((text for text in (path.name, *labels) if sign.search(text)), None)
         if text is not None:
             twice = f", and {again} does it again" if again else ""
-            notes.append(f"{series.path.name} seems to be corrected for the {what} already ({text!r}){twice}")
+            notes.append(f"{path.name} seems to be corrected for the {what} already ({text!r}){twice}")
     return notes

@@ -20,6 +20,7 @@ from dewedge.pipeline.config import Config, FitSection, ReconstructSection, Seri
 from dewedge.pipeline.ctf import with_ctf, with_tomogram_ctf
 from dewedge.pipeline.faults import collected, expect_some
 from dewedge.pipeline.mask import choose_mask, read_mask
+from dewedge.pipeline.open_files import allow_many_files
 from dewedge.split import split_tilts
 
 
@@ -167,6 +168,7 @@ def read_inputs(config: Config) -> tuple[list[RunInput], list[InputError]]:
 
 def open_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
     """Open what the configuration names; what is wrong with one of several is added to ``faults``."""
+    allow_many_files()
     given = config.tomograms
     if given.half0 or given.half1:
         if config.paths:
@@ -214,7 +216,7 @@ def with_correction(inputs: Sequence[RunInput], config: Config, faults: list[Inp
                 series, notes = with_ctf(item.series, section, file)
                 completed.append(replace(item, series=series, remarks=(*item.remarks, *notes)))
             else:
-                ctf, notes = with_tomogram_ctf(item.name, item.ctf, item.half0.voxel_size_A, section)
+                ctf, notes = with_tomogram_ctf(item.half0, item.ctf, section)
                 completed.append(replace(item, ctf=ctf, remarks=(*item.remarks, *notes)))
     return completed
 

@@ -16,9 +16,9 @@ from dewedge.physics.projection import project
 def project_with_ctf(volume: Tensor, geometry: TiltGeometry, slab: float) -> Tensor:
     """Project a ``(z, y, x)`` volume to aligned images, every voxel with its own defocus.
 
-    At each tilt the specimen is cut across the beam into slabs that fade into each other and add up to it; the
-    image is the sum of the slabs' projections, each with its CTF. `dewedge.physics.ctf.strips` has no part in
-    it, so that one tests the other.
+    At each tilt the specimen is cut across the beam into slabs that fade into each other and add up to it;
+    the image is the sum of the slabs' projections, each with its CTF. `dewedge.physics.ctf.strips` has no
+    part in it, so that one tests the other.
 
     Parameters
     ----------
