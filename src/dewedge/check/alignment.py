@@ -20,7 +20,7 @@ _LINE_STEP_DEG = 2.0
 # Only tilts at least so far apart tell the axis: near ones agree along every line.
 _FAR_TILTS_DEG = 15.0
 _AXIS_TOLERANCE_DEG = 5.0
-_AXIS_COHERENCE = 0.15
+_AXIS_COHERENCE = 0.25
 # Least agreement of neighbours from which an order is judged, and by how much another one must be better.
 _RESEMBLANCE = 0.25
 _MARGIN = 0.1
@@ -207,7 +207,7 @@ def _disagrees(axis: TiltAxis, expected_deg: float, coherence: float) -> bool:
     """True if images agree along a line that is not the expected one, and much more than ``coherence``."""
     off = abs((axis.angle_deg - expected_deg + 90) % 180 - 90)
     strong = axis.coherence - axis.elsewhere > _AXIS_COHERENCE
-    return strong and off > _AXIS_TOLERANCE_DEG and coherence < 0.6 * axis.coherence
+    return strong and off > _AXIS_TOLERANCE_DEG and coherence < 0.5 * axis.coherence
 
 
 def _direction(angle_deg: float) -> str:

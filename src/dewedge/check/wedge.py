@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,9 +132,11 @@ def check_wedge(series: str, volume: NDArray[Any], tilt_range: TiltRange, where:
             )
         ]
     given = f"{tilt_range.min_deg:g} to {tilt_range.max_deg:g}"
-    if _fits(measured.tilt_range, tilt_range):
+    # Half a frequency sample of a thin box is a larger angle.
+    tolerance = _TOLERANCE_DEG + np.degrees(0.5 / min(volume.shape[0], _BOX) / np.mean(_RINGS))
+    if _fits(measured.tilt_range, tilt_range, tolerance):
         return []
-    if _fits(measured.tilt_range, TiltRange(-tilt_range.max_deg, -tilt_range.min_deg)):
+    if _fits(measured.tilt_range, TiltRange(-tilt_range.max_deg, -tilt_range.min_deg), tolerance):
         return [
             Finding(
                 "error",
@@ -159,8 +160,8 @@ def check_wedge(series: str, volume: NDArray[Any], tilt_range: TiltRange, where:
     ]
 
 
-def _fits(measured: TiltRange, given: Sequence[float]) -> bool:
-    return all(abs(a - b) <= _TOLERANCE_DEG for a, b in zip(measured, given, strict=True))
+def _fits(measured: TiltRange, given: TiltRange, tolerance: float) -> bool:
+    return all(abs(a - b) <= tolerance for a, b in zip(measured, given, strict=True))
 
 
 def _about(power: Floats, axis: int) -> MeasuredWedge | None:

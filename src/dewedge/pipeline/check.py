@@ -85,8 +85,7 @@ def check_inputs(
     usable: list[RunInput] = []
     found: list[Finding] = []
     for item in inputs:
-        with step(f"check {item.name}"):
-            report = check_one(item, config)
+        report = check_one(item, config)
         wrong = errors(report.findings)
         found += [finding for finding in report.findings if finding.severity == "warning"]
         if wrong:

@@ -74,14 +74,15 @@ def run(
         raise InputError("no output folder: expected -o FOLDER")
     config.fit.options()
     inputs, faults = read_inputs(config)
-    warnings: list[Finding] = []
-    if not config.no_check:
-        inputs, warnings = check_inputs(inputs, config, faults)
     total = len(inputs) + len(faults)
     folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
     sources = [path for item in inputs for path in item.files]
     check_output(output, folders, config, resume, overwrite, sources)
     tomograms = [Tomogram(item, folder) for item, folder in zip(inputs, folders, strict=True)]
+    warnings: list[Finding] = []
+    if not config.no_check:
+        inputs, warnings = check_inputs(inputs, config, faults)
+        tomograms = [tomogram for tomogram in tomograms if tomogram.item in inputs]
     try:
         fabric = launch(config.compute)
         on_first_process(fabric, lambda: begin(config, fabric, output, tomograms, faults, resume, arguments))

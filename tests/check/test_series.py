@@ -1,0 +1,202 @@
+"""Tilt series: nothing is found in good ones, and what was done to bad ones is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dewedge.check.alignment import check_order, find_tilt_axis, resemblance
+from dewedge.check.angles import check_angles, check_lengths
+from dewedge.check.binning import binned_geometry, binned_image, binned_volume
+from dewedge.check.images import check_images, summarise_images
+from dewedge.geometry import TiltGeometry
+from dewedge.io.tilt_series import TiltSeries, read_tilt_series
+from dewedge.physics.alignment import align_images
+from dewedge.simulate.builtin import builtin_molecules
+from dewedge.simulate.specimen import simulate_specimen
+from dewedge.simulate.tilt_series import dose_symmetric_order, simulate_tilt_series, tilt_geometry
+
+TILTS = np.arange(-60.0, 61.0, 3.0)
+
+
+def severities(findings) -> list[str]:
+    return [finding.severity for finding in findings]
+
+
+class TestGoodSeries:
+    def test_the_real_one(self, real: TiltSeries, findings_of):
+        assert findings_of(real) == []
+
+    def test_the_real_one_in_order_of_acquisition(self, real: TiltSeries, findings_of):
+        order = np.argsort(dose_symmetric_order(real.geometry.tilt_deg))
+        changed = real.geometry.select(order)
+        shifts = {"linear_yx": changed.linear_yx, "shift_yx": changed.shift_yx}
+        assert findings_of(real, real.images[order], tilt_deg=changed.tilt_deg, **shifts) == []
+
+    def test_the_needle_whose_axis_lies_along_x(self, shared_data: Path, findings_of):
+        stack = shared_data / "haadf-needle" / "HAADF.mrc"
+        [size] = findings_of(read_tilt_series(stack, axis_angle_deg=90))
+        assert size.where == "header" and "1 A" in size.what  # it is 33.6 A
+        _, axis = findings_of(read_tilt_series(stack))
+        assert "tilt axis lies along x" in axis.what
+
+    @pytest.mark.parametrize(
+        "seed, snr, axis, low", [(0, 0.25, 0.0, -60.0), (1, 0.02, 85.0, -39.0), (7, 0.02, 85.0, -39.0)]
+    )
+    def test_simulated_ones(
+        self, real: TiltSeries, findings_of, seed: int, snr: float, axis: float, low: float
+    ):
+        rng = np.random.default_rng(seed)
+        shape = (32, 96, 80)
+        specimen = simulate_specimen(shape, builtin_molecules(20.0), rng, n_membranes=0)
+        geometry = tilt_geometry(TILTS[low <= TILTS], shape, 20.0, rng, axis_angle_deg=axis, jitter_A=40.0)
+        images = simulate_tilt_series(specimen.volume, geometry, snr, rng).noisy
+        series = replace(real, images=images, geometry=geometry)
+        found = findings_of(series)
+        assert found == []
+
+
+class TestWrongVariantsOfTheRealSeries:
+    def test_angles_shifted_by_one_line(self, real: TiltSeries, findings_of):
+        [found] = findings_of(real, tilt_deg=np.roll(real.geometry.tilt_deg, 1))
+        assert "image 1 at 59.98" in found.where and "resembles image 2 at -60" in found.what
+
+    def test_shuffled_angles(self, real: TiltSeries, findings_of):
+        tilts = np.random.default_rng(0).permutation(real.geometry.tilt_deg)
+        [error] = [f for f in findings_of(real, tilt_deg=tilts) if f.severity == "error"]
+        assert (error.where == "tilt angles" and "(41, 40, 39" in error.what) or "(1, 2, 3" in error.what
+
+    def test_angles_sorted_but_the_stack_in_order_of_acquisition(self, real: TiltSeries, findings_of):
+        order = np.argsort(dose_symmetric_order(real.geometry.tilt_deg))
+        [error] = [f for f in findings_of(real, real.images[order]) if f.severity == "error"]
+        assert error.where == "tilt angles"
+
+    @pytest.mark.parametrize("level", [0.0, 1.0])
+    def test_black_image(self, real: TiltSeries, findings_of, level: float):
+        images = real.images.copy()
+        images[7] = np.random.default_rng(0).normal(2, level, images[7].shape)
+        found = findings_of(real, images)
+        assert {f.where for f in found} == {"image 8 at -39 degrees"}
+        assert ("error" if level == 0 else "warning") in severities(found)
+
+    def test_duplicated_image(self, real: TiltSeries, findings_of):
+        images = real.images.copy()
+        images[9] = images[8]
+        [found] = findings_of(real, images)
+        assert (found.severity, found.where, found.what) == (
+            "error",
+            "image 9, 10",
+            "two images are the same",
+        )
+
+    def test_nan_and_saturation(self, real: TiltSeries, findings_of):
+        images = real.images.copy()
+        images[3, 5, 5] = np.nan
+        images[20] = np.minimum(images[20], np.percentile(images[20].astype(np.float32), 90))
+        error, warning = findings_of(real, images)
+        assert "NaN" in error.what and "image 4" in error.where
+        assert "saturated" in warning.what and "image 21" in warning.where
+
+    def test_transposed_images(self, real: TiltSeries, findings_of):
+        [found] = findings_of(real, real.images.transpose(0, 2, 1))
+        assert found.where == "alignment" and "transposed" in found.do
+
+    @pytest.mark.parametrize("axis", [1, 2])
+    def test_mirrored_images(self, real: TiltSeries, findings_of, axis: int):
+        [found] = findings_of(real, np.flip(real.images, axis))
+        assert found.where == "alignment" and "mirrored" in found.do
+
+    def test_axis_angle_of_the_wrong_sign(self, real: TiltSeries, findings_of):
+        linear = real.geometry.linear_yx * [[1, -1], [-1, 1]]
+        [found] = findings_of(real, linear_yx=linear)
+        assert found.where == "alignment"
+
+    def test_negated_angles_cannot_be_found(self, real: TiltSeries, findings_of):
+        # The mirror image of the specimen has these very images.
+        assert findings_of(real, tilt_deg=-real.geometry.tilt_deg) == []
+
+    def test_another_angle_for_all_cannot_be_found(self, real: TiltSeries, findings_of):
+        # It is the specimen turned about the tilt axis.
+        assert findings_of(real, tilt_deg=real.geometry.tilt_deg + 3) == []
+
+
+class TestAngles:
+    def test_regular_ones(self):
+        assert check_angles("TS", TILTS) == []
+        assert check_angles("TS", TILTS[::-1]) == []
+
+    @pytest.mark.parametrize(
+        "tilts, severity, text",
+        [
+            (np.radians(TILTS), "error", "radians"),
+            (np.append(TILTS, 0.0), "warning", "share"),
+            (np.delete(TILTS, [10, 11, 12]), "warning", "second missing wedge"),
+            (TILTS / 3, "warning", "only 40 degrees"),
+            (np.roll(TILTS, 3), "note", "order of acquisition"),
+        ],
+    )
+    def test_what_is_found(self, tilts, severity: str, text: str):
+        found = check_angles("TS", tilts)
+        assert any(text in str(finding) and finding.severity == severity for finding in found)
+
+    def test_single_missing_tilts_are_usual(self):
+        assert check_angles("TS", np.delete(TILTS, [5, 20])) == []
+
+    @pytest.mark.parametrize(
+        "size, thickness, text", [(1.0, 100, "1 A"), (0.1, 100, "nm"), (10.0, 5, "thickness")]
+    )
+    def test_lengths(self, size: float, thickness: int, text: str):
+        [found] = check_lengths("TS", size, thickness)
+        assert text in str(found)
+        assert check_lengths("TS", 10.0, 200) == []
+
+
+class TestParts:
+    @pytest.mark.parametrize("factor, shape", [(2, (41, 50)), (3, (40, 47))])
+    def test_binned_geometry_is_that_of_binned_images(self, factor: int, shape: tuple[int, int]):
+        # A ramp keeps its values under averaging, so where a value lies tells the geometry.
+        y, x = np.indices(shape, dtype=np.float32)
+        linear = [[0.9, -0.2], [0.2, 0.9]]
+        geometry = TiltGeometry(
+            tilt_deg=np.zeros(1),
+            image_shape_yx=shape,
+            pixel_size_A=1.0,
+            linear_yx=np.array([linear]),
+            shift_yx=np.array([[3.0, -2.0]]),
+        )
+        binned = binned_geometry(geometry, factor)
+        p = np.array([binned_image(y, factor)[4, 7], binned_image(x, factor)[4, 7]]) - [n // 2 for n in shape]
+        q = np.array([4, 7]) - [n // 2 for n in binned.image_shape_yx]
+        raw = geometry.linear_yx[0] @ p + geometry.shift_yx[0]
+        np.testing.assert_allclose(factor * (binned.linear_yx[0] @ q + binned.shift_yx[0]), raw, atol=1e-4)
+
+    def test_binned_volume_keeps_the_mean(self):
+        volume = np.random.default_rng(0).normal(size=(9, 12, 15)).astype(np.float32)
+        assert binned_volume(volume, 3).shape == (3, 4, 5)
+        assert binned_volume(volume, 3).mean() == pytest.approx(volume.mean(), abs=1e-6)
+
+    @pytest.mark.parametrize("angle", [-40.0, 0.0, 30.0, 88.0])
+    def test_tilt_axis_has_the_sign_of_the_geometry(self, real: TiltSeries, angle: float):
+        """Raw images whose axis lies at an angle show it at that angle."""
+        images, geometry = align_images(real.images, real.geometry, 5)
+        cos, sin = np.cos(np.radians(-angle)), np.sin(np.radians(-angle))
+        # Aligning by -angle turns images whose axis is along y into such with an axis at +angle.
+        turned = replace(geometry, linear_yx=np.tile([[cos, -sin], [sin, cos]], (41, 1, 1)))
+        raw = align_images(images.numpy(), turned)[0].numpy()
+        found = find_tilt_axis(raw, geometry.tilt_deg).angle_deg
+        assert abs((found - angle + 90) % 180 - 90) <= 3
+
+    def test_resemblance_bears_shifts(self):
+        image = np.random.default_rng(0).normal(size=(1, 64, 64)).astype(np.float32)
+        stack = np.concatenate([image, np.roll(image, (4, -4), (1, 2))])
+        alike = resemblance(stack.repeat(2, 1).repeat(2, 2))
+        np.testing.assert_allclose(alike, alike.T)
+        assert alike[0, 1] > 0.6
+
+    def test_noise_alone_says_nothing(self):
+        noise = np.random.default_rng(0).normal(size=(41, 64, 64)).astype(np.float32)
+        assert check_order("TS", noise, TILTS, np.arange(41)) == []
+        assert check_images("TS", summarise_images(noise), TILTS) == []
