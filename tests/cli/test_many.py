@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +83,24 @@ def test_import_lists_and_writes_what_was_found(tmp_path: Path, capsys: pytest.C
     assert main(given) == 2
     assert "exists already" in capsys.readouterr().err
     assert main([*given, "--overwrite"]) == 0
+
+
+def test_more_series_than_open_files(tmp_path: Path):
+    """Twenty series of three stacks each, where 40 files may be open and the system would grant more."""
+    for i in range(20):
+        stack = write_series(tmp_path, f"TS_{i}", i)
+        for half in ("even", "odd"):
+            shutil.copy(stack, stack.with_stem(f"{stack.stem}_{half}"))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "dewedge", "import", str(tmp_path), "-o", str(tmp_path / "dataset.star")],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, hard)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "done: 20 inputs" in done.stderr
 
 
 def test_import_leaves_out_what_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

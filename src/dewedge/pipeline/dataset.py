@@ -17,6 +17,7 @@ from dewedge.io.dataset_star import tilt_stars, write_dataset
 from dewedge.io.entries import Entry, SeriesEntry
 from dewedge.pipeline.faults import collected, expect_some, summary
 from dewedge.pipeline.folder import check_new
+from dewedge.pipeline.open_files import allow_many_files
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def import_files(
         raise InputError("nothing to read: expected files or folders")
     if output.suffix.lower() != ".star":
         raise InputError(f"{output}: expected the name of a dataset file that ends in .star")
+    allow_many_files()
     faults: list[InputError] = []
     found = find_series(
         *paths,

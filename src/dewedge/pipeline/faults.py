@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from dewedge.errors import InputError, UnwritableError
 
+# The log holds the rest.
+_NAMED = 3
+
 
 @contextmanager
 def collected(faults: list[InputError]) -> Iterator[None]:
@@ -32,5 +35,7 @@ def summary(faults: Sequence[InputError], total: int) -> InputError:
     """One line for all that went wrong with ``total`` inputs."""
     if total == 1:
         return faults[0]
-    texts = "; ".join(str(fault) for fault in faults)
-    return InputError(f"{len(faults)} of {total} inputs could not be used: {texts}")
+    texts = [str(fault) for fault in faults[:_NAMED]]
+    if len(faults) > _NAMED:
+        texts.append(f"and {len(faults) - _NAMED} more")
+    return InputError(f"{len(faults)} of {total} inputs could not be used: {'; '.join(texts)}")
