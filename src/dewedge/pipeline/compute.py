@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from dewedge.errors import InputError
 from dewedge.learn.precision import Precision, preferred_precision
