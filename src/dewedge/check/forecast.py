@@ -64,7 +64,7 @@ class Forecast:
 
 def network_speed(config: NetworkConfig, device: torch.device, precision: Precision) -> float:
     """Voxels a second to which the network is applied here, the best of a few tries."""
-    # Without memory the weights would be drawn from the generator of the run.
+    # The run draws its own weights from the same generator later.
     with torch.random.fork_rng(devices=[]):
         network = UNet(config).to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
     cube = torch.zeros(1, 1, _PROBE, _PROBE, _PROBE, device=device)

@@ -1,0 +1,58 @@
+"""Forecast of memory, disk and time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dewedge.check.forecast import Forecast, check_forecast, forecast, free_memory_GB, network_speed
+from dewedge.learn.network import PRESETS
+from dewedge.learn.options import FitOptions
+
+
+def predict(shapes, options: FitOptions, folder: Path, **changes) -> Forecast:
+    values = {"voxels_per_s": 1e6, "precision": "32-true", "tile": 96, "overlap": 24, **changes}
+    return forecast(shapes, 0, PRESETS["default"], options, folder=folder, **values)
+
+
+class TestForecast:
+    def test_the_nearer_limit_ends_the_fit(self, tmp_path: Path):
+        both = FitOptions(epochs=10, budget_s=60, epoch_samples=100, batch_size=4, cube_size=32)
+        short = predict([(64, 128, 128)], both, tmp_path)
+        assert short.fit_s == 60
+        fast = predict([(64, 128, 128)], both, tmp_path, voxels_per_s=1e9)
+        assert fast.fit_s < 60 and fast.fit_samples == 1000
+
+    def test_results_of_all_tomograms_take_space(self, tmp_path: Path):
+        options = FitOptions(budget_s=60)
+        one = predict([(64, 128, 128)], options, tmp_path)
+        two = predict([(64, 128, 128)] * 2, options, tmp_path / "not" / "there")
+        assert two.disk_GB == pytest.approx(2 * one.disk_GB) and two.refine_s == pytest.approx(
+            2 * one.refine_s
+        )
+        assert two.memory_GB == one.memory_GB
+
+    def test_overlap_takes_time(self, tmp_path: Path):
+        options = FitOptions(budget_s=60)
+        whole = predict([(96, 96, 96)], options, tmp_path)
+        assert whole.refine_s == pytest.approx(96**3 / 1e6)
+        assert predict([(96, 168, 96)], options, tmp_path).refine_s == pytest.approx(2 * whole.refine_s)
+
+    def test_what_is_short_is_found(self, tmp_path: Path):
+        enough = replace(predict([(64, 128, 128)], FitOptions(budget_s=60), tmp_path), free_memory_GB=None)
+        assert check_forecast("run", enough, 48, 4) == []
+        [disk] = check_forecast("run", replace(enough, free_disk_GB=0.0), 48, 4)
+        [memory] = check_forecast("run", replace(enough, free_memory_GB=0.5), 48, 4)
+        assert (disk.severity, memory.severity) == ("error", "warning")
+
+    def test_measuring_leaves_the_random_generator_alone(self):
+        torch.manual_seed(0)
+        expected = torch.rand(1)
+        torch.manual_seed(0)
+        speed = network_speed(PRESETS["fast"], torch.device("cpu"), "32-true")
+        assert speed > 1e4 and torch.rand(1) == expected
+        memory = free_memory_GB()
+        assert memory is None or 0.01 < memory < 1e5
