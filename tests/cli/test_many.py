@@ -273,6 +273,7 @@ def test_a_fit_that_fails_harms_no_other(
         more = ["--no-check", "--fit-each"] if fit_each else ["--no-check"]
         assert main(["run", str(folder), *flags, *more, "-o", str(output)]) == 2
         assert "TS_1: both half-sets are the same" in capsys.readouterr().err.splitlines()[-1]
+        assert "left out: TS_1: both half-sets" in (output / "dewedge.log").read_text()
         assert (output / "TS_0" / "refined.mrc").exists()
         assert not (output / "TS_1" / "refined.mrc").exists()
 

@@ -91,8 +91,12 @@ def run(
         if config.fit_each:
             for count, tomogram in enumerate(tomograms, start=1):
                 logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
-                with collected(faults):
+                raised: list[InputError] = []
+                with collected(raised):
                     process([tomogram], tomogram.folder, config, fabric, resume, faults)
+                for fault in raised:
+                    logger.info("left out: %s", fault)
+                faults += raised
         else:
             process(tomograms, output, config, fabric, resume, faults)
     except KeyboardInterrupt:
