@@ -17,7 +17,7 @@ from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp
 from dewedge.pipeline.check import check_one
 from dewedge.pipeline.config import Config
-from dewedge.pipeline.inputs import SeriesInput
+from dewedge.pipeline.items import SeriesInput
 
 CheckSeries = Callable[..., list[Finding]]
 

@@ -144,6 +144,13 @@ BAD_INPUT: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
         "--filter: expected 'ramp' or 'hamming'",
     ),
     "bad budget": (lambda s, f: [str(s / TS), "--budget", "soon"], "--budget: duration 'soon': expected"),
+    "odd tile": (lambda s, f: [str(s / TS), "--tile", "20"], "tile of 20 voxels: expected a multiple of 8"),
+    "wide overlap": (lambda s, f: [str(s / TS), "--overlap", "96"], "overlap of 96 voxels"),
+    "no epochs": (lambda s, f: [str(s / TS), "--epochs", "0"], "epochs is 0"),
+    "no patience": (lambda s, f: [str(s / TS), "--patience", "0"], "patience is 0"),
+    "negative seed": (lambda s, f: [str(s / TS), "--seed", "-1"], "seed is -1"),
+    "binning of halves": (lambda s, f: halves(f, *RANGE, "--bin", "2"), "bin = 2: cannot be used with ready"),
+    "tilt range of a stack": (lambda s, f: [str(s / TS), *RANGE], "cannot be used with tilt series"),
     "bad share": (lambda s, f: [str(s / TS), "--held-out", "3"], "held_out is 3"),
 }
 
@@ -171,11 +178,31 @@ def test_bad_input_is_one_line_and_harms_nothing(
         (output / name).write_text(text)
     given = make(series, tmp_path)
     capsys.readouterr()
-    # Flags given twice would be refused for that.
-    defaults = [flag for i in range(0, len(tiny), 2) if tiny[i] not in given for flag in tiny[i : i + 2]]
+    # Flags given twice would be refused for that, and so would a thickness of ready-made half-sets.
+    unwanted = [*given, *(["--thickness"] if "--half0" in given else [])]
+    defaults = [flag for i in range(0, len(tiny), 2) if tiny[i] not in unwanted for flag in tiny[i : i + 2]]
     assert main(["run", *given, *defaults, "-o", str(output), "--overwrite"]) == 2
     assert expected in one_line(capsys)
     assert {path.name: path.read_text() for path in output.iterdir()} == earlier
+
+
+def test_inputs_are_never_replaced(series: Path, tiny: list[str], tmp_path: Path, capsys):
+    output = tmp_path / "OUT"
+    output.mkdir()
+    (output / "mask.mrc").write_bytes(Path(volume("m.mrc", tmp_path)).read_bytes())
+    given = [str(series / TS), *tiny, "--mask", str(output / "mask.mrc")]
+    stack = tmp_path / "raw.mrc"
+    shutil.copy(series / TS, stack)
+    angles = ["--angles", str(series / "TS.tlt")]
+    capsys.readouterr()
+    for arguments in (
+        ["run", *given, "-o", str(output), "--overwrite"],
+        ["reconstruct", str(stack), *angles, "--thickness", "32", "-o", str(stack), "--overwrite"],
+    ):
+        assert main(arguments) == 2
+        assert "is an input that a result would replace" in one_line(capsys)
+    assert (output / "mask.mrc").stat().st_size == (tmp_path / "m.mrc").stat().st_size
+    assert stack.read_bytes() == (series / TS).read_bytes()
 
 
 def test_missing_thickness(series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

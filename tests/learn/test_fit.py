@@ -154,12 +154,6 @@ def test_a_model_comes_back_as_it_was(fabric, pairs, tmp_path: Path):
     torch.testing.assert_close(loaded.build()(volume), model.build()(volume))
 
 
-def test_instance_normalisation_is_applied_to_tiles_as_large_as_the_cubes(fabric, pairs):
-    model, _ = fit(pairs, NETWORK, replace(OPTIONS, epochs=1), fabric)
-    published = replace(model, network=replace(NETWORK, normalisation="instance"))
-    assert (model.tile_size, published.tile_size) == (96, 16)
-
-
 def test_a_model_whose_weights_and_description_disagree_is_refused(fabric, pairs, tmp_path: Path):
     model, _ = fit(pairs, NETWORK, replace(OPTIONS, epochs=1), fabric)
     save_model(tmp_path / "model.safetensors", replace(model, network=NetworkConfig(channels=3, levels=2)))

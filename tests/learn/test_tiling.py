@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dewedge.errors import InputError
-from dewedge.learn.tiling import tile_axis
+from dewedge.learn.network import PRESETS
+from dewedge.learn.tiling import tile_axis, tile_size
 
 MULTIPLES = st.sampled_from([1, 2, 4, 8])
 
@@ -52,3 +53,8 @@ def test_a_tile_that_is_no_multiple_is_refused(largest):
 def test_a_negative_overlap_is_refused():
     with pytest.raises(InputError, match="overlap of -8"):
         tile_axis(100, 32, -8, 8)
+
+
+def test_instance_normalisation_is_applied_to_tiles_as_large_as_the_cubes():
+    assert tile_size(PRESETS["default"], 48) == 96
+    assert tile_size(PRESETS["paper"], 48) == 48

@@ -19,7 +19,8 @@ from dewedge.physics.exposure import weight_by_exposure
 from dewedge.pipeline.config import CtfSection, ReconstructSection, SplitSection
 from dewedge.pipeline.config_file import resolve_config
 from dewedge.pipeline.ctf import with_ctf, with_tomogram_ctf
-from dewedge.pipeline.inputs import SeriesInput, read_inputs
+from dewedge.pipeline.inputs import read_inputs
+from dewedge.pipeline.items import SeriesInput
 from dewedge.pipeline.reconstruct import copy_halves, half_sets, reconstruct_file
 
 TILTS = np.arange(-60, 61, 15.0)

@@ -21,6 +21,7 @@ from dewedge.pipeline.config import (
     Section,
     SeriesSection,
     SplitSection,
+    TileSection,
     TomogramsSection,
 )
 from dewedge.pipeline.config_file import resolve_config
@@ -39,6 +40,7 @@ Reconstruct = Annotated[ReconstructSection, _flags("Reconstruction", 5)]
 Ctf = Annotated[CtfSection, _flags("CTF and exposure", 6)]
 Fit = Annotated[FitSection, _flags("Fit", 7)]
 Refine = Annotated[RefineSection, _flags("Refinement", 8)]
+Tiles = Annotated[TileSection, _flags("Refinement", 8)]
 Device = Annotated[DeviceSection, _flags("Device", 9)]
 Compute = Annotated[ComputeSection, _flags("Devices", 9)]
 Output = Annotated[Path | None, Parameter(alias="-o")]
@@ -114,7 +116,7 @@ def reconstruct(
     split: Split = SplitSection(),
     reconstruct: Reconstruct = ReconstructSection(),
     ctf: Ctf = CtfSection(),
-    seed: int = 0,
+    seed: int | None = None,
     device: Device = DeviceSection(),
 ) -> None:
     """Reconstruct a tilt series by filtered back-projection.
@@ -132,7 +134,7 @@ def reconstruct(
     overwrite
         Replace files that exist.
     seed
-        Of --split random.
+        Of --split random; 0 if neither given nor in the file.
     """
     resolved = resolve(
         config,
@@ -142,23 +144,24 @@ def reconstruct(
         split=split,
         reconstruct=reconstruct,
         ctf=ctf,
+        fit=_seed(seed),
         compute=device,
     )
     from dewedge.pipeline.reconstruct import reconstruct_file
 
     show_messages()
-    reconstruct_file(resolved, output, halves=halves, seed=seed, overwrite=overwrite)
+    reconstruct_file(resolved, output, halves=halves, overwrite=overwrite)
 
 
 def split(
     path: Path,
     *,
-    output: Path = Path(),
+    output: Annotated[Path, Parameter(alias="-o")] = Path(),
     config: Path | None = None,
     overwrite: bool = False,
     series: Series = SeriesSection(),
     split: Split = SplitSection(),
-    seed: int = 0,
+    seed: int | None = None,
 ) -> None:
     """Split a tilt series into two half-sets: STACK_half0.mrc and STACK_half1.mrc, each with .tlt (and .xf).
 
@@ -173,13 +176,13 @@ def split(
     overwrite
         Replace files that exist.
     seed
-        Of --split random.
+        Of --split random; 0 if neither given nor in the file.
     """
-    resolved = resolve(config, None, paths=[path], series=series, split=split)
+    resolved = resolve(config, None, paths=[path], series=series, split=split, fit=_seed(seed))
     from dewedge.pipeline.split import split_file
 
     show_messages()
-    split_file(resolved, output, seed=seed, overwrite=overwrite)
+    split_file(resolved, output, overwrite=overwrite)
 
 
 def fit(
@@ -220,7 +223,7 @@ def refine(
     half1: list[Path] | None = None,
     tilt_range: tuple[float, float] | None = None,
     overwrite: bool = False,
-    refine: Refine = RefineSection(),
+    tiles: Tiles = TileSection(),
     device: Device = DeviceSection(),
 ) -> None:
     """Refine tomograms with a fitted model, which knows all about itself.
@@ -251,7 +254,11 @@ def refine(
             f"--half1: expected {len(half0 or [])} files, one for each --half0, got {len(half1 or [])}"
         )
     sources += [list(pair) for pair in zip(half0 or [], half1 or [], strict=True)]
-    refine_with_model(model, sources, output, tilt_range, refine, device, overwrite=overwrite)
+    refine_with_model(model, sources, output, tilt_range, tiles, device, overwrite=overwrite)
+
+
+def _seed(seed: int | None) -> dict[str, int]:
+    return {} if seed is None else {"seed": seed}
 
 
 def resolve(config: Path | None, output: Path | None, resume: bool = False, **given: Any) -> Config:

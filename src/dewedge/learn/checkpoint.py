@@ -19,7 +19,6 @@ from dewedge.io.atomic import atomic_path
 from dewedge.learn.network import NetworkConfig, UNet
 
 MODEL_KIND = "dewedge model 1"
-TILE = 96  # of the sizes from 48 to 160 the best compromise of speed and overlap, measured on a CPU
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +48,6 @@ class Model:
     full_std: float
     tilt_range: TiltRange
     details: dict[str, Any]
-
-    @property
-    def tile_size(self) -> int:
-        """Edge of the tiles that suit it: the cubes' for instance normalisation, which depends on it."""
-        return self.cube_size if self.network.normalisation == "instance" else TILE
 
     def build(self) -> UNet:
         """The network with its weights, ready for evaluation."""

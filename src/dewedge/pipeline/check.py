@@ -25,14 +25,15 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.io.atomic import write_text_atomic
 from dewedge.io.tilt_series import FEWEST_TILTS
-from dewedge.learn.checkpoint import TILE
 from dewedge.learn.network import PRESETS
 from dewedge.learn.sampling import held_out_side
+from dewedge.learn.tiling import tile_size
 from dewedge.physics.alignment import align_images
 from dewedge.pipeline.compute import choose_device, choose_precision
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.faults import expect_some
-from dewedge.pipeline.inputs import HalvesInput, RunInput, SeriesInput, open_inputs
+from dewedge.pipeline.inputs import open_inputs
+from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
 from dewedge.pipeline.log import step
 
 logger = logging.getLogger(__name__)
@@ -168,10 +169,10 @@ def _check_halves(item: HalvesInput) -> Report:
     if measured is not None:
         low, high = measured.tilt_range
         report.facts["wedge"] = f"spectrum shows {low:.0f} to {high:.0f} degrees"
-    volumes = {"half-set 0": item.half0, "half-set 1": item.half1, "full tomogram": item.full}
-    for where, mrc in volumes.items():
-        if mrc is not None:
-            report.findings.extend(check_wedge(item.name, mrc.data, item.tilt_range, where))
+    # Half-set 1 fits half-set 0, as has been seen.
+    report.findings.extend(check_wedge(item.name, item.half0.data, item.tilt_range, "half-set 0"))
+    if item.full is not None:
+        report.findings.extend(check_wedge(item.name, item.full.data, item.tilt_range, "full tomogram"))
     return report
 
 
@@ -204,8 +205,6 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
     device = choose_device(config.compute)
     precision = choose_precision(config.compute, device)
     network = PRESETS[config.fit.preset]
-    # As Model.tile_size, of a model that is not there yet.
-    usual = config.fit.cube_size if network.normalisation == "instance" else TILE
     series = [item.series[0].geometry for item in inputs if isinstance(item, SeriesInput)]
     pixels = [
         g.n_tilts * g.image_shape_yx[0] * g.image_shape_yx[1] // config.reconstruct.bin**2 for g in series
@@ -217,7 +216,7 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         config.fit.options(),
         voxels_per_s=network_speed(network, device, precision),
         precision=precision,
-        tile=config.refine.tile or usual,
+        tile=config.refine.tile or tile_size(network, config.fit.cube_size),
         overlap=config.refine.overlap,
         folder=config.output or Path(),
     )

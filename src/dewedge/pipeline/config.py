@@ -249,18 +249,23 @@ class FitSection(FitOptionsSection):  # type: ignore[misc,valid-type]
         return FitOptions(**values, budget_s=None if budget is None else duration_s(budget))
 
 
-class RefineSection(Section):
-    """How tomograms are refined."""
+class TileSection(Section):
+    """The tiles by which tomograms are refined."""
 
-    refine: Literal["full", "halves"] = Field(
-        default="full", description="Refine the full tomogram, or both halves and average them."
-    )
     tile: int | None = Field(
         default=None,
         gt=0,
         description="Largest edge of the tiles in voxels; 96 if not given, for --preset paper the cube size.",
     )
     overlap: int = Field(default=24, ge=0, description="Least overlap of neighbouring tiles in voxels.")
+
+
+class RefineSection(TileSection):
+    """How tomograms are refined."""
+
+    refine: Literal["full", "halves"] = Field(
+        default="full", description="Refine the full tomogram, or both halves and average them."
+    )
 
 
 class DeviceSection(Section):

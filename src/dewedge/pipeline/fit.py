@@ -31,7 +31,8 @@ from dewedge.pipeline.folder import (
     check_output,
     clear_output,
 )
-from dewedge.pipeline.inputs import HalvesInput, read_inputs
+from dewedge.pipeline.inputs import read_inputs
+from dewedge.pipeline.items import HalvesInput
 from dewedge.pipeline.log import duration, log_environment, log_to_file, step
 from dewedge.pipeline.mask import find_specimen
 from dewedge.pipeline.progress import FitProgress

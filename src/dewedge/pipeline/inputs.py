@@ -3,130 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltRange
+from dewedge.geometry import TiltRange
 from dewedge.io.dataset import find_series
 from dewedge.io.entries import HalvesEntry, SeriesEntry
-from dewedge.io.mrc import Mrc
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.learn.network import PRESETS
 from dewedge.learn.sampling import TomogramPair, held_out_side, measure_grey_scale
-from dewedge.pipeline.config import Config, FitSection, ReconstructSection, SeriesSection, TomogramsSection
+from dewedge.learn.tiling import tile_axis, tile_size
+from dewedge.pipeline.config import (
+    Config,
+    FitSection,
+    Section,
+    SeriesSection,
+    TomogramsSection,
+)
 from dewedge.pipeline.ctf import with_ctf, with_tomogram_ctf
 from dewedge.pipeline.faults import collected, expect_some
+from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
 from dewedge.pipeline.mask import choose_mask, read_mask
 from dewedge.pipeline.open_files import allow_many_files
 from dewedge.split import split_tilts
-
-
-@dataclass(frozen=True, eq=False)
-class SeriesInput:
-    """One tilt series, or the two of its even and its odd frames.
-
-    Parameters
-    ----------
-    name
-        Of the folder of its results, where there are several.
-    series
-        The series; or those of the even and of the odd frames, with one geometry.
-    thickness
-        Of its tomogram in raw pixels, by its metadata; None if they do not tell.
-    mask
-        ``none``, ``auto`` or the path of a file.
-    remarks
-        Notes beside those of the series.
-    """
-
-    name: str
-    series: tuple[TiltSeries, ...]
-    thickness: int | None = None
-    mask: str = "none"
-    remarks: tuple[str, ...] = ()
-
-    @property
-    def has_frames(self) -> bool:
-        """True if its half-sets are averages of even and odd frames."""
-        return len(self.series) == 2
-
-    @property
-    def tilt_range(self) -> TiltRange:
-        return self.series[0].geometry.tilt_range
-
-    @property
-    def files(self) -> list[Path]:
-        """Files of images, and of a mask, that it is read from."""
-        return [*(series.path for series in self.series), *_mask_files(self.mask)]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was read and assumed."""
-        n, height, width = self.series[0].images.shape
-        return (f"{n} images of {height} x {width} (y, x)", *self.series[0].notes, *self.remarks)
-
-    def binned_thickness(self, section: ReconstructSection) -> int:
-        """Number of z slices of its binned tomogram.
-
-        Raises
-        ------
-        InputError
-            If neither the configuration nor the metadata tell.
-        """
-        thickness = section.thickness or self.thickness
-        if thickness is None:
-            raise InputError(
-                f"{self.name}: no thickness: expected --thickness in unbinned pixels, as in IMOD"
-            )
-        return max(1, round(thickness / section.bin))
-
-    def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:
-        """Shape (z, y, x) of its binned tomogram."""
-        height, width = self.series[0].geometry.aligned_shape_yx
-        return self.binned_thickness(section), height // section.bin, width // section.bin
-
-
-@dataclass(frozen=True, eq=False)
-class HalvesInput:
-    """Ready-made tomograms of both half-sets, and of the whole unless that is to be their mean."""
-
-    name: str
-    half0: Mrc
-    half1: Mrc
-    full: Mrc | None
-    tilt_range: TiltRange
-    mask: str = "none"
-    remarks: tuple[str, ...] = ()
-    ctf: CtfParameters | None = None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        shape, voxel = self.half0.data.shape, self.half0.voxel_size_A
-        size = "not known" if voxel is None else f"{voxel:g} A"
-        low, high = self.tilt_range
-        text = f"half-sets of {shape} (z, y, x), voxel size {size}, tilts {low:g} to {high:g} degrees"
-        return (text, *self.remarks)
-
-    @property
-    def files(self) -> list[Path]:
-        """Files of volumes that it is read from."""
-        volumes = [self.half0, self.half1, *([] if self.full is None else [self.full])]
-        return [*(volume.path for volume in volumes), *_mask_files(self.mask)]
-
-    def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:
-        """Shape (z, y, x) of the tomograms."""
-        depth, height, width = self.half0.data.shape
-        return depth, height, width
-
-
-RunInput = SeriesInput | HalvesInput
-
-
-def _mask_files(mask: str) -> list[Path]:
-    return [] if mask in ("none", "auto") else [Path(mask)]
 
 
 def read_inputs(config: Config) -> tuple[list[RunInput], list[InputError]]:
@@ -176,10 +78,13 @@ def open_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
                 f"{config.paths[0]}: expected tilt series or ready-made half-sets (--half0, --half1), got "
                 "both"
             )
+        for section in (config.reconstruct, config.split, config.series):
+            _refuse(section, "ready-made half-sets, which are used as they are")
         inputs: list[RunInput] = [*read_halves(given, faults)]
     elif config.paths and not _names_files(config.series):
         return find_inputs(config, faults)
     else:
+        _refuse(given, "tilt series, whose files tell")
         inputs = [*read_series(config, faults)]
     masks = config.fit.mask
     return [replace(item, mask=choose_mask(masks, i, len(inputs)) or "none") for i, item in enumerate(inputs)]
@@ -239,6 +144,8 @@ def find_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
                 f"{pair.path}: no tilt range known: expected --tilt-range, lowest and highest angle in "
                 "degrees"
             )
+    if not halves:
+        _refuse(config.tomograms, "tilt series, whose files tell")
     if halves and ranges:
         chosen = ranges_for(ranges, len(halves))
         given = {entry.name: tilt_range for entry, tilt_range in zip(halves, chosen, strict=True)}
@@ -351,8 +258,12 @@ def check_network(section: FitSection) -> None:
 
 
 def check_input(item: RunInput, config: Config) -> None:
-    """Refuse an input too small for the cubes, with a mask that does not fit, or with data of no use."""
+    """Refuse an input that is too small, has a mask or tiles that do not fit, or data of no use."""
     shape = item.tomogram_shape(config.reconstruct)
+    network = PRESETS[config.fit.preset]
+    tile = config.refine.tile or tile_size(network, config.fit.cube_size)
+    for edge in shape:
+        tile_axis(edge, tile, config.refine.overlap, 2**network.levels)
     held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
     if item.mask not in ("none", "auto"):
         read_mask(Path(item.mask), shape)
@@ -376,6 +287,13 @@ def check_images(series: TiltSeries) -> None:
             )
         if low == high:
             raise InputError(f"{where} is constant ({low:g}): leave this tilt out or export the stack again")
+
+
+def _refuse(section: Section, given: str) -> None:
+    """Refuse keys that would be ignored for what is given."""
+    for key, field in type(section).model_fields.items():
+        if getattr(section, key) != field.default:
+            raise InputError(f"{key} = {getattr(section, key)}: cannot be used with {given}")
 
 
 def _names_files(section: SeriesSection) -> bool:

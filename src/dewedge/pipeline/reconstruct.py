@@ -21,8 +21,9 @@ from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.pipeline.compute import choose_device
 from dewedge.pipeline.config import Config, CtfSection, ReconstructSection, SplitSection
 from dewedge.pipeline.ctf import correct, deconvolve_file, untilted_ctf
-from dewedge.pipeline.folder import FULL, HALF0, HALF1, check_new
-from dewedge.pipeline.inputs import HalvesInput, SeriesInput, read_one_series
+from dewedge.pipeline.folder import FULL, HALF0, HALF1, check_new, refuse_sources
+from dewedge.pipeline.inputs import read_one_series
+from dewedge.pipeline.items import HalvesInput, SeriesInput
 from dewedge.pipeline.log import step
 from dewedge.split import split_tilts
 
@@ -142,9 +143,7 @@ def _mean_sections(mrcs: Sequence[Mrc]) -> Iterator[NDArray[Any]]:
         yield sum(section.astype(np.float64) for section in sections) / len(mrcs)
 
 
-def reconstruct_file(
-    config: Config, output: Path | None, *, halves: bool, seed: int = 0, overwrite: bool = False
-) -> None:
+def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overwrite: bool = False) -> None:
     """Write the tomogram of one series, and those of its half-sets if ``halves``.
 
     Raises
@@ -155,13 +154,15 @@ def reconstruct_file(
     item = read_one_series(config)
     full = output or item.series[0].path.with_name(f"{item.name}_rec.mrc")
     parts = [full.with_name(f"{full.stem}_half{i}{full.suffix}") for i in (0, 1)]
-    check_new([full, *parts] if halves else [full], overwrite)
+    results = [full, *parts] if halves else [full]
+    refuse_sources(results, item.files)
+    check_new(results, overwrite)
     item.binned_thickness(config.reconstruct)
     device = choose_device(config.compute)
     for note in item.notes:
         logger.info(note)
     with step("align and split"):
-        half0, half1, whole = half_sets(item, config.reconstruct, config.ctf, config.split, seed)
+        half0, half1, whole = half_sets(item, config.reconstruct, config.ctf, config.split, config.fit.seed)
     with step("reconstruct"):
         write_reconstruction(full, whole, item, config.reconstruct, config.ctf, device)
         for path, half in zip(parts, (half0, half1), strict=True):

@@ -14,8 +14,9 @@ from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.precision import Precision
 from dewedge.learn.refine import refine
+from dewedge.learn.tiling import tile_size
 from dewedge.pipeline.compute import choose_device, choose_precision
-from dewedge.pipeline.config import DeviceSection, RefineSection
+from dewedge.pipeline.config import DeviceSection, TileSection
 from dewedge.pipeline.folder import check_new, refuse_sources
 from dewedge.pipeline.log import step
 from dewedge.pipeline.progress import tile_progress
@@ -29,7 +30,7 @@ def refine_files(
     output: Path,
     model: Model,
     tilt_range: TiltRange,
-    section: RefineSection,
+    section: TileSection,
     device: torch.device,
     precision: Precision,
 ) -> None:
@@ -67,7 +68,7 @@ def refine_files(
             model.build(),
             tilt_range,
             input_std=model.full_std if len(mrcs) == 1 else 1.0,
-            tile=section.tile or model.tile_size,
+            tile=section.tile or tile_size(model.network, model.cube_size),
             overlap=section.overlap,
             device=device,
             precision=precision,
@@ -81,7 +82,7 @@ def refine_with_model(
     sources: Sequence[Sequence[Path]],
     output: Path | None,
     tilt_range: tuple[float, float] | None,
-    section: RefineSection,
+    section: TileSection,
     device_section: DeviceSection,
     *,
     overwrite: bool = False,

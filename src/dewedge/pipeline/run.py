@@ -35,7 +35,8 @@ from dewedge.pipeline.folder import (
     clear_output,
     tomogram_folders,
 )
-from dewedge.pipeline.inputs import HalvesInput, RunInput, read_inputs
+from dewedge.pipeline.inputs import read_inputs
+from dewedge.pipeline.items import HalvesInput, RunInput
 from dewedge.pipeline.log import log_environment, log_to_file, step
 from dewedge.pipeline.mask import find_specimen
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves

@@ -12,14 +12,14 @@ from dewedge.io.angles import write_tilt_angles
 from dewedge.io.mrc import write_mrc
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.pipeline.config import Config
-from dewedge.pipeline.folder import check_new
+from dewedge.pipeline.folder import check_new, refuse_sources
 from dewedge.pipeline.inputs import read_one_series
 from dewedge.split import split_tilts
 
 logger = logging.getLogger(__name__)
 
 
-def split_file(config: Config, folder: Path, *, seed: int = 0, overwrite: bool = False) -> None:
+def split_file(config: Config, folder: Path, *, overwrite: bool = False) -> None:
     """Write STACK_half0.mrc and STACK_half1.mrc, each with .tlt and, where the images are not aligned, .xf.
 
     Raises
@@ -36,10 +36,12 @@ def split_file(config: Config, folder: Path, *, seed: int = 0, overwrite: bool =
     series, geometry = item.series[0], item.series[0].geometry
     stacks = [folder / f"{series.name}_half{i}.mrc" for i in (0, 1)]
     suffixes = [".mrc", ".tlt"] if geometry.is_aligned else [".mrc", ".tlt", ".xf"]
-    check_new([stack.with_suffix(suffix) for stack in stacks for suffix in suffixes], overwrite)
+    results = [stack.with_suffix(suffix) for stack in stacks for suffix in suffixes]
+    refuse_sources(results, item.files)
+    check_new(results, overwrite)
     for note in item.notes:
         logger.info(note)
-    halves = split_tilts(geometry, config.split.of_tilts, config.split.fraction, seed)
+    halves = split_tilts(geometry, config.split.of_tilts, config.split.fraction, config.fit.seed)
     for i, (stack, indices) in enumerate(zip(stacks, halves, strict=True)):
         half = geometry.select(indices)
         write_mrc(
