@@ -114,6 +114,10 @@ class TestWrongVariantsOfTheRealSeries:
         [found] = findings_of(real, linear_yx=linear)
         assert found.where == "alignment"
 
+    def test_angles_in_radians(self, real: TiltSeries, findings_of):
+        [found] = findings_of(real, tilt_deg=np.radians(real.geometry.tilt_deg))
+        assert (found.severity, found.where) == ("error", "tilt angles") and "radians" in found.why
+
     def test_negated_angles_cannot_be_found(self, real: TiltSeries, findings_of):
         # The mirror image of the specimen has these very images.
         assert findings_of(real, tilt_deg=-real.geometry.tilt_deg) == []

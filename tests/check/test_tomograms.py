@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from dewedge.check.halves import best_match, check_halves, correlation_by_frequency, half_set
 from dewedge.check.wedge import check_wedge, measure_wedge
@@ -18,6 +19,13 @@ class TestHalves:
     def test_good_ones(self, halves):
         assert found_in(halves.even, halves.odd) == []
         assert found_in(halves.odd * 30 + 1000, halves.even) == []
+
+    def test_little_signal_is_no_evidence_of_a_shift(self):
+        rng = np.random.default_rng(0)
+        for _ in range(10):
+            specimen = ndimage.gaussian_filter(rng.normal(size=(32, 64, 64)), 2)
+            noisy = [specimen + 8 * specimen.std() * rng.normal(size=specimen.shape) for _ in range(2)]
+            assert found_in(*(half.astype(np.float32) for half in noisy)) == []
 
     @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 2), (1, 2)])
     def test_mirrored(self, halves, axes: tuple[int, ...]):

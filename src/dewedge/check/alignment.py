@@ -54,8 +54,12 @@ def find_tilt_axis(aligned: Images, tilt_deg: Floats) -> TiltAxis:
     """The line of their transforms that ``(n, y, x)`` aligned and binned images have in common.
 
     All projections of one specimen about one axis share the central line of their transforms along that axis
-    (phases included, so only where their shifts are right), and in general no other.
+    (phases included, so only where their shifts are right), and in general no other. All values are 0 where
+    no tilts are far enough from each other.
     """
+    far = np.abs(tilt_deg[:, None] - tilt_deg) > _FAR_TILTS_DEG
+    if not far.any():
+        return TiltAxis(0.0, 0.0, 0.0, 0.0)
     size = min(aligned.shape[1:])
     top, left = ((n - size) // 2 for n in aligned.shape[1:])
     window = np.hanning(size + 2)[1:-1]
@@ -63,11 +67,10 @@ def find_tilt_axis(aligned: Images, tilt_deg: Floats) -> TiltAxis:
     square = (square - square.mean(axis=(1, 2), keepdims=True)) * window[:, None] * window
     spectra = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(square, axes=(1, 2))), axes=(1, 2))
     radius = np.arange(max(2.0, _LINE_BAND[0] * size), _LINE_BAND[1] * size)
-    far = np.abs(tilt_deg[:, None] - tilt_deg) > _FAR_TILTS_DEG
     angles = np.arange(-90.0, 90.0, _LINE_STEP_DEG)
     coherence = np.zeros(len(angles))
     for k, angle in enumerate(np.radians(angles)):
-        # IMOD's angle has y upwards, and so have our arrays: towards -x is -sin.
+        # As geometry.axis_angle_deg: towards -x.
         where = [size // 2 + radius * np.cos(angle), size // 2 - radius * np.sin(angle)]
         lines = np.stack([_sampled(spectrum, where) for spectrum in spectra])
         lines /= np.maximum(np.abs(lines), 1e-30)
@@ -87,8 +90,6 @@ def check_axis(series: str, aligned: Images, raw: Images, geometry: TiltGeometry
     geometry
         Of the images before alignment.
     """
-    if not (np.ptp(geometry.tilt_deg) > _FAR_TILTS_DEG):
-        return []
     axis = find_tilt_axis(aligned, geometry.tilt_deg)
     if _disagrees(axis, 0.0, axis.on_axis):
         along_x = abs(axis.angle_deg) >= 90 - _AXIS_TOLERANCE_DEG

@@ -20,7 +20,8 @@ _BINNED_SIDE = 96
 # Edge in voxels of the middle that is compared at full resolution.
 _MIDDLE = 128
 _SIGNIFICANT_IN_STD = 8.0
-_LEAST_CORRELATION = 0.05
+_LEAST_CORRELATION = 0.15
+_IN_COMMON_IN_STD = 4.0
 # How much better half-sets must agree when moved: coarsely, and at full resolution by few voxels.
 _TIMES_BETTER = (1.5, 1.1)
 _IDENTICAL = 1 - 1e-6
@@ -54,11 +55,8 @@ class Match(NamedTuple):
     def is_better(self, times: float) -> bool:
         """True if this position is significantly, and ``times``, better than the present one."""
         moved = bool(self.flipped) or any(self.shift)
-        return moved and self.is_significant and self.correlation > times * self.in_place
-
-    @property
-    def is_significant(self) -> bool:
-        return self.correlation > max(_SIGNIFICANT_IN_STD * self.noise, _LEAST_CORRELATION)
+        clear = self.correlation - max(self.in_place, 0) > _SIGNIFICANT_IN_STD * self.noise
+        return moved and clear and self.correlation > max(times * self.in_place, _LEAST_CORRELATION)
 
 
 class HalfSet(NamedTuple):
@@ -154,7 +152,7 @@ def check_halves(
             )
         ]
     low = float(np.nanmean(shells[: max(1, len(shells) // 4)]))
-    if not match.is_significant and low < 0.05:
+    if match.in_place < _IN_COMMON_IN_STD * match.noise and low < 0.05:
         return [
             finding(
                 "warning",
