@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dewedge.cli.commands import (
     Compute,
+    Ctf,
     Fit,
     Output,
     Reconstruct,
@@ -19,6 +20,7 @@ from dewedge.cli.commands import (
 )
 from dewedge.pipeline.config import (
     ComputeSection,
+    CtfSection,
     FitSection,
     ReconstructSection,
     RefineSection,
@@ -37,6 +39,7 @@ def check(
     tomograms: Tomograms = TomogramsSection(),
     split: Split = SplitSection(),
     reconstruct: Reconstruct = ReconstructSection(),
+    ctf: Ctf = CtfSection(),
     fit: Fit = FitSection(),
     refine: Refine = RefineSection(),
     compute: Compute = ComputeSection(),
@@ -62,6 +65,7 @@ def check(
         tomograms=tomograms,
         split=split,
         reconstruct=reconstruct,
+        ctf=ctf,
         fit=fit,
         refine=refine,
         compute=compute,
