@@ -11,6 +11,7 @@ VERBS = {
     "import": "List what lies in files and folders, and write it as a dataset file.",
     "check": "Tell what is wrong with the input, and what a run will take.",
     "reconstruct": "Reconstruct a tilt series by filtered back-projection.",
+    "frames": "Average the even and the odd frames of movies.",
     "split": "Split a tilt series into two half-sets.",
     "fit": "Fit a network to tomograms of half-sets.",
     "refine": "Refine tomograms with a fitted model.",
@@ -22,6 +23,7 @@ VERBS = {
 # Where a verb's function is, if not in commands under its own name.
 FUNCTIONS = {
     "check": "check:check",
+    "frames": "frames:frames",
     "import": "dataset:import_",
     "simulate": "simulation:simulate",
     "evaluate": "simulation:evaluate",

@@ -49,6 +49,8 @@ class Mdoc:
         Name of the stack, without its folder; None if not given.
     image_shape_yx
         Shape of its images; None if not given.
+    movie_files
+        ``n`` names of the movies (SubFramePath), without their folders; None unless each section has one.
     """
 
     tilt_deg: Floats
@@ -60,6 +62,7 @@ class Mdoc:
     voltage_kV: float | None
     image_file: str | None
     image_shape_yx: tuple[int, int] | None
+    movie_files: tuple[str, ...] | None
 
 
 def read_mdoc(path: StrPath) -> Mdoc:
@@ -91,6 +94,8 @@ def read_mdoc(path: StrPath) -> Mdoc:
     pixel_size_A = header.PixelSpacing or (None if pixel_sizes is None else float(pixel_sizes[0]))
     angles = [float(match[1]) for title in document.titles for match in _AXIS_ANGLE.finditer(title)]
     size = header.ImageSize
+    # Folders end in a slash or, on Windows, in a backslash.
+    movies = tuple(PureWindowsPath(str(section.SubFramePath or "")).name for section in sections)
     return Mdoc(
         tilt_deg=tilts,
         acquisition_order=order,
@@ -101,6 +106,7 @@ def read_mdoc(path: StrPath) -> Mdoc:
         voltage_kV=header.Voltage if header.Voltage and header.Voltage > 0 else None,
         image_file=PureWindowsPath(header.ImageFile).name if header.ImageFile else None,
         image_shape_yx=(size[1], size[0]) if size else None,
+        movie_files=movies if all(movies) else None,
     )
 
 
@@ -153,6 +159,33 @@ def write_mdoc(
             *([] if geometry.ctf is None else [f"TargetDefocus = {-geometry.ctf.defocus_um[i]:g}"]),
             f"DateTime = {date:%d-%b-%Y  %H:%M:%S}",
         ]
+    write_text_atomic(path, "\n".join(lines) + "\n")
+
+
+def copy_mdoc(
+    source: StrPath,
+    path: StrPath,
+    image_file: str,
+    pixel_size_A: float,
+    image_shape_yx: tuple[int, int] | None = None,
+) -> None:
+    """Copy the mdoc of a stack for another stack of the same tilts, of mode 2.
+
+    Parameters
+    ----------
+    image_file
+        File name of the other stack.
+    image_shape_yx
+        Shape of its images; None to leave what is there.
+    """
+    changed = {"ImageFile": image_file, "PixelSpacing": f"{pixel_size_A:g}", "DataMode": "2"}
+    if image_shape_yx is not None:
+        changed["ImageSize"] = f"{image_shape_yx[1]} {image_shape_yx[0]}"
+    lines = []
+    for line in read_text(source).splitlines():
+        key = line.partition("=")[0].strip()
+        if key != "MinMaxMean":  # of the other images
+            lines.append(f"{key} = {changed[key]}" if key in changed else line)
     write_text_atomic(path, "\n".join(lines) + "\n")
 
 

@@ -1,0 +1,64 @@
+"""The verb for movies: frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from dewedge.cli.commands import show_messages
+from dewedge.errors import InputError
+
+
+def frames(
+    *movies: Path,
+    output: Annotated[Path, Parameter(alias="-o")],
+    mdoc: Path | None = None,
+    angles: Path | None = None,
+    name: str | None = None,
+    gain: Path | None = None,
+    pixel_size_A: float | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Average the even and the odd frames of each tilt's movie, as they are: no motion is corrected.
+
+    Where the specimen moved, let MotionCor3, WarpTools or RELION correct it and write even and odd averages,
+    and give those to dewedge run.
+
+    Parameters
+    ----------
+    movies
+        Folders or files: MRC, TIFF or EER. With --angles, files in the order of the angles.
+    output
+        Folder of NAME_EVN.mrc, NAME_ODD.mrc and NAME.tlt.
+    mdoc
+        SerialEM's file of the tilt series, which names the movie of each tilt.
+    angles
+        Tilt angles, one a line, if there is no such file.
+    name
+        Beginning of the results' names, else that of the mdoc or the file of angles.
+    gain
+        Gain reference (MRC, TIFF) that frames are multiplied by, in their orientation.
+    pixel_size_A
+        Pixel size of the frames in Angstrom, instead of the mdoc's or the movies'.
+    overwrite
+        Replace files that exist.
+    """
+    from dewedge.pipeline.frames import average_frames
+
+    show_messages()
+    if not movies:
+        raise InputError("no movies: expected at least one file or folder")
+    if pixel_size_A is not None and not 0 < pixel_size_A < float("inf"):
+        raise InputError(f"--pixel-size {pixel_size_A:g}: expected a positive number of Angstrom")
+    average_frames(
+        movies,
+        output,
+        mdoc=mdoc,
+        angles=angles,
+        name=name,
+        gain=gain,
+        pixel_size_A=pixel_size_A,
+        overwrite=overwrite,
+    )

@@ -1,0 +1,193 @@
+"""Movies of single tilts, read frame by frame: MRC stacks, TIFF (LZW and others), EER."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+from dewedge.io.inputs import StrPath, open_input
+from dewedge.io.mrc import read_mrc
+
+_MRC = (".mrc", ".mrcs", ".st")
+_TIFF = (".tif", ".tiff")
+_EER = (".eer",)
+MOVIE_SUFFIXES = (*_MRC, *_TIFF, *_EER)
+# More than any detector has; bounds what a compressed page may unpack to.
+_MOST_PIXELS = 1 << 28
+
+
+@dataclass(frozen=True)
+class Movie:
+    """What the headers of a movie say.
+
+    Parameters
+    ----------
+    n_frames, shape_yx
+        Number and shape of its frames.
+    pixel_size_A
+        Pixel size in Angstrom; None if the file does not tell. That of a TIFF is not read.
+    """
+
+    path: Path
+    n_frames: int
+    shape_yx: tuple[int, int]
+    pixel_size_A: float | None = None
+
+
+def read_movie(path: StrPath) -> Movie:
+    """Read the headers of a movie of at least two frames and check the file's size against them.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is no movie by its name or contents, is truncated, or has one frame only.
+    """
+    path = Path(path)
+    if path.suffix.lower() in _MRC:
+        mrc = read_mrc(path, stack=True)
+        n, height, width = mrc.data.shape
+        movie = Movie(path, n, (height, width), mrc.voxel_size_A)
+    elif path.suffix.lower() in (*_TIFF, *_EER):
+        with _tiff_pages(path) as pages:
+            movie = Movie(path, len(pages), pages[0].shape)
+    else:
+        raise InputError(f"{path}: expected a movie: {' '.join(MOVIE_SUFFIXES)}")
+    if movie.n_frames < 2:
+        raise InputError(f"{path}: one frame: expected a movie of two or more, for even and odd ones")
+    return movie
+
+
+def movie_frames(movie: Movie) -> Iterator[NDArray[Any]]:
+    """Frames ``(y, x)``, one at a time, rows from the bottom up as in an MRC file.
+
+    The rows of a TIFF are reversed, for its first one is the top, as IMOD, SerialEM and MotionCor3 do too;
+    those of an EER file are not, as in RELION.
+
+    Raises
+    ------
+    InputError
+        If a frame cannot be decoded.
+    """
+    if movie.path.suffix.lower() in _MRC:
+        yield from read_mrc(movie.path, stack=True).data
+        return
+    step = 1 if is_eer(movie.path) else -1
+    with _tiff_pages(movie.path) as pages:
+        for i, page in enumerate(pages):
+            yield _decoded(movie.path, i, page)[::step]
+
+
+def is_eer(path: Path) -> bool:
+    """True if the file is an EER movie by its name."""
+    return path.suffix.lower() in _EER
+
+
+def read_gain(path: StrPath) -> NDArray[np.float32]:
+    """Gain reference ``(y, x)`` from an MRC or TIFF file; frames are to be multiplied by it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or does not hold one image of finite numbers, not all zero.
+    """
+    path = Path(path)
+    if path.suffix.lower() in _MRC:
+        images = read_mrc(path, stack=True).data
+        count, gain = len(images), np.array(images[0], dtype=np.float32)
+    elif path.suffix.lower() in _TIFF:
+        with _tiff_pages(path) as pages:
+            count, gain = len(pages), np.array(_decoded(path, 0, pages[0])[::-1], dtype=np.float32)
+    else:
+        raise InputError(f"{path}: expected a gain reference in MRC or TIFF format")
+    if count != 1 or not np.isfinite(gain).all() or not gain.any():
+        raise InputError(f"{path}: expected a gain reference: one image of finite numbers, not all zero")
+    return gain
+
+
+def even_odd_averages(
+    movie: Movie, gain: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Averages ``(y, x)`` of frames 0, 2, 4 ... and of frames 1, 3, 5 ..., times the gain reference.
+
+    Raises
+    ------
+    InputError
+        If a frame cannot be decoded or holds values that are not finite.
+    """
+    sums = np.zeros((2, *movie.shape_yx), dtype=np.float32)
+    for i, frame in enumerate(movie_frames(movie)):
+        sums[i % 2] += frame
+    if not np.isfinite(sums).all():
+        raise InputError(f"{movie.path}: holds values that are not finite: expected numbers only")
+    sums[0] /= (movie.n_frames + 1) // 2
+    sums[1] /= movie.n_frames // 2
+    if gain is not None:
+        sums *= gain
+    return sums[0], sums[1]
+
+
+@contextmanager
+def _tiff_pages(path: Path) -> Iterator[list[Any]]:
+    """The pages of a TIFF or EER file, all there, all of one shape."""
+    try:
+        import imagecodecs  # noqa: F401
+        import tifffile
+    except ImportError:
+        raise InputError(f"{path}: to read it, install tifffile and imagecodecs: dewedge[movies]") from None
+
+    # What it would log of a broken file is raised here.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    with open_input(path) as file:
+        try:
+            tiff = tifffile.TiffFile(file)
+            pages = list(tiff.pages)
+            end = _next_directory(file, tiff.tiff, pages[-1].offset) if pages else 1
+        except Exception as error:  # its parser raises of every kind
+            raise InputError(f"{path}: truncated or not a TIFF file: {_line(error)}") from None
+        size = file.seek(0, 2)
+        if end != 0:
+            raise InputError(f"{path}: truncated: frames are missing after the first {len(pages)}")
+        for i, page in enumerate(pages):
+            shape = page.shape
+            if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > _MOST_PIXELS:
+                raise InputError(f"{path}: frame {i} of shape {shape}: expected a grey-scale image (y, x)")
+            if shape != pages[0].shape:
+                raise InputError(f"{path}: frame {i} of shape {shape}: expected {pages[0].shape}, as frame 0")
+            counts = page.databytecounts
+            if not counts or any(
+                o < 0 or n < 0 or o + n > size for o, n in zip(page.dataoffsets, counts, strict=False)
+            ):
+                raise InputError(f"{path}: truncated: frame {i} lies beyond the end of the file")
+        yield pages
+
+
+def _next_directory(file: Any, layout: Any, offset: int) -> int:
+    """Where a page says that the next one is, 0 after the last one."""
+    file.seek(offset)
+    (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
+    file.seek(offset + layout.tagnosize + count * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))
+    return int(following)
+
+
+def _decoded(path: Path, i: int, page: Any) -> NDArray[Any]:
+    try:
+        frame: NDArray[Any] = page.asarray(maxworkers=1)
+    except Exception as error:  # each codec raises its own kind
+        raise InputError(f"{path}: frame {i} cannot be decoded: {_line(error)}") from None
+    if frame.shape != page.shape or frame.dtype.kind not in "buif":
+        raise InputError(f"{path}: frame {i} has values of type {frame.dtype}: expected real numbers")
+    return frame
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
