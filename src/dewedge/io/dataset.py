@@ -95,6 +95,8 @@ def find_series(
 def _in_path(path: Path, overrides: Overrides) -> list[Entry]:
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+    if not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: expected a file or folder, this is neither")
     return _in_folder(path, overrides) if path.is_dir() else _from_file(path, overrides)
 
 

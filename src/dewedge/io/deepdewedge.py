@@ -104,4 +104,5 @@ def _paths(path: Path, section: dict[str, Any], key: str) -> list[Path]:
     values = [values] if isinstance(values, str) else values
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise InputError(f"{path}: {key}: expected a list of names of files")
-    return [find_named(value, path) for value in values]
+    # Absolute, so that halves are paired of which one exists and the other does not.
+    return [find_named(value, path).absolute() for value in values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,10 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 def refuse_sources(results: Sequence[Path], sources: Sequence[Path]) -> None:
     """Refuse results that would replace an input."""
-    inputs = {path.resolve() for path in sources}
+    # Path.resolve raises where links lead round; then writing tells.
+    inputs = {os.path.realpath(path) for path in sources}
     for path in results:
-        if path.resolve() in inputs:
+        if os.path.realpath(path) in inputs:
             raise InputError(f"{path}: is an input that a result would replace: give another output")
 
 
