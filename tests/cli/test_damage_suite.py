@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from damages import (
     Damage,
+    angles_in_radians,
     big_endian,
     bom,
     comma,
@@ -66,6 +67,7 @@ REFINE = ("refine", "model.safetensors", "TS_1.mrc", "--device", "cpu")
 EVALUATE = ("evaluate", "TS_1.mrc", "--truth", "TS_1_even.mrc", "--tilt-range", "-60", "60", "--box", "8")
 PARTICLES = (*EVALUATE, "--particles", "particles.star")
 CHECK = ("check", "TS_1_even.mrc", "--cube-size", "8", "--tilt-range", "-60", "60", "--device", "cpu")
+SMALL = ("--thickness", "16", "--cube-size", "8", "--device", "cpu")
 TLT, XF, MDOC, TILT_STAR = "TS_1.tlt", "TS_1.xf", "TS_1.st.mdoc", "tilt_series/TS_1.star"
 STACK, MODEL = "TS_1.st", "model.safetensors"
 
@@ -232,10 +234,12 @@ table(
 )
 table(
     "imod",
-    ("check", "TS_1.st", "--thickness", "16", "--cube-size", "8", "--device", "cpu"),
+    ("check", "TS_1.st", *SMALL),
     image_black=(images(lambda s: np.where(np.arange(21)[:, None, None] == 7, 0, s)), "every pixel is 0"),
     image_twice=(images(lambda s: s[[*range(8), 7, *range(9, 21)]]), "two images are the same"),
 )
+for start, file, given in (("serialem", MDOC, "TS_1.st"), ("warp", "TS_1.xml", "TS_1.xml")):
+    table(start, ("check", given, *SMALL), angles_in_radians=(angles_in_radians(file), "look like radians"))
 for name, to in {
     "below a file": "TS_1.tlt/rec.mrc",
     "is a folder": "more",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -133,6 +134,16 @@ def read_only(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 def in_radians(content: str) -> str:
     return "\n".join(f"{np.radians(float(word)):.5f}" for word in content.split()) + "\n"
+
+
+def angles_in_radians(name: str) -> Damage:
+    """The angles of an mdoc or of Warp's .xml."""
+
+    def convert(match: re.Match[str]) -> str:
+        return re.sub(r"-?\d+\.\d+", lambda number: f"{np.radians(float(number[0])):.5f}", match[0])
+
+    pattern = re.compile(r"TiltAngle = \S+|<Angles>.*?</Angles>", re.DOTALL)
+    return text(name, lambda content: pattern.sub(convert, content))
 
 
 def crlf(content: bytes) -> bytes:
