@@ -9,6 +9,8 @@ import pytest
 import tifffile
 
 from dewedge.cli import main
+from dewedge.io.dataset import find_series
+from dewedge.io.entries import SeriesEntry
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.tilt_series import read_tilt_series
 
@@ -75,6 +77,8 @@ def test_by_mdoc(folder: Path) -> None:
         np.testing.assert_allclose(geometry.pre_exposure_e_per_A2, 3 * np.arange(5))
         assert geometry.pixel_size_A == pytest.approx(2)  # half of 4 A: the mdoc's images are binned by 2
         assert geometry.axis_angle_deg == pytest.approx(85.3)
+    (entry,) = find_series(out)
+    assert isinstance(entry, SeriesEntry) and entry.name == "TS 1" and entry.has_frames
     assert main(["frames", *arguments]) == 2
     assert main(["frames", *arguments, "--overwrite"]) == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,41 @@ def test_averages(
     assert (movie.n_frames, movie.shape_yx) == (n, SHAPE)
     assert movie.pixel_size_A == (2.5 if name == "a.mrc" else None)
     np.testing.assert_array_equal(np.stack(list(movie_frames(movie))), values)
+    even, odd = even_odd_averages(movie)
+    np.testing.assert_allclose(even, values[::2].mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(odd, values[1::2].mean(axis=0), rtol=1e-6)
+
+
+def eer_bytes(frame: np.ndarray) -> bytes:
+    """Eight bits for each run of empty pixels, then four for the place of the electron within its pixel."""
+    runs = np.diff([-1, *np.flatnonzero(frame), frame.size]) - 1
+    bits = [int(run) >> k & 1 for run in runs for k in range(8 + 4)]
+    padding = [0] * (-len(bits) % 64)
+    return np.packbits(np.array(bits + padding, np.uint8), bitorder="little").tobytes()
+
+
+def write_eer(path: Path, values: np.ndarray) -> Path:
+    """Write a BigTIFF: the sum of the frames, which some programs put first, then each frame in one strip."""
+    metadata = b"<metadata></metadata>"
+    pages = [(1, values.sum(axis=0).astype(np.uint8).tobytes()), *((65000, eer_bytes(v)) for v in values)]
+    out = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16)
+    for i, (compression, data) in enumerate(pages):
+        start = len(out) + 8 + 10 * 20 + 8
+        numbers = {256: SHAPE[1], 257: SHAPE[0], 258: 8 if compression == 1 else 1, 259: compression, 262: 1}
+        numbers |= {273: start + len(metadata), 277: 1, 278: SHAPE[0], 279: len(data)}
+        out += struct.pack("<Q", 10)
+        out += b"".join(struct.pack("<HHQQ", tag, 16, 1, number) for tag, number in numbers.items())
+        out += struct.pack("<HHQQ", 65001, 7, len(metadata), start)
+        following = start + len(metadata) + len(data)
+        out += struct.pack("<Q", following if i + 1 < len(pages) else 0) + metadata + data
+    path.write_bytes(out)
+    return path
+
+
+def test_eer(tmp_path: Path) -> None:
+    values = (np.random.default_rng(1).random((5, *SHAPE)) < 0.1).astype(np.uint8)
+    movie = read_movie(write_eer(tmp_path / "a.eer", values))
+    assert (movie.n_frames, movie.shape_yx) == (5, SHAPE)
     even, odd = even_odd_averages(movie)
     np.testing.assert_allclose(even, values[::2].mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(odd, values[1::2].mean(axis=0), rtol=1e-6)
@@ -133,9 +169,9 @@ def test_movies_and_copies_of_serialem_mdocs(shared_data: Path, tmp_path: Path) 
     mdoc = read_mdoc(source)
     assert mdoc.movie_files is not None and len(mdoc.movie_files) == 41
     assert mdoc.movie_files[0] == "TS_01_000_0.0.mrc"
-    copy_mdoc(source, tmp_path / "a.mdoc", "a_EVN.mrc", 1.35, (3838, 3710))
+    copy_mdoc(source, tmp_path / "a.mdoc", 1.35, (3838, 3710))
     copy = read_mdoc(tmp_path / "a.mdoc")
-    assert (copy.image_file, copy.pixel_size_A, copy.image_shape_yx) == ("a_EVN.mrc", 1.35, (3838, 3710))
+    assert (copy.image_file, copy.pixel_size_A, copy.image_shape_yx) == (None, 1.35, (3838, 3710))
     np.testing.assert_array_equal(copy.tilt_deg, mdoc.tilt_deg)
     np.testing.assert_array_equal(copy.acquisition_order, mdoc.acquisition_order)
     assert (copy.axis_angle_deg, copy.movie_files) == (mdoc.axis_angle_deg, mdoc.movie_files)

@@ -21,17 +21,16 @@ def frames(
     pixel_size_A: float | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Average the even and the odd frames of each tilt's movie, as they are: no motion is corrected.
-
-    Where the specimen moved, let MotionCor3, WarpTools or RELION correct it and write even and odd averages,
-    and give those to dewedge run.
+    """Average the even and the odd frames of movies.
 
     Parameters
     ----------
     movies
-        Folders or files: MRC, TIFF or EER. With --angles, files in the order of the angles.
+        Folders or files: MRC, TIFF or EER; with --angles, files in the order of the angles. They are averaged
+        as they are: where the specimen moved, correct it first with MotionCor3, WarpTools or RELION, and give
+        the even and odd averages these write to dewedge run.
     output
-        Folder of NAME_EVN.mrc, NAME_ODD.mrc and NAME.tlt.
+        Folder of NAME_EVN.mrc, NAME_ODD.mrc, NAME.tlt and NAME.mdoc.
     mdoc
         SerialEM's file of the tilt series, which names the movie of each tilt.
     angles

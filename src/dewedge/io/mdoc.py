@@ -163,28 +163,22 @@ def write_mdoc(
 
 
 def copy_mdoc(
-    source: StrPath,
-    path: StrPath,
-    image_file: str,
-    pixel_size_A: float,
-    image_shape_yx: tuple[int, int] | None = None,
+    source: StrPath, path: StrPath, pixel_size_A: float, image_shape_yx: tuple[int, int] | None = None
 ) -> None:
-    """Copy the mdoc of a stack for another stack of the same tilts, of mode 2.
+    """Copy the mdoc of a stack for other stacks of the same tilts, of mode 2; it names none of them.
 
     Parameters
     ----------
-    image_file
-        File name of the other stack.
     image_shape_yx
-        Shape of its images; None to leave what is there.
+        Shape of their images; None to leave what is there.
     """
-    changed = {"ImageFile": image_file, "PixelSpacing": f"{pixel_size_A:g}", "DataMode": "2"}
+    changed = {"PixelSpacing": f"{pixel_size_A:g}", "DataMode": "2"}
     if image_shape_yx is not None:
         changed["ImageSize"] = f"{image_shape_yx[1]} {image_shape_yx[0]}"
     lines = []
     for line in read_text(source).splitlines():
         key = line.partition("=")[0].strip()
-        if key != "MinMaxMean":  # of the other images
+        if key not in ("ImageFile", "MinMaxMean"):  # of the other images
             lines.append(f"{key} = {changed[key]}" if key in changed else line)
     write_text_atomic(path, "\n".join(lines) + "\n")
 

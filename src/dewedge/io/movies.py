@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from dewedge.io.mrc import read_mrc
 _MRC = (".mrc", ".mrcs", ".st")
 _TIFF = (".tif", ".tiff")
 _EER = (".eer",)
+_EER_COMPRESSIONS = (65000, 65001, 65002)
 MOVIE_SUFFIXES = (*_MRC, *_TIFF, *_EER)
 # More than any detector has; bounds what a compressed page may unpack to.
 _MOST_PIXELS = 1 << 28
@@ -150,23 +152,25 @@ def _tiff_pages(path: Path) -> Iterator[list[Any]]:
         try:
             tiff = tifffile.TiffFile(file)
             pages = list(tiff.pages)
-            end = _next_directory(file, tiff.tiff, pages[-1].offset) if pages else 1
+            end = _next_directory(file, tiff.tiff, pages[-1].offset)
         except Exception as error:  # its parser raises of every kind
             raise InputError(f"{path}: truncated or not a TIFF file: {_line(error)}") from None
         size = file.seek(0, 2)
         if end != 0:
             raise InputError(f"{path}: truncated: frames are missing after the first {len(pages)}")
+        if is_eer(path):  # some programs put the sum of the frames first
+            pages = [page for page in pages if page.compression in _EER_COMPRESSIONS] or pages
         for i, page in enumerate(pages):
             shape = page.shape
             if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > _MOST_PIXELS:
                 raise InputError(f"{path}: frame {i} of shape {shape}: expected a grey-scale image (y, x)")
             if shape != pages[0].shape:
                 raise InputError(f"{path}: frame {i} of shape {shape}: expected {pages[0].shape}, as frame 0")
-            counts = page.databytecounts
-            if not counts or any(
-                o < 0 or n < 0 or o + n > size for o, n in zip(page.dataoffsets, counts, strict=False)
+            chunks = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+            if len(chunks) != math.prod(page.chunked) or any(
+                o < 1 or n < 1 or o + n > size for o, n in chunks
             ):
-                raise InputError(f"{path}: truncated: frame {i} lies beyond the end of the file")
+                raise InputError(f"{path}: truncated: the data of frame {i} are not all in the file")
         yield pages
 
 

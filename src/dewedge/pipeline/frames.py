@@ -30,7 +30,7 @@ def average_frames(
     pixel_size_A: float | None = None,
     overwrite: bool = False,
 ) -> tuple[Path, Path]:
-    """Write NAME_EVN.mrc, NAME_ODD.mrc and NAME.tlt, and with an mdoc one for each stack.
+    """Write NAME_EVN.mrc, NAME_ODD.mrc and NAME.tlt, and of an mdoc the copy NAME.mdoc that describes both.
 
     Images are in the order of the mdoc's sections, whose SubFramePath names the movies, or with ``angles`` in
     the order of the paths. Nothing is corrected for motion.
@@ -60,8 +60,7 @@ def average_frames(
     name = name or _root(mdoc or angles)
     even, odd = stacks = (folder / f"{name}_EVN.mrc", folder / f"{name}_ODD.mrc")
     tlt = folder / f"{name}.tlt"
-    mdocs = [] if mdoc is None else [stack.with_name(f"{stack.name}.mdoc") for stack in stacks]
-    results = [*stacks, tlt, *mdocs]
+    results = [*stacks, tlt, *([] if mdoc is None else [folder / f"{name}.mdoc"])]
     refuse_sources(results, [*files, *(path for path in (mdoc, angles, gain) if path is not None)])
     check_new(results, overwrite)
 
@@ -92,10 +91,9 @@ def average_frames(
         for i, movie in enumerate(movies):
             evens.data[i], odds.data[i] = even_odd_averages(movie, reference)
     write_tilt_angles(tlt, tilt_deg)
-    for path, stack in zip(mdocs, stacks, strict=False):
-        assert mdoc is not None and document is not None
-        same = _binning(document, shape_yx) is not None
-        copy_mdoc(mdoc, path, stack.name, pixel_size_A, shape_yx if same else None)
+    if mdoc is not None and document is not None:
+        fits = _binning(document, shape_yx) is not None
+        copy_mdoc(mdoc, folder / f"{name}.mdoc", pixel_size_A, shape_yx if fits else None)
     logger.info("even frames %s, odd frames %s", even, odd)
     return stacks
 
