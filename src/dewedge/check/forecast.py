@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.check.finding import Finding
 from dewedge.learn.network import NetworkConfig, UNet
@@ -66,7 +67,8 @@ def network_speed(config: NetworkConfig, device: torch.device, precision: Precis
     """Voxels a second to which the network is applied here, the best of a few tries."""
     # The run draws its own weights from the same generator later.
     with torch.random.fork_rng(devices=[]):
-        network = UNet(config).to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+        network = UNet(config).to(device).eval()
+    network = convert_conv3d_weight_memory_format(network, torch.channels_last_3d)
     cube = torch.zeros(1, 1, _PROBE, _PROBE, _PROBE, device=device)
     best = float("inf")
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):

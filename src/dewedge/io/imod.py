@@ -210,10 +210,9 @@ def read_imod_series(
 
 
 def has_sidecars(stack: Path) -> bool:
-    """True if tilt angles or an mdoc lie beside a stack, by its own name and not that of its series."""
+    """True if tilt angles or an mdoc of its own lie beside a stack."""
     found = find_sidecars(stack)
-    own = (f"{stack.stem}.", f"{stack.stem.removesuffix('_ali')}.")
-    return any(path is not None and path.name.startswith(own) for path in (found.angles, found.mdoc))
+    return found.angles is not None or found.mdoc is not None
 
 
 def _with_measured_ctf(geometry: TiltGeometry, folder: Path, root: str, notes: list[str]) -> TiltGeometry:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
@@ -109,7 +110,7 @@ def refine(
         scales.append(GreyScale(float(means[0]), float(np.sqrt(covariance[0, 0]))))
     mean = np.float64(sum(scale.mean for scale in scales) / len(scales))
 
-    network.to(device, memory_format=torch.channels_last_3d).eval()  # type: ignore[call-overload]
+    network = convert_conv3d_weight_memory_format(network.to(device), torch.channels_last_3d).eval()
     mask = wedge_mask((shape[0], 1, shape[2]), tilt_range, device=device)
     z_weights, y_weights, x_weights = (torch.from_numpy(axis.weights).to(device) for axis in (z, y, x))
     sections = [(i, j) for i in range(len(z.starts)) for j in range(len(x.starts))]
