@@ -4,8 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from dewedge.physics.rotation import (
+    Interpolation,
     cube_rotations,
     random_rotation,
     rotate_cubes,
@@ -32,16 +34,72 @@ def test_random_rotations_are_uniform_on_so3():
     assert np.trace(rotations, axis1=1, axis2=2).var() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
 @pytest.mark.parametrize("size", [7, 8])
-@pytest.mark.parametrize("index", range(24))
-def test_exact_rotations_move_voxels_without_interpolation(size: int, index: int):
-    rotation = cube_rotations()[index]
+def test_exact_rotations_move_voxels_without_interpolation(size: int, interpolation: Interpolation):
     edge = source_size(size)
-    source = torch.randn(1, 1, edge, edge, edge, generator=torch.Generator().manual_seed(index))
-    rotated = rotate_cubes(source, torch.tensor(rotation)[None], size)[0, 0]
+    sources = torch.randn(24, 2, edge, edge, edge, generator=torch.Generator().manual_seed(0))
+    rotated = rotate_cubes(sources, torch.tensor(cube_rotations()), size, interpolation)
     offsets = np.stack(np.meshgrid(*[np.arange(size) - size // 2] * 3, indexing="ij"), axis=-1)
-    z, y, x = np.moveaxis((offsets @ rotation).astype(int) + edge // 2, -1, 0)  # R^T r as a row vector
-    torch.testing.assert_close(rotated, source[0, 0][z, y, x], rtol=0, atol=2e-5)
+    for source, rotation, cube in zip(sources, cube_rotations(), rotated, strict=True):
+        z, y, x = np.moveaxis((offsets @ rotation).astype(int) + edge // 2, -1, 0)  # R^T r as a row vector
+        assert torch.equal(cube, source[:, z, y, x])
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_interpolation_meets_exact_rotations(interpolation: Interpolation):
+    edge = source_size(8)
+    sources = torch.randn(24, 1, edge, edge, edge, generator=torch.Generator().manual_seed(0))
+    rotations = torch.tensor(cube_rotations())
+    nearly = rotations @ torch.tensor(Rotation.from_rotvec([1e-6, 0, 0]).as_matrix())
+    torch.testing.assert_close(
+        rotate_cubes(sources, nearly, 8, interpolation),
+        rotate_cubes(sources, rotations, 8, interpolation),
+        rtol=0,
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize(("interpolation", "order"), [("linear", 1), ("cubic", 3)])
+@pytest.mark.parametrize("size", [7, 8])
+def test_interpolation_is_that_of_scipy(size: int, interpolation: Interpolation, order: int):
+    rng = np.random.default_rng(size)
+    edge = source_size(size)
+    sources = rng.standard_normal((3, 2, edge, edge, edge))
+    rotations = np.stack([random_rotation(rng) for _ in range(3)])
+    rotated = rotate_cubes(torch.from_numpy(sources), torch.from_numpy(rotations), size, interpolation)
+    offsets = np.stack(np.meshgrid(*[np.arange(size) - size // 2] * 3, indexing="ij"), axis=-1)
+    for source, rotation, cube in zip(sources, rotations, rotated.numpy(), strict=True):
+        places = np.moveaxis(offsets @ rotation + edge // 2, -1, 0)
+        for channel, result in zip(source, cube, strict=True):
+            expected = ndimage.map_coordinates(channel, places, order=order, mode="mirror")
+            np.testing.assert_allclose(result, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_gradients_are_those_of_a_linear_map(interpolation: Interpolation):
+    generator = torch.Generator().manual_seed(0)
+    edge = source_size(6)
+    x, other = torch.randn(2, 2, 1, edge, edge, edge, generator=generator, dtype=torch.float64)
+    y = torch.randn(2, 1, 6, 6, 6, generator=generator, dtype=torch.float64)
+    rotations = torch.from_numpy(np.stack([cube_rotations()[7], random_rotation(np.random.default_rng(0))]))
+    x.requires_grad_()
+    (rotate_cubes(x, rotations, 6, interpolation) * y).sum().backward()
+    expected = (rotate_cubes(other, rotations, 6, interpolation) * y).sum()
+    torch.testing.assert_close((x.grad * other).sum(), expected)
+
+
+def test_outside_a_small_source_are_zeros():
+    cube = torch.ones(1, 1, 4, 4, 4)
+    flip = torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
+    rotated = rotate_cubes(cube, flip[None], 4)[0, 0]
+    assert not rotated[0].any() and not rotated[:, 0].any()
+    torch.testing.assert_close(rotated[1:, 1:], torch.ones(3, 3, 4))
+
+
+def test_an_unknown_interpolation_is_refused():
+    with pytest.raises(ValueError, match="nearest"):
+        rotate_cubes(torch.ones(1, 1, 5, 5, 5), torch.eye(3)[None], 3, "nearest")  # type: ignore[arg-type]
 
 
 def test_a_point_moves_to_R_times_its_place():
@@ -69,14 +127,15 @@ def test_the_extent_holds_every_voxel_and_fits_the_source(size: int, seed: int, 
     assert max(high.max(), -low.min()) <= source_size(size) // 2
 
 
-def test_a_batch_equals_its_members():
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_a_batch_equals_its_members(interpolation: Interpolation):
     generator = torch.Generator().manual_seed(0)
     rng = np.random.default_rng(0)
     edge = source_size(6)
-    sources = torch.randn(3, 2, edge, edge, edge, generator=generator)
-    rotations = torch.from_numpy(np.stack([random_rotation(rng) for _ in range(3)]))
-    together = rotate_cubes(sources, rotations, 6)
-    for i in range(3):
-        torch.testing.assert_close(
-            together[i : i + 1], rotate_cubes(sources[i : i + 1], rotations[i : i + 1], 6)
-        )
+    sources = torch.randn(4, 2, edge, edge, edge, generator=generator)
+    drawn = [random_rotation(rng), cube_rotations()[3], random_rotation(rng), cube_rotations()[20]]
+    rotations = torch.from_numpy(np.stack(drawn))
+    together = rotate_cubes(sources, rotations, 6, interpolation)
+    for i in range(4):
+        alone = rotate_cubes(sources[i : i + 1], rotations[i : i + 1], 6, interpolation)
+        torch.testing.assert_close(together[i : i + 1], alone)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
+
+Interpolation = Literal["linear", "cubic"]
 
 
 def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -58,17 +61,23 @@ def source_size(size: int) -> int:
     return 2 * math.ceil(math.sqrt(3) * (size // 2)) + 1
 
 
-def rotate_cubes(sources: Tensor, rotations: Tensor, size: int) -> Tensor:
-    """Rotate sub-tomograms about their centre by trilinear interpolation; exact for :func:`cube_rotations`.
+def rotate_cubes(
+    sources: Tensor, rotations: Tensor, size: int, interpolation: Interpolation = "linear"
+) -> Tensor:
+    """Rotate sub-tomograms about their centre; rotations of :func:`cube_rotations` only move the voxels.
 
     Parameters
     ----------
     sources
         ``(b, c, s, s, s)``, large enough that no rotated voxel lies outside (:func:`source_size`).
     rotations
-        ``(b, 3, 3)``, as the module says.
+        ``(b, 3, 3)``, as the module says. Rotations on the CPU spare a device its wait for them.
     size
         Edge n of the result in voxels.
+    interpolation
+        ``linear``, or ``cubic`` for the cubic spline through the voxels of the source, mirrored at its
+        outermost ones (SciPy's order 3, mode "mirror"). The spline blurs less: of white noise, it leaves 67 %
+        of the variance where linear interpolation leaves 30 %.
 
     Returns
     -------
@@ -76,14 +85,95 @@ def rotate_cubes(sources: Tensor, rotations: Tensor, size: int) -> Tensor:
         ``(b, c, n, n, n)``.
     """
     edge = sources.shape[-1]
-    offset = torch.arange(size, device=sources.device, dtype=sources.dtype) - size // 2
-    # R^T r as a sum over the axes of r; grid_sample wants (x, y, z) in units where the ends are -1 and 1.
-    columns = rotations.to(sources.dtype).flip(-1) * (2 / (edge - 1))
+    if interpolation == "linear":
+        interpolate = _rotate_linear
+    elif interpolation == "cubic":
+        interpolate = _rotate_cubic
+    else:
+        raise ValueError(f"interpolation is {interpolation!r}; expected 'linear' or 'cubic'")
+    turns = rotations.cpu().numpy()
+    within = edge > 2 * (size // 2)  # otherwise an exact rotation, too, sees what lies outside
+    exact = (turns == turns.round()).all(axis=(1, 2)) & within
+    if not exact.any():
+        return interpolate(sources, rotations, size)
+    rotated = sources.new_empty(*sources.shape[:2], size, size, size)
+    for i in np.flatnonzero(exact):
+        rotated[i] = _rotate_exactly(sources[i], turns[i], size)
+    others = torch.from_numpy(np.flatnonzero(~exact)).to(sources.device)
+    if len(others) > 0:
+        rotated[others] = interpolate(sources[others], rotations.to(sources.device)[others], size)
+    return rotated
+
+
+def _rotate_exactly(source: Tensor, rotation: NDArray[np.floating], size: int) -> Tensor:
+    """``(c, n, n, n)`` voxels of a ``(c, s, s, s)`` source, moved."""
+    offset = np.arange(size) - size // 2
+    rotated = source.permute(0, *(1 + np.abs(rotation).argmax(axis=1)).tolist())
+    for axis, sign in enumerate(rotation.sum(axis=1)):
+        index = torch.from_numpy((sign * offset).astype(np.int64) + source.shape[-1] // 2)
+        rotated = rotated.index_select(axis + 1, index.to(source.device))
+    return rotated
+
+
+def _rotate_linear(sources: Tensor, rotations: Tensor, size: int) -> Tensor:
+    edge = sources.shape[-1]
+    # grid_sample counts an axis from -1 at its first voxel to 1 at its last.
+    grid = _offsets(rotations.to(sources) * (2 / (edge - 1)), size) + (2 * (edge // 2) / (edge - 1) - 1)
+    return F.grid_sample(sources, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
+def _rotate_cubic(sources: Tensor, rotations: Tensor, size: int) -> Tensor:
+    """Cubic spline as eight linear look-ups between its coefficients.
+
+    Source: Sigg and Hadwiger 2005, GPU Gems 2, chapter 20.
+    """
+    edge = sources.shape[-1]
+    transform = _spline_coefficients(edge).to(sources)
+    coefficients = transform @ (sources @ transform.T)
+    coefficients = (transform @ coefficients.flatten(-2)).reshape(*sources.shape[:2], *3 * [edge + 2])
+
+    position = _offsets(rotations.to(sources), size) + (edge // 2 + 1)
+    floor = position.floor()
+    t = position - floor
+    # Of the four coefficients about a position: the weights of the second and the last, and the sum of those
+    # of the last two, times 6.
+    second, last = (3 * t - 6) * t**2 + 4, t**3
+    upper_share = ((3 - 2 * t) * t + 3) * t + 1
+    scale = 2 / (edge + 1)
+    lower = (floor - 1 + second / (6 - upper_share)) * scale - 1
+    upper = (floor + 1 + last / upper_share) * scale - 1
+    places = tuple(zip(lower.unbind(-1), upper.unbind(-1), strict=True))
+    weights = tuple((1 - w, w) for w in (upper_share / 6).unbind(-1))
+
+    rotated = sources.new_zeros(())
+    for x, y, z in itertools.product((0, 1), repeat=3):
+        grid = torch.stack([places[0][x], places[1][y], places[2][z]], dim=-1)
+        weight = weights[0][x] * weights[1][y] * weights[2][z]
+        samples = F.grid_sample(coefficients, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+        rotated = rotated + weight[:, None] * samples
+    return rotated
+
+
+def _offsets(rotations: Tensor, size: int) -> Tensor:
+    """``(b, n, n, n, 3)`` R^T r for each voxel of a cube, in the order (x, y, z) of ``grid_sample``."""
+    offset = torch.arange(size, device=rotations.device, dtype=rotations.dtype) - size // 2
+    columns = rotations.flip(-1)
     z, y, x = (
         columns[:, axis, None, None, None, :]
         * offset.reshape([-1 if i == axis else 1 for i in range(3)] + [1])
         for axis in range(3)
     )
-    centre = 2 * (edge // 2) / (edge - 1) - 1
-    grid = z + y + x + centre
-    return F.grid_sample(sources, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return z + y + x
+
+
+@functools.cache
+def _spline_coefficients(n: int) -> Tensor:
+    """``(n + 2, n)`` matrix from values to the coefficients of their cubic spline, one beyond each end.
+
+    The values are mirrored at the first and the last one.
+    """
+    values = np.diag(np.full(n, 4.0)) + np.diag(np.ones(n - 1), 1) + np.diag(np.ones(n - 1), -1)
+    values[0, 1] = values[-1, -2] = 2.0
+    coefficients = np.pad(np.linalg.inv(values / 6), ((1, 1), (0, 0)), mode="reflect")
+    # Powers of sqrt(3) - 2: the lowest are nothing in float32, but slow as denormal numbers.
+    return torch.from_numpy(np.where(np.abs(coefficients) < 1e-12, 0.0, coefficients))
