@@ -11,12 +11,10 @@ from test_sampling import make_pair
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import load_model, save_model
-from dewedge.learn.fit import batch_loss, fit
-from dewedge.learn.loss import cut_wedge
+from dewedge.learn.fit import fit
 from dewedge.learn.network import NetworkConfig
 from dewedge.learn.options import FitOptions, learning_rate
-from dewedge.learn.sampling import CropSampler, TomogramPair
-from dewedge.physics.wedge import wedge_mask
+from dewedge.learn.sampling import TomogramPair
 
 NETWORK = NetworkConfig(channels=2, levels=2)
 OPTIONS = FitOptions(cube_size=16, batch_size=2, epoch_samples=8, epochs=4, validation_crops=4)
@@ -108,24 +106,6 @@ def test_the_learning_rate_warms_up_and_decays():
     assert rates[-1] == pytest.approx(0, abs=1e-9)
     assert np.argmax(rates) == pytest.approx(100 * OPTIONS.warm_up, abs=1)
     assert learning_rate(0.9, replace(OPTIONS, schedule="constant")) == OPTIONS.learning_rate
-
-
-def test_filling_replaces_only_what_the_input_did_not_measure(pairs):
-    """A filler that returns the input changes nothing; one that returns noise changes the loss."""
-    sampler = CropSampler(pairs, 16)
-    batch = sampler.load([sampler.draw(i) for i in range(3)], torch.device("cpu"))
-    seen = []
-
-    def network(x):
-        seen.append(x)
-        return x
-
-    batch_loss(network, batch, 2.0)
-    batch_loss(network, batch, 2.0, filler=lambda x: torch.randn_like(x))
-    measured = wedge_mask((16,) * 3, batch.tilt_range, batch.rotation)
-    plain, filled = (cut_wedge(x[:, 0], measured) for x in seen)
-    torch.testing.assert_close(plain, filled, atol=1e-5, rtol=1e-5)
-    assert (cut_wedge(seen[1][:, 0] - seen[0][:, 0], 1 - measured)).std() > 0.1
 
 
 def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_refused(fabric, pairs, tmp_path: Path):

@@ -52,6 +52,7 @@ def run(
     config: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    recipe: str | None = None,
     fit_each: bool = False,
     no_check: bool = False,
     series: Series = SeriesSection(),
@@ -78,6 +79,9 @@ def run(
         Continue the run in the output folder; no other flag is needed.
     overwrite
         Replace the run in the output folder.
+    recipe
+        The method, whose settings are the defaults: dewedge, paper (DeepDeWedge as published), cryocare or
+        isonet.
     fit_each
         Fit a network to each tomogram, for the whole budget, instead of one to all of them.
     no_check
@@ -88,6 +92,7 @@ def run(
         output,
         resume,
         paths=list(paths),
+        recipe=recipe,
         fit_each=fit_each,
         no_check=no_check,
         series=series,
@@ -191,6 +196,7 @@ def fit(
     config: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    recipe: str | None = None,
     tomograms: Tomograms = TomogramsSection(),
     fit: Fit = FitSection(),
     compute: Compute = ComputeSection(),
@@ -207,8 +213,10 @@ def fit(
         Continue the fit in the output folder; no other flag is needed.
     overwrite
         Replace the fit in the output folder.
+    recipe
+        The method, whose settings are the defaults: dewedge, paper (DeepDeWedge as published) or cryocare.
     """
-    resolved = resolve(config, output, resume, tomograms=tomograms, fit=fit, compute=compute)
+    resolved = resolve(config, output, resume, recipe=recipe, tomograms=tomograms, fit=fit, compute=compute)
     from dewedge.pipeline.fit import fit_files
 
     show_messages()

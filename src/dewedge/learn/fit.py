@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import convert_conv3d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel
@@ -18,13 +21,14 @@ from torch.optim.swa_utils import AveragedModel
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model
-from dewedge.learn.loss import cut_wedge, dewedge_loss
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.noise import noise_weight
+from dewedge.learn.objective import WITHOUT_ROTATION, Objective
 from dewedge.learn.options import FitOptions, learning_rate
+from dewedge.learn.refine import fill_wedge
 from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
-from dewedge.physics.wedge import wedge_mask
+from dewedge.learn.tiling import tile_size
 
 CHECKPOINT_INTERVAL_S = 60.0
 
@@ -37,10 +41,12 @@ def fit(
     *,
     checkpoint: Path | None = None,
     resume: bool = False,
+    initial: dict[str, Tensor] | None = None,
+    clock: Callable[[], float] = time.monotonic,
     on_step: Callable[[FitState, float], None] = lambda state, progress: None,
     on_epoch: Callable[[FitState], None] = lambda state: None,
 ) -> tuple[Model, list[EpochRow]]:
-    """Fit a network to pairs of half-sets by the loss of DeepDeWedge.
+    """Fit a network to pairs of half-sets.
 
     Parameters
     ----------
@@ -55,6 +61,10 @@ def fit(
     resume
         Continue from ``checkpoint`` if it exists. On a CPU, with a limit in epochs, the result is that of an
         unbroken fit.
+    initial
+        Weights to start from; random ones if not given.
+    clock
+        Seconds that ``options.budget_s`` counts.
     on_step, on_epoch
         Called on every process after a step, with the share of the fit that is done, and after an epoch.
 
@@ -77,10 +87,15 @@ def fit(
         seed=options.seed,
         held_out=options.held_out,
         exact_rotations=options.exact_rotations,
+        rotate=options.objective not in WITHOUT_ROTATION,
+        interpolation=options.interpolation,
+        swap=options.swap_halves,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         plain = UNet(network_config)
+    if initial is not None:
+        plain.load_state_dict(initial)
     if options.cube_size % plain.multiple:
         raise InputError(
             f"cube size {options.cube_size}: expected a multiple of {plain.multiple} for this network"
@@ -89,14 +104,18 @@ def fit(
     average = AveragedModel(plain, avg_fn=_moving_average(options.average_decay))
     network, optimiser = fabric.setup(plain, _optimiser(plain, options))
     state = FitState()
-    best: dict[str, Tensor] = _weights(average)
+    best = _weights(average)
+    updating: dict[str, Tensor] = {}
     identity = {"network": asdict(network_config), "options": asdict(options), "data": _fingerprint(sampler)}
     if resume and checkpoint is not None and checkpoint.exists():
-        state, best = restore_fit(checkpoint, identity, plain, average, optimiser)
+        state, best, updating = restore_fit(checkpoint, identity, plain, average, optimiser)
+        if updating:
+            sampler.replace_inputs(_filled_inputs(pairs, sampler, network_config, updating, fabric))
 
-    weight = noise_weight(sampler, fabric.device) if options.loss_weighting == "noise" else 1.0
+    weighted = options.objective == "dewedge" and options.loss_weighting == "noise"
+    objective = Objective(options, noise_weight(sampler, fabric.device) if weighted else 1.0)
     validation = _validation_batches(sampler, options, fabric)
-    started = time.monotonic() - state.seconds
+    started = clock() - state.seconds
     saved = time.monotonic()
     local = options.batch_size // fabric.world_size
     if local * fabric.world_size != options.batch_size:
@@ -116,18 +135,19 @@ def fit(
             first = state.step * options.batch_size + fabric.global_rank * local
             batch = sampler.load([sampler.draw(first + i) for i in range(local)], fabric.device)
             fill = _falls_within(options.fill_wedge, state.step) and progress > options.warm_up
-            filler = network if fill else None
-            loss = batch_loss(network, batch, options.wedge_weight, weight, filler)
-            fabric.backward(loss)
-            fabric.clip_gradients(
-                network, optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
-            )
+            with _seeded(options.seed, first, fabric.device):
+                loss = objective(network, batch, state.round_(options), fill)
+                fabric.backward(loss)
+            if options.gradient_clip is not None:
+                fabric.clip_gradients(
+                    network, optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
+                )
             optimiser.step()
             optimiser.zero_grad()
             average.update_parameters(plain)
             losses.append(loss.detach())
             state.step += 1
-            state.seconds = float(fabric.broadcast(time.monotonic() - started))
+            state.seconds = float(fabric.broadcast(clock() - started))
             on_step(state, state.progress(options))
         if not losses:
             break
@@ -141,15 +161,19 @@ def fit(
             seconds=state.seconds,
             learning_rate=rate,
             fit_loss=fit_loss,
-            validation_loss=_validation_loss(average, validation, options.wedge_weight, weight, fabric),
+            validation_loss=_validation_loss(average, validation, objective, fabric),
         )
         if state.record(row):
             best = _weights(average)
+        if state.ends_round(options) and not state.finished(options):
+            updating = _weights(average)
+            sampler.replace_inputs(_filled_inputs(pairs, sampler, network_config, updating, fabric))
+            state.seconds = float(fabric.broadcast(clock() - started))
         on_epoch(state)
         done = state.finished(options)
         if checkpoint is not None and (done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S):
             if fabric.is_global_zero:
-                save_fit(checkpoint, identity, state, best, plain, average, optimiser)
+                save_fit(checkpoint, identity, state, best, updating, plain, average, optimiser)
             fabric.barrier()
             saved = time.monotonic()
 
@@ -171,30 +195,43 @@ def fit(
     return model, state.rows
 
 
-def batch_loss(
-    network: Callable[[Tensor], Tensor],
-    batch: Batch,
-    wedge_weight: float,
-    frequency_weight: Tensor | float = 1.0,
-    filler: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
-    """Loss of one batch: cut the second wedge from v0, apply the network, compare with v1.
+def _filled_inputs(
+    pairs: Sequence[TomogramPair],
+    sampler: CropSampler,
+    config: NetworkConfig,
+    weights: dict[str, Tensor],
+    fabric: Fabric,
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """The half-sets of each tomogram, what they lack predicted by the network, in memory."""
+    network = UNet(config)
+    network.load_state_dict(weights)
 
-    With ``filler``, the frequencies that v0 itself lacks are first replaced by that network's prediction.
-    """
-    shape = batch.half0.shape[-3:]
-    device = batch.half0.device
-    input_mask = wedge_mask(shape, batch.tilt_range, device=device)
-    target_mask = wedge_mask(shape, batch.tilt_range, batch.rotation, device=device)
-    source = batch.half0
-    inputs = cut_wedge(source, input_mask)
-    if filler is not None:
-        with torch.no_grad():
-            predicted = filler(inputs.unsqueeze(1)).squeeze(1).float()
-        source = source + cut_wedge(predicted - source, 1 - target_mask)
-        inputs = cut_wedge(source, input_mask)
-    prediction = network(inputs.unsqueeze(1)).squeeze(1).float()
-    return dewedge_loss(prediction, batch.half1, input_mask, target_mask, wedge_weight, frequency_weight)
+    def filled(half: NDArray[np.float32], pair: TomogramPair) -> NDArray[np.float32]:
+        return fill_wedge(
+            half,
+            network,
+            pair.tilt_range,
+            input_std=1.0,
+            tile=tile_size(config, sampler.size),
+            overlap=sampler.size // 3 // network.multiple * network.multiple,
+            device=fabric.device,
+            precision="bf16-mixed" if fabric.strategy.precision.precision == "bf16-mixed" else "32-true",
+        )
+
+    inputs = []
+    for pair in pairs:
+        half0 = filled(pair.half0, pair)
+        same = sampler.swap == "never" or pair.half1 is pair.half0
+        inputs.append((half0, half0 if same else filled(pair.half1, pair)))
+    return inputs
+
+
+@contextmanager
+def _seeded(seed: int, index: int, device: torch.device) -> Iterator[None]:
+    """Random numbers of torch (dropout, added noise) that are a function of (seed, index)."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]))
+        yield
 
 
 def _optimiser(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
@@ -230,15 +267,14 @@ def _validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabri
 def _validation_loss(
     average: AveragedModel,
     batches: list[Batch],
-    wedge_weight: float,
-    frequency_weight: Tensor | float,
+    objective: Objective,
     fabric: Fabric,
 ) -> float | None:
     if not batches:
         return None
     average.eval()
     with fabric.autocast():
-        losses = [batch_loss(average, batch, wedge_weight, frequency_weight) for batch in batches]
+        losses = [objective(average, batch) for batch in batches]
     sizes = [len(batch.half0) for batch in batches]
     return sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -30,6 +30,8 @@ class NetworkConfig:
     resampling
         ``learned``: strided and transposed convolutions, as published. ``fixed``: average pooling and nearest
         neighbours, which cannot imprint a grid.
+    dropout
+        Share of the channels' values that is set to zero after each block while fitting; 0 for none.
     residual
         Predict a correction that is added to the input, as published, instead of the output itself.
     """
@@ -39,6 +41,7 @@ class NetworkConfig:
     convolutions: int = 2
     normalisation: Literal["none", "instance"] = "none"
     resampling: Literal["fixed", "learned"] = "fixed"
+    dropout: float = 0.0
     residual: bool = False
 
     def __post_init__(self) -> None:
@@ -46,6 +49,8 @@ class NetworkConfig:
         for name, most in (("channels", 1024), ("levels", 8), ("convolutions", 16)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: expected 1 to {most}, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout: expected at least 0 and less than 1, got {self.dropout}")
         if self.normalisation not in ("none", "instance") or self.resampling not in ("fixed", "learned"):
             raise ValueError(f"unknown kind of network: {self}")
 
@@ -57,6 +62,12 @@ PRESETS = {
     "default": NetworkConfig(channels=16),
     "fast": NetworkConfig(channels=8),
 }
+
+
+def network_config(preset: str, channels: int | None, dropout: float) -> NetworkConfig:
+    """The network of a preset, with other channels if given."""
+    config = replace(PRESETS[preset], dropout=dropout)
+    return config if channels is None else replace(config, channels=channels)
 
 
 class UNet(nn.Module):
@@ -122,6 +133,8 @@ def _block(config: NetworkConfig, n_in: int, n_out: int) -> nn.Sequential:
         if config.normalisation == "instance":
             layers.append(nn.InstanceNorm3d(n_out))
         layers.append(nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
+    if config.dropout:
+        layers.append(nn.Dropout(config.dropout))
     return nn.Sequential(*layers)
 
 

@@ -26,6 +26,11 @@ class FitOptions:
     budget_s
         Wall-clock seconds for the fit, earlier parts of a resumed one included; None for no limit but
         ``epochs``. The learning rate follows whichever limit is nearer.
+    objective
+        What is minimised. ``dewedge``: denoise and fill the wedge at once. ``noise2noise``: denoise only,
+        from one half to the other, as cryoCARE. ``isonet``: fill the wedge of the full tomogram, without
+        halves. ``equivariant``: the loss of ICECREAM. ``supervised``: from half-set 0 to a truth in the place
+        of half-set 1.
     learning_rate
         Highest rate.
     warm_up
@@ -37,7 +42,7 @@ class FitOptions:
     weight_decay
         Of AdamW.
     gradient_clip
-        Highest norm of the gradient.
+        Highest norm of the gradient; None for no limit.
     average_decay
         Decay a step of the moving average of the weights, which is validated and becomes the model.
     wedge_weight
@@ -45,11 +50,30 @@ class FitOptions:
     loss_weighting
         ``noise``: each frequency counts in inverse proportion to the noise power there, measured from the
         half-sets' difference. ``none``: all frequencies count alike, as published.
+    loss_margin
+        Voxels at the faces of the cube over which the loss fades out.
+    swap_halves
+        ``never``: half-set 0 is always the input. ``random``: the half-sets change roles at random. ``both``:
+        each pair of crops is used in both directions.
+    update_interval
+        Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
+        prediction; None to never do that.
     fill_wedge
         Share of the steps whose inputs get the network's own prediction in place of their own missing wedge,
         before the second wedge is cut.
     exact_rotations
         Share of the crops rotated by an exact rotation of the cube, not by one of SO(3).
+    interpolation
+        ``linear`` or ``cubic``, of crops that no exact rotation turned.
+    noise_level
+        ``isonet``: noise that is added to the inputs, in standard deviations; raised by as much every
+        ``noise_interval`` rounds from round ``noise_first`` on.
+    noise_first
+        ``isonet``: first round with noise, counted from 1.
+    noise_interval
+        ``isonet``: rounds between two rises of the noise.
+    noise_filter
+        ``isonet``: ``none`` for white noise, or ``ramp`` or ``hamming`` for that of a reconstruction.
     held_out
         Share of the (y, x) area kept for validation, 0 for none.
     validation_crops
@@ -66,17 +90,26 @@ class FitOptions:
     epoch_samples: int = 100
     epochs: int | None = None
     budget_s: float | None = None
+    objective: Literal["dewedge", "noise2noise", "isonet", "equivariant", "supervised"] = "dewedge"
     learning_rate: float = 1e-3
     warm_up: float = 0.05
     schedule: Literal["cosine", "constant"] = "cosine"
     optimiser: Literal["adam", "adamw"] = "adam"
     weight_decay: float = 0.01
-    gradient_clip: float = 1.0
+    gradient_clip: float | None = 1.0
     average_decay: float = 0.99
     wedge_weight: float = 2.0
     loss_weighting: Literal["noise", "none"] = "noise"
+    loss_margin: int = 0
+    swap_halves: Literal["never", "random", "both"] = "random"
+    update_interval: int | None = None
     fill_wedge: float = 0.0
     exact_rotations: float = 0.8
+    interpolation: Literal["linear", "cubic"] = "linear"
+    noise_level: float = 0.05
+    noise_first: int = 11
+    noise_interval: int = 5
+    noise_filter: Literal["none", "ramp", "hamming"] = "none"
     held_out: float = 0.1
     validation_crops: int = 16
     patience: int | None = 20
@@ -90,11 +123,12 @@ class FitOptions:
     def __post_init__(self) -> None:
         if self.epochs is None and self.budget_s is None:
             raise InputError("the fit needs a limit: a number of epochs, a time budget, or both")
-        for name in ("cube_size", "batch_size", "epoch_samples", "epochs", "patience"):
+        counts = ("cube_size", "batch_size", "epoch_samples", "epochs", "patience")
+        for name in (*counts, "update_interval", "noise_first", "noise_interval"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; expected at least 1")
-        for name in ("seed", "validation_crops"):
+        for name in ("seed", "validation_crops", "loss_margin", "noise_level"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least 0")
         for name in ("budget_s", "learning_rate", "gradient_clip", "wedge_weight"):

@@ -19,6 +19,8 @@ from dewedge.learn.precision import Precision
 from dewedge.learn.tiling import tile_axis
 from dewedge.physics.wedge import wedge_mask
 
+# Axes of (b, z, y, x) tiles that rotations by 180 degrees flip: none, about y, about z, about x.
+HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (1, 3), (2, 3), (1, 2))
 FFT_ROWS = 8  # rows along y whose spectra are in memory at a time
 
 
@@ -41,6 +43,7 @@ def refine(
     device: torch.device | None = None,
     precision: Precision = "32-true",
     batch_size: int = 1,
+    average_rotations: int = 1,
     names: Sequence[str] | None = None,
     on_tile: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[GreyScale]:
@@ -77,6 +80,9 @@ def refine(
         :func:`~dewedge.learn.precision.preferred_precision`.
     batch_size
         Tiles at a time; beyond rounding, the result does not depend on it.
+    average_rotations
+        Average the predictions over so many rotations by 180 degrees: 1 for none; 2 for that about the tilt
+        axis, which leaves every missing wedge where it is; 4 for all three.
     names
         Of the sources, for messages.
     on_tile
@@ -133,7 +139,8 @@ def refine(
                     )
                     for i, j in batch
                 ]
-                predictions = _predict(network, torch.stack([band[box] for box in boxes]), precision)
+                tiles = torch.stack([band[box] for box in boxes])
+                predictions = _predict(network, tiles, precision, HALF_TURNS[:average_rotations])
                 for (i, j), box, prediction in zip(batch, boxes, predictions, strict=True):
                     prediction *= gain * z_weights[i, :, None, None]
                     prediction *= y_weights[k, :, None] * x_weights[j]
@@ -145,6 +152,43 @@ def refine(
         kept = blended[:, following - first :].clone()
         blended.zero_()[:, : kept.shape[1]] = kept
     return scales
+
+
+def fill_wedge(
+    source: NDArray[Any],
+    network: UNet,
+    tilt_range: TiltRange,
+    *,
+    input_std: float,
+    tile: int,
+    overlap: int,
+    device: torch.device,
+    precision: Precision,
+) -> NDArray[np.float32]:
+    """A tomogram whose missing wedge is filled by the network's prediction; what was measured stays.
+
+    F^-1 W F v + F^-1 (1 - W) F f(v), in memory; parameters as those of `refine`.
+
+    Source: Wiedemann and Heckel 2024, Methods; Liu et al. 2022 (IsoNet).
+    """
+    filled = np.empty(source.shape, dtype=np.float32)
+    refine(
+        [source],
+        filled,
+        network,
+        tilt_range,
+        input_std=input_std,
+        tile=tile,
+        overlap=overlap,
+        device=device,
+        precision=precision,
+    )
+    missing = 1 - wedge_mask((source.shape[0], 1, source.shape[2]), tilt_range)
+    correction = torch.from_numpy(filled)
+    correction -= torch.from_numpy(np.asarray(source, dtype=np.float32))
+    _cut_wedge_from_rows(correction, missing)
+    correction += torch.from_numpy(np.asarray(source, dtype=np.float32))
+    return filled
 
 
 def _read_rows(source: NDArray[Any], rows: NDArray[np.int64], mean: float, factor: float) -> Tensor:
@@ -171,11 +215,16 @@ def _padded(band: Tensor, z_source: NDArray[np.int64], x_source: NDArray[np.int6
 
 
 @torch.no_grad()
-def _predict(network: UNet, tiles: Tensor, precision: Precision) -> Tensor:
-    """``(b, d, h, w)`` float32 output of the network."""
-    with torch.autocast(tiles.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-        prediction: Tensor = network(tiles.unsqueeze(1))
-    return prediction.squeeze(1).float()
+def _predict(
+    network: UNet, tiles: Tensor, precision: Precision, turns: Sequence[tuple[int, ...]] = ((),)
+) -> Tensor:
+    """``(b, d, h, w)`` float32 output of the network, averaged over turns, given by the axes they flip."""
+    total = torch.zeros_like(tiles)
+    for axes in turns:
+        with torch.autocast(tiles.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            prediction: Tensor = network(tiles.flip(axes).unsqueeze(1))
+        total += prediction.squeeze(1).float().flip(axes)
+    return total / len(turns)
 
 
 def _write_rows(output: NDArray[np.float32], blended: Tensor, first: int, end: int, mean: np.float64) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ class TomogramPair:
     Parameters
     ----------
     half0, half1
-        ``(z, y, x)`` arrays, in memory or memory-mapped, of any grey scale.
+        ``(z, y, x)`` arrays, in memory or memory-mapped, of any grey scale. For a fit without half-sets, both
+        are one and the same array.
     tilt_range
         Tilt range of the series.
     mask
@@ -78,8 +79,12 @@ def measure_grey_scale(pair: TomogramPair) -> PairGreyScale:
     Raises
     ------
     InputError
-        If a half-set is constant or holds values that are not finite, or both are the same.
+        If a half-set is constant or holds values that are not finite, or both hold the same noise.
     """
+    if pair.half1 is pair.half0:
+        means, covariance = mean_and_covariance([pair.half0], [pair.name])
+        std = float(np.sqrt(covariance[0, 0]))
+        return PairGreyScale(float(means[0]), std, std)
     names = [f"{pair.name}: half-set {half}" for half in (0, 1)]
     means, covariance = mean_and_covariance([pair.half0, pair.half1], names)
     variances = covariance.diagonal()
@@ -119,7 +124,7 @@ class CropSampler:
     Every crop is a function of (seed, index) alone, so a fit can be resumed, or divided over processes,
     without a state. A corner of each tomogram, all of z by about ``held_out`` of the area, is never seen
     by :meth:`draw` and only seen by :meth:`validation`. Where a tomogram is too thin for a rotation, one
-    of the 24 exact rotations of the cube takes its place. Half-sets change roles at random.
+    of the 24 exact rotations of the cube takes its place.
 
     Parameters
     ----------
@@ -133,6 +138,12 @@ class CropSampler:
         Share of the (y, x) area kept for validation; at least one cube, 0 for none.
     exact_rotations
         Share of crops that take an exact rotation of the cube, which needs no interpolation.
+    rotate
+        False to draw rotations, but not to carry them out.
+    interpolation
+        Of crops whose rotation is not exact.
+    swap
+        ``never``, ``random`` or ``both``: see `FitOptions.swap_halves`.
 
     Raises
     ------
@@ -148,8 +159,15 @@ class CropSampler:
         seed: int = 0,
         held_out: float = 0.1,
         exact_rotations: float = 0.0,
+        rotate: bool = True,
+        interpolation: Literal["linear", "cubic"] = "linear",
+        swap: Literal["never", "random", "both"] = "random",
     ) -> None:
         self.pairs = list(pairs)
+        self.rotate = rotate
+        self.interpolation = interpolation
+        self.swap = swap
+        self._inputs: list[tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None
         self.size = size
         self.seed = seed
         self.exact_rotations = exact_rotations
@@ -160,23 +178,24 @@ class CropSampler:
 
     def draw(self, index: int) -> Crop:
         """Crop number ``index`` for fitting, outside the held-out region."""
-        rng = np.random.default_rng([self.seed, index])
+        # In both directions, two crops in a row differ in their direction only.
+        rng = np.random.default_rng([self.seed, index // 2 if self.swap == "both" else index])
         tomogram = int(rng.choice(len(self.pairs), p=self._share))
         pair, box = self.pairs[tomogram], self.held_out[tomogram]
         whole = np.array([[0, 0, 0], pair.shape_zyx])
         for _ in range(TRIES):
             exact = rng.random() < self.exact_rotations
             rotation = self._exact(rng) if exact else random_rotation(rng)
-            low, high = source_extent(rotation, self.size)
+            low, high = self._extent(rotation)
             if not exact and ((high - low) >= pair.shape_zyx).any():
                 rotation = self._exact(rng)
-                low, high = source_extent(rotation, self.size)
+                low, high = self._extent(rotation)
             centre = _random_centre(rng, whole, low, high)
             if centre is None:
                 continue
             beside = (centre + low >= box[1]) | (centre + high < box[0])
             if beside.any() and self._on_specimen(pair, centre):
-                return Crop(tomogram, centre, rotation, bool(rng.random() < 0.5))
+                return Crop(tomogram, centre, rotation, self._swapped(rng, index))
         raise InputError(
             f"{pair.name}: found no place for cubes of {self.size} voxels; use a smaller cube or a wider mask"
         )
@@ -194,11 +213,11 @@ class CropSampler:
                 break
             tomogram = candidates[len(crops) % len(candidates)]
             rotation = self._exact(rng)
-            low, high = source_extent(rotation, self.size)
+            low, high = self._extent(rotation)
             centre = _random_centre(rng, self.held_out[tomogram], low, high)
             anywhere = attempt >= TRIES
             if centre is not None and (anywhere or self._on_specimen(self.pairs[tomogram], centre)):
-                crops.append(Crop(tomogram, centre, rotation, bool(rng.random() < 0.5)))
+                crops.append(Crop(tomogram, centre, rotation, self._swapped(rng, len(crops))))
         return crops
 
     def load(self, crops: Sequence[Crop], device: torch.device) -> Batch:
@@ -207,7 +226,10 @@ class CropSampler:
         sources = np.zeros((len(crops), 2, edge, edge, edge), dtype=np.float32)
         for source, crop in zip(sources, crops, strict=True):
             pair, scale = self.pairs[crop.tomogram], self.grey_scales[crop.tomogram]
-            halves = (pair.half1, pair.half0) if crop.swapped else (pair.half0, pair.half1)
+            inputs = (pair.half0, pair.half1) if self._inputs is None else self._inputs[crop.tomogram]
+            halves = (inputs[1], pair.half0) if crop.swapped else (inputs[0], pair.half1)
+            if pair.half1 is pair.half0:
+                halves = (inputs[0], inputs[0])
             begin = crop.centre_zyx - edge // 2
             low = np.maximum(begin, 0)
             high = np.minimum(begin + edge, pair.shape_zyx)
@@ -217,9 +239,27 @@ class CropSampler:
                 # The mean leaves before the scale, so that a large offset costs no precision.
                 target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
         rotation = torch.from_numpy(np.stack([crop.rotation for crop in crops])).float().to(device)
-        rotated = rotate_cubes(torch.from_numpy(sources).to(device), rotation, self.size)
+        carried_out = rotation if self.rotate else torch.eye(3, device=device).expand_as(rotation)
+        rotated = rotate_cubes(
+            torch.from_numpy(sources).to(device), carried_out, self.size, self.interpolation
+        )
         ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops], device=device)
         return Batch(rotated[:, 0], rotated[:, 1], ranges, rotation)
+
+    def replace_inputs(self, inputs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> None:
+        """Take the inputs of the network from other volumes, two for each tomogram, from now on.
+
+        The targets stay; but where both half-sets are one array, both come from the first volume.
+        """
+        self._inputs = list(inputs)
+
+    def _swapped(self, rng: np.random.Generator, index: int) -> bool:
+        if self.swap == "random":
+            return bool(rng.random() < 0.5)
+        return self.swap == "both" and index % 2 == 1
+
+    def _extent(self, rotation: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return source_extent(rotation if self.rotate else np.eye(3), self.size)
 
     def _exact(self, rng: np.random.Generator) -> NDArray[np.float64]:
         rotation: NDArray[np.float64] = cube_rotations()[rng.integers(24)]

@@ -60,6 +60,14 @@ class FitState:
         # Long fits linger on plateaus until the learning rate falls, hence the share.
         return options.patience is not None and epochs - self.best_epoch >= max(options.patience, epochs // 4)
 
+    def round_(self, options: FitOptions) -> int:
+        """How often the wedge of the inputs was replaced."""
+        return 0 if options.update_interval is None else len(self.rows) // options.update_interval
+
+    def ends_round(self, options: FitOptions) -> bool:
+        """True if the wedge of the inputs is to be replaced now."""
+        return options.update_interval is not None and len(self.rows) % options.update_interval == 0
+
     def record(self, row: EpochRow) -> bool:
         """Append the row of an epoch; True if it is the best one so far (or nothing is held out)."""
         self.rows.append(row)
@@ -75,14 +83,26 @@ def save_fit(
     identity: dict[str, Any],
     state: FitState,
     best: dict[str, Tensor],
+    updating: dict[str, Tensor],
     plain: UNet,
     average: AveragedModel,
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Write a checkpoint; ``identity`` (JSON) says which fit it belongs to."""
+    """Write a checkpoint.
+
+    Parameters
+    ----------
+    identity
+        Which fit it belongs to, as JSON.
+    best
+        Weights with the lowest loss.
+    updating
+        Weights that last replaced the wedge of the inputs; empty if none did.
+    """
     tensors = {f"network.{name}": tensor for name, tensor in plain.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    tensors |= {f"updating.{name}": tensor for name, tensor in updating.items()}
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
     save_tensors(path, FIT_KIND, tensors, {"identity": identity, "state": asdict(state)})
@@ -94,8 +114,8 @@ def restore_fit(
     plain: UNet,
     average: AveragedModel,
     optimiser: torch.optim.Optimizer,
-) -> tuple[FitState, dict[str, Tensor]]:
-    """Load a checkpoint of this very fit; only its limits may differ."""
+) -> tuple[FitState, dict[str, Tensor], dict[str, Tensor]]:
+    """Load a checkpoint of this very fit, only its limits may differ: state, best and updating weights."""
     tensors, header = load_tensors(path, FIT_KIND)
 
     def part(prefix: str) -> dict[str, Tensor]:
@@ -118,7 +138,7 @@ def restore_fit(
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": moments, "param_groups": groups})
         rows = [EpochRow(**row) for row in header["state"].pop("rows")]
-        return FitState(rows=rows, **header["state"]), part("best.")
+        return FitState(rows=rows, **header["state"]), part("best."), part("updating.")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: damaged checkpoint ({error}); remove it to start again") from error
 

@@ -25,7 +25,7 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.io.atomic import write_text_atomic
 from dewedge.io.tilt_series import FEWEST_TILTS
-from dewedge.learn.network import PRESETS
+from dewedge.learn.network import network_config
 from dewedge.learn.sampling import held_out_side
 from dewedge.learn.tiling import tile_size
 from dewedge.physics.alignment import align_images
@@ -204,7 +204,7 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         return None
     device = choose_device(config.compute)
     precision = choose_precision(config.compute, device)
-    network = PRESETS[config.fit.preset]
+    network = network_config(config.fit.preset, config.fit.channels, config.fit.dropout)
     series = [item.series[0].geometry for item in inputs if isinstance(item, SeriesInput)]
     pixels = [
         g.n_tilts * g.image_shape_yx[0] * g.image_shape_yx[1] // config.reconstruct.bin**2 for g in series

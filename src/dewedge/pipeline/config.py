@@ -210,6 +210,12 @@ class NetworkSection(Section):
         default="default",
         description="The network: 16 channels (default), 8 (fast), or as published (paper).",
     )
+    channels: int | None = Field(
+        default=None, ge=1, le=1024, description="Channels of the network, if not those of the preset."
+    )
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the network's values set to zero while fitting."
+    )
     mask: Names = Field(
         default=[],
         description="Where there is specimen: none (everywhere), auto, or an MRC file for all or for each; "
@@ -258,6 +264,11 @@ class TileSection(Section):
         description="Largest edge of the tiles in voxels; 96 if not given, for --preset paper the cube size.",
     )
     overlap: int = Field(default=24, ge=0, description="Least overlap of neighbouring tiles in voxels.")
+    average_rotations: Annotated[Literal[1, 2, 4], BeforeValidator(_whole)] = Field(
+        default=1,
+        description="Average so many predictions, of the tomogram turned by 180 degrees: 2 about the tilt "
+        "axis, 4 about all axes.",
+    )
 
 
 class RefineSection(TileSection):
@@ -294,6 +305,7 @@ class Config(Section):
     )
     output: Path | None = Field(default=None, description="Folder of the results.")
     fit_each: bool = Field(default=False, description="One fit for each tomogram, instead of one for all.")
+    recipe: str = Field(default="dewedge", description="The method, whose settings are the defaults.")
     no_check: bool = Field(default=False, description="Do not check the input as dewedge check does.")
     series: SeriesSection = SeriesSection()
     tomograms: TomogramsSection = TomogramsSection()

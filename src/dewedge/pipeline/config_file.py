@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dewedge.errors import InputError
 from dewedge.io.atomic import write_text_atomic
 from dewedge.io.inputs import read_text
 from dewedge.pipeline.config import Config, Section
+from dewedge.recipes import read_recipe
 
 
 def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
@@ -26,17 +27,29 @@ def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
     InputError
         If the file cannot be read, holds an unknown key, or a value cannot be used.
     """
-    merged = {} if file is None else read_toml(file)
+    settings = {} if file is None else read_toml(file)
     try:
-        Config.model_validate(merged)
+        Config.model_validate(settings)
     except ValidationError as error:
         raise InputError(f"{file}: {explain(error)}") from None
-    for key, value in given.items():
-        if isinstance(value, Mapping):
-            merged[key] = {**merged.get(key, {}), **value}
-        else:
-            merged[key] = value
-    return Config.model_validate(merged).resolved()
+    layers = [settings, given]
+    if "recipe" in given:
+        layers.insert(1, read_recipe(str(given["recipe"])).settings)
+    elif "recipe" in settings:
+        layers.insert(0, read_recipe(settings["recipe"]).settings)
+    return Config.model_validate(merged(layers)).resolved()
+
+
+def merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings of several layers, key by key; a later layer wins."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if isinstance(value, Mapping):
+                result[key] = {**result.get(key, {}), **value}
+            else:
+                result[key] = value
+    return result
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dewedge.errors import InputError
 from dewedge.io.atomic import write_text_atomic
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.fit import fit
-from dewedge.learn.network import PRESETS
+from dewedge.learn.network import network_config
 from dewedge.learn.sampling import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
 from dewedge.pipeline.compute import launch, log_device, on_first_process
@@ -61,7 +61,7 @@ def fit_model(
     with step("fit"), progress:
         model, rows = fit(
             pairs,
-            PRESETS[section.preset],
+            network_config(section.preset, section.channels, section.dropout),
             options,
             fabric,
             checkpoint=folder / CHECKPOINT,

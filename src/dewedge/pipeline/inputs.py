@@ -13,7 +13,7 @@ from dewedge.geometry import TiltRange
 from dewedge.io.dataset import find_series
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
-from dewedge.learn.network import PRESETS
+from dewedge.learn.network import network_config
 from dewedge.learn.sampling import TomogramPair, held_out_side, measure_grey_scale
 from dewedge.learn.tiling import tile_axis, tile_size
 from dewedge.pipeline.config import (
@@ -250,7 +250,7 @@ def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRa
 
 def check_network(section: FitSection) -> None:
     """Refuse cubes that do not suit the network."""
-    multiple = 2 ** PRESETS[section.preset].levels
+    multiple = 2 ** network_config(section.preset, section.channels, section.dropout).levels
     if section.cube_size % multiple:
         raise InputError(
             f"--cube-size {section.cube_size}: expected a multiple of {multiple} for this network"
@@ -260,7 +260,7 @@ def check_network(section: FitSection) -> None:
 def check_input(item: RunInput, config: Config) -> None:
     """Refuse an input that is too small, has a mask or tiles that do not fit, or data of no use."""
     shape = item.tomogram_shape(config.reconstruct)
-    network = PRESETS[config.fit.preset]
+    network = network_config(config.fit.preset, config.fit.channels, config.fit.dropout)
     tile = config.refine.tile or tile_size(network, config.fit.cube_size)
     for edge in shape:
         tile_axis(edge, tile, config.refine.overlap, 2**network.levels)

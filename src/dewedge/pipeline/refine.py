@@ -70,6 +70,7 @@ def refine_files(
             input_std=model.full_std if len(mrcs) == 1 else 1.0,
             tile=section.tile or tile_size(model.network, model.cube_size),
             overlap=section.overlap,
+            average_rotations=section.average_rotations,
             device=device,
             precision=precision,
             names=[str(path) for path in sources],

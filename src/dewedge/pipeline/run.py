@@ -41,6 +41,7 @@ from dewedge.pipeline.log import log_environment, log_to_file, step
 from dewedge.pipeline.mask import find_specimen
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
+from dewedge.recipes import read_recipe
 from dewedge.report.figure import save_figure
 from dewedge.report.slices import slices_figure
 
@@ -74,6 +75,9 @@ def run(
     if output is None:
         raise InputError("no output folder: expected -o FOLDER")
     config.fit.options()
+    recipe = read_recipe(config.recipe)
+    if not recipe.network or len(recipe.stages) > 1:
+        raise InputError(f"recipe {recipe.name}: fits no network, or several; use dewedge compare --methods")
     inputs, faults = read_inputs(config)
     total = len(inputs) + len(faults)
     folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
@@ -167,7 +171,8 @@ def process(
         return
     model = fitted_model(folder / MODEL, config, usable) if resume else None
     if model is None:
-        model = fit_model([open_pair(tomogram) for tomogram in usable], config.fit, fabric, folder, resume)
+        pairs = [open_pair(tomogram, config) for tomogram in usable]
+        model = fit_model(pairs, config.fit, fabric, folder, resume)
     refine_all(usable, folder / MODEL, model, config, fabric)
     on_first_process(fabric, lambda: report(usable))
 
@@ -181,7 +186,7 @@ def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -
             make_halves_of(tomogram, config, fabric)
             if len(tomograms) > 1:
                 # One that cannot be drawn from would end the fit of all.
-                check_crops(open_pair(tomogram), config)
+                check_crops(open_pair(tomogram, config), config)
         found.append(str(faults[0]) if faults else None)
     return found
 
@@ -212,11 +217,14 @@ def check_crops(pair: TomogramPair, config: Config) -> None:
     CropSampler([pair], options.cube_size, seed=options.seed, held_out=options.held_out).draw(0)
 
 
-def open_pair(tomogram: Tomogram) -> TomogramPair:
-    """The half-sets of a tomogram, memory-mapped, with its mask."""
+def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
+    """The half-sets of a tomogram, memory-mapped, with its mask; twice the whole where none are needed."""
     folder = tomogram.folder
     mask = read_mrc(folder / MASK).data > 0.5 if (folder / MASK).exists() else None
-    half0, half1 = (read_mrc(folder / name).data for name in (HALF0, HALF1))
+    if config.fit.objective == "isonet":
+        half0 = half1 = read_mrc(folder / FULL).data
+    else:
+        half0, half1 = (read_mrc(folder / name).data for name in (HALF0, HALF1))
     return TomogramPair(half0, half1, tomogram.item.tilt_range, mask, tomogram.name)
 
 

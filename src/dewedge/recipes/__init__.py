@@ -1,0 +1,62 @@
+"""The methods that are compared, each as the settings of one engine.
+
+A recipe is a TOML file in this folder: ``title``, then any keys of a configuration. ``network = false``
+stands for a method that only reconstructs; ``stages`` names the recipes that a combined one carries out in
+turn, each on the result of the one before.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from dewedge.errors import InputError
+
+RECIPES = ("fbp", "sirt", "tv", "cryocare", "isonet", "cryocare+isonet", "deepdewedge", "dewedge")
+ALIASES = {"paper": "deepdewedge"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method.
+
+    Parameters
+    ----------
+    name, title
+        On the command line and in tables.
+    settings
+        Keys of a configuration.
+    network
+        Whether a network is fitted.
+    stages
+        Names of the recipes that it carries out in turn; itself alone, unless it is a combined one.
+    """
+
+    name: str
+    title: str
+    settings: dict[str, Any]
+    network: bool
+    stages: tuple[str, ...]
+
+
+def read_recipe(name: str) -> Recipe:
+    """The recipe of this name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    name = ALIASES.get(name, name)
+    if name not in RECIPES:
+        raise InputError(f"recipe {name!r}: expected one of {', '.join([*RECIPES, *ALIASES])}")
+    settings = tomllib.loads(resources.files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
+    return Recipe(
+        name=name,
+        title=settings.pop("title"),
+        network=settings.pop("network", True),
+        stages=tuple(settings.pop("stages", [name])),
+        settings=settings,
+    )

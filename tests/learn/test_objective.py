@@ -1,0 +1,83 @@
+"""The losses of the methods, apart from that of DeepDeWedge itself (test_loss.py)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_sampling import make_pair
+
+from dewedge.learn.loss import cut_wedge
+from dewedge.learn.objective import Objective, isonet_noise_level
+from dewedge.learn.options import FitOptions
+from dewedge.learn.sampling import Batch, CropSampler
+from dewedge.physics.wedge import wedge_mask
+
+OPTIONS = FitOptions(epochs=1, cube_size=16)
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    sampler = CropSampler([make_pair()], 16)
+    return sampler.load([sampler.draw(i) for i in range(3)], torch.device("cpu"))
+
+
+class Recorder:
+    """A network that returns its input, or what it is told, and keeps its inputs."""
+
+    def __init__(self, *outputs: torch.Tensor) -> None:
+        self.outputs = list(outputs)
+        self.inputs: list[torch.Tensor] = []
+
+    def __call__(self, volumes: torch.Tensor) -> torch.Tensor:
+        self.inputs.append(volumes)
+        return self.outputs.pop(0).unsqueeze(1) if self.outputs else volumes
+
+
+def test_filling_replaces_only_what_the_input_did_not_measure(batch):
+    network = Recorder(torch.randn(3, 16, 16, 16))
+    Objective(OPTIONS)(network, batch, fill=True)
+    before, after = (volumes[:, 0] for volumes in network.inputs)
+    measured = wedge_mask((16,) * 3, batch.tilt_range, batch.rotation)
+    torch.testing.assert_close(cut_wedge(before, measured), cut_wedge(after, measured), atol=1e-5, rtol=1e-5)
+    assert cut_wedge(after - before, 1 - measured).std() > 0.1
+
+
+@pytest.mark.parametrize(("name", "target"), [("noise2noise", 1), ("supervised", 1), ("isonet", 0)])
+def test_losses_without_masks_are_zero_for_their_target_alone(batch, name, target):
+    objective = Objective(replace(OPTIONS, objective=name))
+    assert objective(Recorder(batch[target]), batch) == 0
+    assert objective(Recorder(batch[1 - target]), batch) > 0.1
+
+
+def test_the_equivariant_loss_is_zero_for_a_consistent_prediction(batch):
+    """Of noise-free halves: a network that knows the whole specimen, whatever wedge is cut from it."""
+    exact = batch._replace(half1=batch.half0, rotation=torch.eye(3).repeat(3, 1, 1))
+    truth = batch.half0
+    network = Recorder(truth, truth, truth)
+    assert Objective(replace(OPTIONS, objective="equivariant"))(network, exact) < 1e-8
+    assert Objective(replace(OPTIONS, objective="equivariant"))(Recorder(truth, -truth, truth), exact) > 0.1
+
+
+def test_noise_of_isonet_rises_as_published():
+    """0.05 from round 11 on, 0.05 more every 5 rounds (METHOD: IsoNet); rounds are counted from 0 here."""
+    levels = [isonet_noise_level(i, OPTIONS) for i in range(21)]
+    assert levels[:10] == [0.0] * 10
+    assert levels[10:15] == pytest.approx([0.05] * 5)
+    assert levels[15:20] == pytest.approx([0.10] * 5)
+    assert levels[20] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize("kind", ["none", "ramp", "hamming"])
+def test_noise_of_isonet_has_its_level_and_lies_outside_the_wedge(batch, kind):
+    options = replace(OPTIONS, objective="isonet", noise_level=0.5, noise_first=1, noise_filter=kind)
+    quiet, noisy = Recorder(), Recorder()
+    Objective(replace(options, noise_first=2))(quiet, batch)
+    Objective(options)(noisy, batch)
+    noise = noisy.inputs[0][:, 0] - quiet.inputs[0][:, 0]
+    torch.testing.assert_close(noise.std(dim=(1, 2, 3)), torch.full((3,), 0.5), rtol=1e-3, atol=0)
+    mask = wedge_mask((16,) * 3, batch.tilt_range)
+    assert cut_wedge(noise, 1 - mask).abs().max() < 1e-4
+    power = torch.fft.rfftn(noise, dim=(1, 2, 3)).abs().square().mean(dim=0)
+    low_to_high = float(power[1:3, :, 1:3].mean() / power[1:3, :, 7:9].mean())
+    expected = {"none": (0.5, 2.0), "ramp": (0.1, 0.5), "hamming": (1.5, 20.0)}[kind]
+    assert expected[0] < low_to_high < expected[1]
