@@ -44,7 +44,7 @@ def fit(
     initial: dict[str, Tensor] | None = None,
     clock: Callable[[], float] = time.monotonic,
     on_step: Callable[[FitState, float], None] = lambda state, progress: None,
-    on_epoch: Callable[[FitState], None] = lambda state: None,
+    on_epoch: Callable[[FitState, UNet], None] = lambda state, averaged: None,
 ) -> tuple[Model, list[EpochRow]]:
     """Fit a network to pairs of half-sets.
 
@@ -66,7 +66,8 @@ def fit(
     clock
         Seconds that ``options.budget_s`` counts.
     on_step, on_epoch
-        Called on every process after a step, with the share of the fit that is done, and after an epoch.
+        Called on every process after a step, with the share of the fit that is done, and after an epoch, with
+        the network of averaged weights.
 
     Returns
     -------
@@ -169,7 +170,7 @@ def fit(
             updating = _weights(average)
             sampler.replace_inputs(_filled_inputs(pairs, sampler, network_config, updating, fabric))
             state.seconds = float(fabric.broadcast(clock() - started))
-        on_epoch(state)
+        on_epoch(state, average.module)
         done = state.finished(options)
         if checkpoint is not None and (done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S):
             if fabric.is_global_zero:

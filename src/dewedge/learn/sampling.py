@@ -15,7 +15,14 @@ from torch import Tensor
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.grey_scale import mean_and_covariance
-from dewedge.physics.rotation import cube_rotations, random_rotation, rotate_cubes, source_extent, source_size
+from dewedge.physics.rotation import (
+    Interpolation,
+    cube_rotations,
+    random_rotation,
+    rotate_cubes,
+    source_extent,
+    source_size,
+)
 
 SPECIMEN_FRACTION = 0.4  # least share of a crop inside the specimen mask: Wiedemann and Heckel 2024, Methods
 TRIES = 2000
@@ -160,7 +167,7 @@ class CropSampler:
         held_out: float = 0.1,
         exact_rotations: float = 0.0,
         rotate: bool = True,
-        interpolation: Literal["linear", "cubic"] = "linear",
+        interpolation: Interpolation = "linear",
         swap: Literal["never", "random", "both"] = "random",
     ) -> None:
         self.pairs = list(pairs)
@@ -230,21 +237,23 @@ class CropSampler:
             halves = (inputs[1], pair.half0) if crop.swapped else (inputs[0], pair.half1)
             if pair.half1 is pair.half0:
                 halves = (inputs[0], inputs[0])
+            # No more is read than the rotated cube sees; cubic splines see on, faintly.
             begin = crop.centre_zyx - edge // 2
-            low = np.maximum(begin, 0)
-            high = np.minimum(begin + edge, pair.shape_zyx)
+            least, most = self._extent(crop.rotation) if self.interpolation == "linear" else (-edge, edge)
+            low = np.maximum(np.maximum(begin, 0), crop.centre_zyx + least)
+            high = np.minimum(np.minimum(begin + edge, pair.shape_zyx), crop.centre_zyx + most + 1)
             inside = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
             here = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
             for target, half in zip(source, halves, strict=True):
                 # The mean leaves before the scale, so that a large offset costs no precision.
                 target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
-        rotation = torch.from_numpy(np.stack([crop.rotation for crop in crops])).float().to(device)
-        carried_out = rotation if self.rotate else torch.eye(3, device=device).expand_as(rotation)
+        rotation = torch.from_numpy(np.stack([crop.rotation for crop in crops])).float()
+        carried_out = rotation if self.rotate else torch.eye(3).expand_as(rotation)
         rotated = rotate_cubes(
             torch.from_numpy(sources).to(device), carried_out, self.size, self.interpolation
         )
         ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops], device=device)
-        return Batch(rotated[:, 0], rotated[:, 1], ranges, rotation)
+        return Batch(rotated[:, 0], rotated[:, 1], ranges, rotation.to(device))
 
     def replace_inputs(self, inputs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> None:
         """Take the inputs of the network from other volumes, two for each tomogram, from now on.

@@ -15,7 +15,7 @@ from dewedge.errors import InputError
 from dewedge.io.atomic import write_text_atomic
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.fit import fit
-from dewedge.learn.network import network_config
+from dewedge.learn.network import UNet, network_config
 from dewedge.learn.sampling import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
 from dewedge.pipeline.compute import launch, log_device, on_first_process
@@ -53,7 +53,7 @@ def fit_model(
     def on_step(state: FitState, share: float) -> None:
         progress.step(state.step, state.seconds, share)
 
-    def on_epoch(state: FitState) -> None:
+    def on_epoch(state: FitState, averaged: UNet) -> None:
         progress.epoch(state.rows[-1], state.progress(options))
         if main:
             write_loss_table(folder / LOSS_TABLE, state.rows)

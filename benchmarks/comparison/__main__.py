@@ -1,0 +1,181 @@
+"""Compare the methods against known truth.
+
+    python benchmarks/comparison run TABLE [--size small] [--jobs 2] [--hours 1] [--data FOLDER] [--json FILE]
+    python benchmarks/comparison again NUMBER [--json FILE]
+
+``run`` computes the rows of a table that the file lacks, each in a process of its own with one thread,
+``--jobs`` at a time, and adds each to the file when it is done; a run can be stopped and started again.
+``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. TABLE is one of
+those in jobs.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from jobs import SIZES, TABLES, Job, Row
+
+ROOT = Path(__file__).resolve().parents[2]
+STRUCTURES = ROOT.parent / "shared" / "data" / "structures-10A"
+
+
+def run(arguments: argparse.Namespace) -> None:
+    done = {job_of(row) for row in read_rows(arguments.json)}
+    jobs = [job for job in TABLES[arguments.table](arguments.size) if wanted(job, arguments)]
+    missing = [job for job in dict.fromkeys(jobs) if job not in done]
+    print(f"{len(jobs)} rows, {len(missing)} to compute", file=sys.stderr)
+    end = time.monotonic() + 3600 * arguments.hours
+
+    def compute(job: Job) -> None:
+        if time.monotonic() > end:
+            return
+        row = row_in_process(job, arguments, Path(__file__).parent)
+        if row is None:
+            print(f"failed: {job}", file=sys.stderr)
+        else:
+            add_row(arguments.json, row)
+            print(
+                f"{job.method} {job.change} seed {job.seed} snr {job.snr:.2f}: {row['cc']:.3f}",
+                file=sys.stderr,
+            )
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(compute, missing))
+
+
+def wanted(job: Job, arguments: argparse.Namespace) -> bool:
+    return (
+        (not arguments.method or job.method in arguments.method)
+        and (not arguments.seed or job.seed in arguments.seed)
+        and (not job.method.startswith("topaz") or arguments.peers is not None)
+    )
+
+
+def again(arguments: argparse.Namespace) -> None:
+    old = read_rows(arguments.json)[arguments.number]
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", old["commit"]], cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        os.environ["PYTHONPATH"] = f"{folder}/src"
+        new = row_in_process(job_of(old), arguments, Path(folder) / "benchmarks" / "comparison")
+    print(json.dumps({"then": old, "now": new}, indent=2))
+
+
+def row_in_process(job: Job, arguments: argparse.Namespace, program: Path) -> dict[str, Any] | None:
+    """The row of a job, computed by another process with one thread; None if that fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(program), "row", json.dumps(asdict(job)), "--data", str(arguments.data)]
+    command += ["--structures", str(arguments.structures)]
+    if arguments.peers is not None:
+        command += ["--peers", str(arguments.peers)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+def row(arguments: argparse.Namespace) -> None:
+    """Compute one row in this process and print it."""
+    import torch
+    from methods import estimate
+    from specimens import VOXEL_SIZE_A, load
+
+    from dewedge.scores import evaluate
+
+    torch.set_num_threads(1)
+    job = Job(**json.loads(arguments.job))
+    data = [load(job, job.seed + 100 * i, arguments.data, arguments.structures) for i in range(job.tomograms)]
+    start = time.perf_counter()
+    result = estimate(job, data, arguments.peers)
+    wall_s = time.perf_counter() - start
+    first = data[0]
+    scores = evaluate(result.volume, first.truth, first.tilt_range, VOXEL_SIZE_A, first.centres_zyx)
+    done = Row(
+        job=job,
+        samples=result.samples,
+        seconds=round(result.seconds, 1),
+        wall_s=round(wall_s, 1),
+        cc=round(scores.cc, 4),
+        cc_outside=round(scores.cc_outside, 4),
+        cc_inside=round(scores.cc_inside, 4),
+        fsc=None if scores.fsc_A is None else round(scores.fsc_A, 2),
+        fsc_inside=None if scores.fsc_inside_A is None else round(scores.fsc_inside_A, 2),
+        commit=commit(),
+        torch=torch.__version__,
+        selected_by_truth=result.selected_by_truth,
+    )
+    if arguments.volume is not None:
+        from dewedge.io.mrc import write_mrc
+
+        write_mrc(arguments.volume, result.volume, VOXEL_SIZE_A, what=job.method)
+    print(json.dumps(done.as_dict()))
+
+
+def commit() -> str:
+    if "COMPARISON_COMMIT" in os.environ:  # code that was unpacked from an archive knows no commit
+        return os.environ["COMPARISON_COMMIT"]
+    shown = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return shown.stdout.strip()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def job_of(row: dict[str, Any]) -> Job:
+    return Job(**{field.name: row[field.name] for field in fields(Job)})
+
+
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a file that others may be adding to as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = [*read_rows(path), row]
+        temporary = path.with_suffix(".new")
+        lines = ",\n".join(json.dumps(row) for row in rows)
+        temporary.write_text(f'{{"rows": [\n{lines}\n]}}\n')
+        temporary.replace(path)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="comparison", description=(__doc__ or "").partition("\n")[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "dewedge_comparison")
+    shared.add_argument("--structures", type=Path, default=STRUCTURES, help="density maps of the molecules")
+    shared.add_argument("--peers", type=Path, help="Python of the environment of docs/peers.md")
+    shared.add_argument("--size", default="small", choices=SIZES)
+    shared.add_argument("--json", type=Path, help="file of the rows")
+    verb = verbs.add_parser("run", parents=[shared], help="compute what a table lacks")
+    verb.add_argument("table", choices=TABLES)
+    verb.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    verb.add_argument("--hours", type=float, default=1e6, help="start no row after so many")
+    verb.add_argument("--method", action="append", help="only this one; repeat for more")
+    verb.add_argument("--seed", action="append", type=int, help="only this one; repeat for more")
+    verb.set_defaults(function=run)
+    verb = verbs.add_parser("again", parents=[shared], help="compute a row anew, with the code of its commit")
+    verb.add_argument("number", type=int)
+    verb.set_defaults(function=again)
+    verb = verbs.add_parser("row", parents=[shared], help="compute one row here (for run and again)")
+    verb.add_argument("job")
+    verb.add_argument("--volume", type=Path, help="file for the estimate")
+    verb.set_defaults(function=row)
+    arguments = parser.parse_args(words)
+    if arguments.json is None:
+        arguments.json = ROOT / "benchmarks" / "results" / f"comparison_{arguments.size}.json"
+    arguments.function(arguments)
+
+
+if __name__ == "__main__":
+    main()

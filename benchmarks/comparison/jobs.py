@@ -1,0 +1,183 @@
+"""What is compared: one job is one row of the results."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ablation import CHANGES, COMBINATIONS
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large specimens and fits are.
+
+    Parameters
+    ----------
+    shape_zyx
+        Of the specimens, in voxels of 10 A.
+    channels
+        Of every network; None for those of the recipes.
+    cube_size
+        Of the sub-tomograms.
+    epoch_samples, update_interval
+        Sub-tomograms an epoch, and epochs a round of DeepDeWedge as published; IsoNet's rounds last one
+        epoch, so that the budget holds as many rounds as the noise schedule needs.
+    budget_s
+        Seconds of one core for a fit; the same for all methods.
+    max_epochs
+        Limit beside the budget, for sizes whose results must not depend on the machine.
+    """
+
+    shape_zyx: tuple[int, int, int]
+    channels: int | None
+    cube_size: int
+    epoch_samples: int
+    update_interval: int
+    budget_s: float
+    max_epochs: int | None = None
+
+
+SIZES = {
+    "smoke": Size((40, 64, 64), 2, 16, 8, 1, 3600.0, max_epochs=2),
+    "small": Size((96, 160, 160), 16, 48, 100, 10, 600.0),
+    "full": Size((200, 512, 512), None, 96, 150, 10, 6 * 3600.0),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row.
+
+    Parameters
+    ----------
+    size, specimen, split, snr, seed
+        The data; see specimens.py. ``split`` is tilts, frames, or random and a fraction such as random 0.25.
+    method
+        A recipe, or ``noise-free fbp``, ``oracle`` (the network of dewedge, fitted to the truth),
+        ``topaz-...``.
+    change
+        What differs from the recipe, a name of ablation.py; empty for nothing.
+    budget_s
+        Seconds of one core for the fit.
+    tomograms
+        Specimens that share the fit; the scores are those of the first.
+    cube_size
+        Edge of the sub-tomograms.
+    """
+
+    size: str
+    method: str
+    specimen: str = "shrec"
+    split: str = "tilts"
+    snr: float = 0.25
+    seed: int = 1
+    change: str = ""
+    budget_s: float = 0.0
+    tomograms: int = 1
+    cube_size: int = 0
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return tuple(asdict(self).values())
+
+
+def job(size: str, method: str, **values: Any) -> Job:
+    """A job with the budget and the cube of its size, unless given."""
+    defaults: dict[str, Any] = {"budget_s": SIZES[size].budget_s, "cube_size": SIZES[size].cube_size}
+    return Job(size, method, **(defaults | values))
+
+
+FITTED = ("cryocare", "isonet", "cryocare+isonet", "deepdewedge", "dewedge", "oracle")
+METHODS = ("noise-free fbp", "fbp", "sirt", "tv", "topaz-unet-3d-10a", "topaz-unet-3d-20a", *FITTED)
+SNRS = (0.5, 0.25, 1 / 6)
+SEEDS = (1, 2, 3)
+
+
+def figure5(size: str) -> Iterable[Job]:
+    """Every method at every SNR, seed by seed, so that an unfinished table is a smaller one."""
+    for seed, snr, method in itertools.product(SEEDS, SNRS, METHODS):
+        yield job(size, method, snr=snr, seed=seed)
+
+
+def figure7(size: str) -> Iterable[Job]:
+    """Size of the cube."""
+    for seed, cube, method in itertools.product(SEEDS[:2], (32, 48, 64, 80), ("deepdewedge", "dewedge")):
+        yield job(size, method, seed=seed, cube_size=cube)
+
+
+def splitting(size: str) -> Iterable[Job]:
+    """Figure 8 and appendix D.2, D.4: how the half-sets are made."""
+    splits = ("tilts", "random 0.5", "random 0.33", "random 0.25", "frames")
+    for seed, split, method in itertools.product(SEEDS[:2], splits, ("deepdewedge", "dewedge")):
+        yield job(size, method, seed=seed, split=split)
+
+
+def joint(size: str) -> Iterable[Job]:
+    """Appendix D.3: one fit for three tomograms against one for each, at equal and at a third of the cost."""
+    for seed in SEEDS[:2]:
+        yield job(size, "dewedge", seed=seed, tomograms=3)
+        yield job(size, "dewedge", seed=seed, tomograms=3, budget_s=3 * SIZES[size].budget_s)
+
+
+def specimens(size: str) -> Iterable[Job]:
+    """Other specimens and an asymmetric tilt range."""
+    for seed, kind, method in itertools.product(
+        SEEDS[:2],
+        ("asymmetric", "thin crowded", "thick sparse"),
+        ("noise-free fbp", "fbp", "deepdewedge", "dewedge"),
+    ):
+        yield job(size, method, specimen=kind, seed=seed)
+
+
+SCREEN_S = 240.0
+
+
+def screen(size: str) -> Iterable[Job]:
+    """Every idea, one at a time against the published recipe, at equal seconds: SNR 1/4, two seeds."""
+    for seed in (11, 12):
+        yield job(size, "deepdewedge", seed=seed, budget_s=SCREEN_S)
+        for change in CHANGES:
+            yield job(size, "deepdewedge", change=change, seed=seed, budget_s=SCREEN_S)
+
+
+def confirm(size: str) -> Iterable[Job]:
+    """What won, and combinations: SNR 1/4 and 1/6, three seeds."""
+    for seed, snr, change in itertools.product((11, 12, 13), (0.25, 1 / 6), ("", *COMBINATIONS)):
+        yield job(size, "deepdewedge", change=change, seed=seed, snr=snr, budget_s=SCREEN_S)
+
+
+TABLES: Mapping[str, Any] = {
+    "figure5": figure5,
+    "figure7": figure7,
+    "splitting": splitting,
+    "joint": joint,
+    "specimens": specimens,
+    "screen": screen,
+    "confirm": confirm,
+}
+
+
+@dataclass
+class Row:
+    """A job and what came of it; ``seconds`` are those of one core, ``wall_s`` those of the clock."""
+
+    job: Job
+    samples: int
+    seconds: float
+    wall_s: float
+    cc: float
+    cc_outside: float
+    cc_inside: float
+    fsc: float | None
+    fsc_inside: float | None
+    commit: str
+    torch: str
+    selected_by_truth: bool = False
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        values = asdict(self)
+        return {**values.pop("job"), **values}

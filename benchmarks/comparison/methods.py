@@ -1,0 +1,166 @@
+"""What each method makes of the data: the recipes of the package, at the sizes of the comparison."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from ablation import CHANGES, COMBINATIONS
+from jobs import SIZES, Job
+from lightning_fabric import Fabric
+from specimens import Data, Volume
+
+from dewedge.learn.fit import fit
+from dewedge.learn.network import UNet, network_config
+from dewedge.learn.precision import preferred_precision
+from dewedge.learn.refine import refine
+from dewedge.learn.sampling import TomogramPair, measure_grey_scale
+from dewedge.learn.state import FitState
+from dewedge.learn.tiling import tile_size
+from dewedge.physics.iterative import sirt, tv
+from dewedge.pipeline.config import Config
+from dewedge.pipeline.config_file import merged
+from dewedge.recipes import read_recipe
+from dewedge.scores import correlation
+
+SNAPSHOTS = 8  # of which the truth may choose, for the methods of SELECTED_BY_TRUTH
+SELECTED_BY_TRUTH = ("cryocare", "isonet")
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A volume, and what it took: samples and seconds of all fits."""
+
+    volume: Volume
+    samples: int = 0
+    seconds: float = 0.0
+    selected_by_truth: bool = False
+
+
+class Stopwatch:
+    """Seconds of this process on its cores, without those spent looking at the truth."""
+
+    def __init__(self) -> None:
+        self.paused_s = 0.0
+
+    def __call__(self) -> float:
+        return time.process_time() - self.paused_s
+
+
+def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estimate:
+    """The estimate of the first specimen; the fit is that of all."""
+    first = data[0]
+    match job.method:
+        case "noise-free fbp":
+            return Estimate(first.noise_free)
+        case "fbp":
+            return Estimate(first.full)
+        case "sirt" | "tv":
+            start = time.process_time()
+            images = torch.from_numpy(first.images)
+            reconstruct = sirt if job.method == "sirt" else tv
+            volume = reconstruct(images, first.geometry, first.thickness).numpy()
+            return Estimate(volume, seconds=time.process_time() - start)
+        case "oracle":
+            return fitted(job, "dewedge", data, job.budget_s, truth=True)
+    stages = read_recipe(job.method).stages
+    result = Estimate(first.full)
+    for stage in stages:
+        data = [replace(first, full=result.volume), *data[1:]]
+        step = fitted(job, stage, data, job.budget_s / len(stages))
+        result = replace(step, samples=result.samples + step.samples, seconds=result.seconds + step.seconds)
+    return result
+
+
+def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: bool = False) -> Estimate:
+    """Fit the network of a recipe and refine the first specimen."""
+    config, network_settings = configuration(job, recipe, budget_s)
+    options = config.fit.options()
+    network = replace(
+        network_config(config.fit.preset, config.fit.channels, config.fit.dropout), **network_settings
+    )
+    cpu = torch.device("cpu")
+    device = torch.device("cuda") if torch.cuda.is_available() else cpu
+    precision = (
+        preferred_precision(device) if config.compute.precision == "auto" else config.compute.precision
+    )
+    fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
+    fabric.launch()
+    first = data[0]
+    scale = measure_grey_scale(TomogramPair(first.half0, first.half1, first.tilt_range))
+    full_std = scale.std_full / scale.std_half
+    if truth:
+        options = replace(options, objective="supervised", swap_halves="never")
+        pairs = [TomogramPair(half, d.truth, d.tilt_range) for d in data for half in (d.half0, d.half1)]
+    elif options.objective == "isonet":
+        pairs = [TomogramPair(d.full, d.full, d.tilt_range) for d in data]
+        full_std = 1.0
+    else:
+        pairs = [TomogramPair(d.half0, d.half1, d.tilt_range) for d in data]
+
+    def refined(weights: UNet) -> Volume:
+        halves = config.refine.refine == "halves"
+        sources = [first.half0, first.half1] if halves else [first.full]
+        output = np.empty(first.full.shape, np.float32)
+        refine(
+            sources,
+            output,
+            weights,
+            first.tilt_range,
+            input_std=1.0 if halves else full_std,
+            tile=config.refine.tile or tile_size(network, options.cube_size),
+            overlap=min(config.refine.overlap, options.cube_size // 2),
+            average_rotations=config.refine.average_rotations,
+            device=device,
+            precision=precision,
+        )
+        return output
+
+    watch = Stopwatch()
+    best = (-1.0, np.empty(0, np.float32))
+    looked = 0
+
+    def look(state: FitState, network: UNet) -> None:
+        """Score the weights of now, a few times a fit, off the clock."""
+        nonlocal best, looked
+        if state.progress(options) * SNAPSHOTS < looked + 1:
+            return
+        start = time.process_time()
+        looked += 1
+        copy = UNet(network.config)
+        copy.load_state_dict(network.state_dict())
+        volume = refined(copy)
+        best = max(best, (correlation(volume, first.truth), volume), key=lambda pair: pair[0])
+        watch.paused_s += time.process_time() - start
+
+    selected = recipe in SELECTED_BY_TRUTH
+    model, rows = fit(
+        pairs, network, options, fabric, clock=watch, **({"on_epoch": look} if selected else {})
+    )
+    volume = best[1] if looked else refined(model.build())
+    return Estimate(volume, rows[-1].samples, rows[-1].seconds, selected_by_truth=selected)
+
+
+def configuration(job: Job, recipe: str, budget_s: float) -> tuple[Config, dict[str, object]]:
+    """The settings of a recipe at the size and with the change of a job; keys of the network apart."""
+    size = SIZES[job.size]
+    sizes = {
+        "budget": f"{budget_s}s",
+        "channels": "none" if size.channels is None else size.channels,
+        "cube_size": job.cube_size,
+        "epoch_samples": size.epoch_samples,
+        "epochs": "none" if size.max_epochs is None else size.max_epochs,
+    }
+    settings = merged([read_recipe(recipe).settings, {"fit": sizes}])
+    if recipe == "deepdewedge":
+        settings["fit"]["update_interval"] = size.update_interval
+    if recipe == "isonet":
+        settings["fit"]["update_interval"] = 1
+    change = {**CHANGES, **COMBINATIONS}[job.change] if job.change else {}
+    settings = merged([settings, change])
+    network = settings.pop("network", {})
+    return Config.model_validate(settings).resolved(), network
