@@ -170,7 +170,9 @@ def fit(
             updating = _weights(average)
             sampler.replace_inputs(_filled_inputs(pairs, sampler, network_config, updating, fabric))
             state.seconds = float(fabric.broadcast(clock() - started))
-        on_epoch(state, average.module)
+        averaged = average.module
+        assert isinstance(averaged, UNet)
+        on_epoch(state, averaged)
         done = state.finished(options)
         if checkpoint is not None and (done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S):
             if fabric.is_global_zero:
