@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ablation import CHANGES, COMBINATIONS
+from ablation import COMBINATIONS, DEPARTURES, IDEAS
 
 
 @dataclass(frozen=True)
@@ -132,20 +132,25 @@ def specimens(size: str) -> Iterable[Job]:
         yield job(size, method, specimen=kind, seed=seed)
 
 
-SCREEN_S = 240.0
+SCREEN_S = 150.0
+DEPARTURES_S = 100.0
 
 
 def screen(size: str) -> Iterable[Job]:
     """Every idea, one at a time against the published recipe, at equal seconds: SNR 1/4, two seeds."""
-    for seed in (11, 12):
-        yield job(size, "deepdewedge", seed=seed, budget_s=SCREEN_S)
-        for change in CHANGES:
-            yield job(size, "deepdewedge", change=change, seed=seed, budget_s=SCREEN_S)
+    for seed, change in itertools.product((11, 12), ("", *IDEAS)):
+        yield job(size, "deepdewedge", change=change, seed=seed, budget_s=SCREEN_S)
+
+
+def departures(size: str) -> Iterable[Job]:
+    """Every setting of the default, changed one at a time, at equal seconds."""
+    for seed, change in itertools.product((11, 12), ("", *DEPARTURES)):
+        yield job(size, "dewedge", change=change, seed=seed, budget_s=DEPARTURES_S)
 
 
 def confirm(size: str) -> Iterable[Job]:
     """What won, and combinations: SNR 1/4 and 1/6, three seeds."""
-    for seed, snr, change in itertools.product((11, 12, 13), (0.25, 1 / 6), ("", *COMBINATIONS)):
+    for seed, snr, change in itertools.product((11, 12, 13), (0.25, 1 / 6), ("bfloat16", *COMBINATIONS)):
         yield job(size, "deepdewedge", change=change, seed=seed, snr=snr, budget_s=SCREEN_S)
 
 
@@ -156,6 +161,7 @@ TABLES: Mapping[str, Any] = {
     "joint": joint,
     "specimens": specimens,
     "screen": screen,
+    "departures": departures,
     "confirm": confirm,
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ablation import CHANGES, COMBINATIONS
+from ablation import CHANGES
 from jobs import SIZES, Job
 from lightning_fabric import Fabric
 from specimens import Data, Volume
@@ -160,7 +160,7 @@ def configuration(job: Job, recipe: str, budget_s: float) -> tuple[Config, dict[
         settings["fit"]["update_interval"] = size.update_interval
     if recipe == "isonet":
         settings["fit"]["update_interval"] = 1
-    change = {**CHANGES, **COMBINATIONS}[job.change] if job.change else {}
+    change = CHANGES[job.change] if job.change else {}
     settings = merged([settings, change])
     network = settings.pop("network", {})
     return Config.model_validate(settings).resolved(), network
