@@ -93,7 +93,7 @@ def test_small_blocks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     tilts = np.array([-50.0, 10.0, 66.0])
     images = project(volume, tilts, (13, 15))
     back = back_project(images, tilts, (11, 13, 12))
-    monkeypatch.setattr(projection, "_TABLE_ENTRIES", 200)
+    monkeypatch.setattr(projection, "_TABLE_PAIRS", 200)
     monkeypatch.setattr(projection, "_ROWS", 4)
     torch.testing.assert_close(project(volume, tilts, (13, 15)), images)
     torch.testing.assert_close(back_project(images, tilts, (11, 13, 12)), back)

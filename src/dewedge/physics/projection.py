@@ -24,10 +24,10 @@ from torch import Tensor
 from dewedge.geometry import TiltGeometry
 from dewedge.physics.alignment import resample, sampling_grid
 
-# Entries of one table of indices and weights; building it takes about 50 bytes an entry, 100 MB in all.
-_TABLE_ENTRIES = 2**21
+# Pairs of a voxel and a tilt in one table of indices and weights: 4 MB, that fit the cache.
+_TABLE_PAIRS = 2**18
 # Rows of y that are gathered at once; runs much shorter than this waste the table, longer ones the cache.
-_ROWS = 256
+_ROWS = 128
 
 
 def back_project(images: Tensor, tilt_deg: ArrayLike, volume_shape_zyx: tuple[int, int, int]) -> Tensor:
@@ -47,12 +47,11 @@ def back_project(images: Tensor, tilt_deg: ArrayLike, volume_shape_zyx: tuple[in
     Tensor
         ``(z, y, x)`` sum over the tilts of the images at x_p, on the device of the images.
     """
-    depth, height, width = volume_shape_zyx
+    height = volume_shape_zyx[1]
     images = match_rows(images, height)
     volume = images.new_empty(volume_shape_zyx)
     for rows in row_blocks(height, _ROWS):
-        block = images[:, rows].transpose(1, 2).contiguous()
-        volume[:, rows] = _gather(block, tilt_deg, depth, width).transpose(1, 2)
+        _back_project_into(volume[:, rows], images[:, rows], tilt_deg)
     return volume
 
 
@@ -62,10 +61,15 @@ def project(volume: Tensor, tilt_deg: ArrayLike, image_shape_yx: tuple[int, int]
     height, width = image_shape_yx
     volume = match_rows(volume, height)
     images = volume.new_empty((angles.size, height, width))
+    depth = volume.shape[0]
+    steepest = float(angles[np.abs(angles).argmax()])
     for rows in row_blocks(height, _ROWS):
-        block = volume[:, rows].transpose(1, 2).contiguous()
-        for image, angle in zip(images, angles, strict=True):
-            image[rows] = _scatter(block, float(angle), width).T
+        sums = volume.new_zeros((angles.size, width, rows.stop - rows.start))
+        for slab in row_blocks(depth, max(1, _TABLE_PAIRS // (_taps(steepest) * width))):
+            block = volume[slab, rows].transpose(1, 2).contiguous()
+            for image, angle in zip(sums, angles, strict=True):
+                _add_projection(image, block, slab.start - depth // 2, float(angle))
+        images[:, rows] = sums.transpose(1, 2)
     return images
 
 
@@ -86,8 +90,7 @@ class Projector:
         self.volume_shape_zyx = volume_shape_zyx
         depth, height, width = volume_shape_zyx
         # Wide enough for all that the volume casts at any tilt, so resampling to the raw frame loses nothing.
-        reach = math.ceil(math.hypot(depth, width) / 2) + 1
-        self._aligned_shape_yx = (height, 2 * reach + 1)
+        self._aligned_shape_yx = (height, 2 * _reach(depth, width) + 1)
 
     def forward(self, volume: Tensor) -> Tensor:
         """``(n, y, x)`` raw images of a ``(z, y, x)`` volume, float32 or float64, on its device."""
@@ -143,64 +146,81 @@ def match_rows(stack: Tensor, height: int) -> Tensor:
     return F.pad(stack, (0, 0, before, after)) if before or after else stack
 
 
-def _gather(sinogram: Tensor, tilt_deg: ArrayLike, depth: int, width: int) -> Tensor:
-    """``(depth, width, y)`` back-projection of a contiguous ``(n, detector, y)`` sinogram."""
-    n, detector, rows = sinogram.shape
-    device, dtype = sinogram.device, sinogram.dtype
+def _back_project_into(volume: Tensor, images: Tensor, tilt_deg: ArrayLike) -> None:
+    """Overwrite a ``(z, y, x)`` volume of few rows by the back-projection of ``(n, y, x)`` images."""
+    n, rows, detector = images.shape
+    depth, _, width = volume.shape
+    device, dtype = images.device, images.dtype
+    # Cut or padded to all that the volume casts, so that no voxel lies outside.
+    reach = _reach(depth, width)
+    before = reach - detector // 2
+    sinogram = F.pad(images.transpose(1, 2), (0, 0, before, 2 * reach + 1 - detector - before)).contiguous()
+    table = sinogram.reshape(n * (2 * reach + 1), rows)
+    first = torch.arange(n, dtype=torch.int32, device=device) * (2 * reach + 1)
     angles = torch.deg2rad(torch.tensor(np.asarray(tilt_deg), dtype=torch.float64, device=device))
+    shadow = torch.maximum(torch.cos(angles), torch.sin(angles).abs())
+    slope, offset = (1 / shadow).to(dtype), (0.5 - 0.5 / shadow).to(dtype)
     x = torch.arange(width, dtype=torch.float64, device=device) - width // 2
-    shadow = torch.maximum(torch.cos(angles), torch.sin(angles).abs()).unsqueeze(-1).to(dtype)
-    from_x = x[:, None] * torch.cos(angles) + detector // 2
-    first = torch.arange(n, dtype=torch.int32, device=device)[:, None] * detector
-    table = sinogram.reshape(n * detector, rows)
-    volume = sinogram.new_empty((depth, width, rows))
-    for slab in row_blocks(depth, max(1, _TABLE_ENTRIES // (2 * n * width))):
+    from_x = x[:, None] * torch.cos(angles) + reach
+    for slab in row_blocks(depth, max(1, _TABLE_PAIRS // (n * width))):
         z = torch.arange(slab.start, slab.stop, dtype=torch.float64, device=device) - depth // 2
-        position = from_x + (z[:, None] * torch.sin(angles))[:, None, :]
-        pixel = torch.floor(position).unsqueeze(-1) + torch.arange(2, device=device)
-        weight = _overlap((position.unsqueeze(-1) - pixel).to(dtype), shadow)
-        weight *= (pixel >= 0) & (pixel < detector)
-        index = pixel.clamp_(0, detector - 1).int().add_(first)
-        bags = F.embedding_bag(
-            index.reshape(-1, 2 * n), table, mode="sum", per_sample_weights=weight.reshape(-1, 2 * n)
-        )
-        volume[slab] = bags.reshape(-1, width, rows)
-    return volume
+        position = (from_x + (z[:, None] * torch.sin(angles))[:, None, :]).reshape(-1, n)
+        index = torch.empty((len(position), 2, n), dtype=torch.int32, device=device)
+        weight = torch.empty((len(position), 2, n), dtype=dtype, device=device)
+        torch.add(position.int(), first, out=index[:, 0])
+        torch.add(index[:, 0], 1, out=index[:, 1])
+        # Part of the shadow that falls on the second pixel; the rest falls on the first.
+        second = position.frac_().to(dtype).mul_(slope).add_(offset)
+        torch.clamp(second, 0, 1, out=weight[:, 1])
+        torch.sub(1, weight[:, 1], out=weight[:, 0])
+        bags = _weighted_sums(table, index, weight)
+        volume[slab] = bags.reshape(-1, width, rows).transpose(1, 2)
 
 
-def _scatter(volume: Tensor, angle: float, detector: int) -> Tensor:
-    """``(detector, y)`` projection of a contiguous ``(z, x, y)`` volume at ``angle`` in radians.
+def _reach(depth: int, width: int) -> int:
+    """Pixels on both sides of the tilt axis that hold the shadow of a volume at any tilt."""
+    return math.ceil(math.hypot(depth, width) / 2) + 1
 
-    It gathers, too: the voxels of one z that reach a detector pixel lie within 1 / cos(a) of one x, so each
-    bag holds a fixed number of voxels of each z, with the weights of `_gather`.
+
+def _taps(angle: float) -> int:
+    """Most voxels of one z whose shadows can touch one pixel."""
+    cos = math.cos(angle)
+    return math.floor((1 + max(cos, abs(math.sin(angle)))) / cos) + 1
+
+
+def _add_projection(image: Tensor, volume: Tensor, first_z: int, angle: float) -> None:
+    """Add the projection of a contiguous ``(z, x, y)`` slab to a ``(detector, y)`` image.
+
+    It gathers, too: the voxels of one z that reach a detector pixel lie side by side, so each bag holds a
+    fixed number of voxels of each z, with the weights of `_back_project_into`. ``first_z`` is the slab's
+    first z, counted from the tilt axis; ``angle`` is in radians.
     """
     depth, width, rows = volume.shape
-    device = volume.device
+    device, dtype = volume.device, volume.dtype
     cos, sin = math.cos(angle), math.sin(angle)
-    shadow = torch.tensor(max(cos, abs(sin)), dtype=volume.dtype, device=device)
-    taps = math.ceil(2 / cos) + 1
-    u = torch.arange(detector, dtype=torch.float64, device=device) - detector // 2
-    image = volume.new_zeros((detector, rows))
-    for slab in row_blocks(depth, max(1, _TABLE_ENTRIES // (taps * detector))):
-        z = torch.arange(slab.start, slab.stop, dtype=torch.float64, device=device) - depth // 2
-        height = z * sin
-        start = torch.floor((u[:, None] - height - 1) / cos)
-        x = start.unsqueeze(-1) + torch.arange(taps, device=device)
-        distance = x * cos + (height[:, None] - u[:, None, None])
-        weight = _overlap(distance.to(volume.dtype), shadow)
-        column = x.add_(width // 2)
-        weight *= (column >= 0) & (column < width)
-        first = torch.arange(slab.stop - slab.start, dtype=torch.int32, device=device)[:, None] * width
-        index = column.clamp_(0, width - 1).int().add_(first)
-        image += F.embedding_bag(
-            index.reshape(detector, -1),
-            volume[slab].reshape(-1, rows),
-            mode="sum",
-            per_sample_weights=weight.reshape(detector, -1),
-        )
-    return image
+    shadow = max(cos, abs(sin))
+    half_width = (1 + shadow) / 2
+    taps = min(_taps(angle), width)
+    # The pixels that the slab reaches at all.
+    heights = (first_z * sin, (first_z + depth - 1) * sin)
+    centre, detector = len(image) // 2, len(image)
+    low = max(0, math.floor(min(heights) - width // 2 * cos) - 1 + centre)
+    high = min(detector, math.ceil(max(heights) + (width - 1 - width // 2) * cos) + 2 + centre)
+    if low >= high:
+        return
+    u = torch.arange(low, high, dtype=torch.float64, device=device) - centre
+    z = torch.arange(depth, dtype=torch.float64, device=device)
+    distance = (z + first_z) * sin - u[:, None]
+    start = torch.ceil((-half_width - distance) / cos).add_(width // 2).clamp_(0, width - taps)
+    distance += (start - width // 2) * cos
+    tap = torch.arange(taps, dtype=torch.float64, device=device)[:, None]
+    index = start.add_(z * width).int()[:, None] + tap.int()
+    weight = distance.to(dtype)[:, None] + (tap * cos).to(dtype)
+    weight.abs_().mul_(-1 / shadow).add_(half_width / shadow).clamp_(0, 1)
+    image[low:high] += _weighted_sums(volume.reshape(-1, rows), index, weight)
 
 
-def _overlap(distance: Tensor, shadow: Tensor) -> Tensor:
-    """Part of a voxel's shadow, as wide as ``shadow`` pixels, that falls on a pixel at ``distance``."""
-    return ((1 + shadow) / 2 - distance.abs()).clamp_(min=0).minimum(shadow).div_(shadow)
+def _weighted_sums(table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """``(n, y)`` sums of rows of a ``(m, y)`` table; n is the first axis of ``index`` and ``weight``."""
+    sums: Tensor = F.embedding_bag(index.flatten(1), table, mode="sum", per_sample_weights=weight.flatten(1))
+    return sums

@@ -18,8 +18,8 @@ from dewedge.physics.projection import back_project, match_rows, row_blocks
 
 FilterName = Literal["ramp", "hamming"]
 
-# Bytes of one block of the volume.
-_BLOCK_BYTES = 2**26
+# Bytes of one block of the volume, 128 rows of 512 x 1024 voxels: few rows waste tables of `back_project`.
+_BLOCK_BYTES = 2**28
 # The images' ends fade out over this fraction of their width.
 _EXTENSION_FRACTION = 0.25
 # Tilts nearer to each other than this share one direction.
@@ -80,7 +80,7 @@ def fbp_blocks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """The volume of `fbp` in blocks of rows along the tilt axis: (rows, ``(z, rows, x)`` block) pairs.
 
-    Blocks take at most 64 MB, or one row; about six times that is in use at once.
+    Blocks take at most 256 MB, or one row; of the images, a few copies of the block's rows are in memory.
     """
     expected = (geometry.n_tilts, *geometry.image_shape_yx)
     if tuple(images.shape) != expected:
@@ -93,8 +93,12 @@ def fbp_blocks(
     weights = torch.from_numpy(tilt_weights_rad(geometry.tilt_deg)).to(images)
     images = match_rows(images, height)
     for rows in row_blocks(height, max(1, _BLOCK_BYTES // (4 * thickness * width))):
-        filtered = filter_images(images[:, rows], filter).mul_(weights[:, None, None])
-        yield rows, back_project(filtered, geometry.tilt_deg, (thickness, rows.stop - rows.start, width))
+        # One by one, so that no spectra of all are in memory.
+        filtered = [
+            filter_images(image[rows], filter) * weight for image, weight in zip(images, weights, strict=True)
+        ]
+        shape = (thickness, rows.stop - rows.start, width)
+        yield rows, back_project(torch.stack(filtered), geometry.tilt_deg, shape)
 
 
 def tilt_weights_rad(tilt_deg: ArrayLike) -> NDArray[np.float64]:
