@@ -160,7 +160,20 @@ class ReconstructSection(Section):
         default="fourier", description="Crop the Fourier transform, or average blocks of pixels."
     )
     filter: Literal["ramp", "hamming"] = Field(
-        default="ramp", description="Filter of the back-projection: |k|, or that times a Hamming window."
+        default="hamming", description="Filter of the back-projection: |k|, or that times a Hamming window."
+    )
+    algorithm: Literal["fbp", "sirt", "tv"] = Field(
+        default="fbp",
+        description="Filtered back-projection; iterations from zero (SIRT); or least total variation (TV).",
+    )
+    iterations: int | None = Field(
+        default=None, gt=0, description="Iterations of SIRT (5 if not given) or TV (100 if not given)."
+    )
+    tv_weight: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight of the total variation relative to the noise of the images; more is smoother.",
     )
 
 
@@ -208,7 +221,7 @@ class NetworkSection(Section):
 
     preset: Literal["paper", "default", "fast"] = Field(
         default="default",
-        description="The network: 16 channels (default), 8 (fast), or as published (paper).",
+        description="The network: 32 channels at half resolution (default), 16 (fast), or as published (paper).",
     )
     channels: int | None = Field(
         default=None, ge=1, le=1024, description="Channels of the network, if not those of the preset."

@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.mrc import Mrc, create_mrc
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.alignment import align_images
+from dewedge.physics.iterative import SIRT_ITERATIONS, TV_ITERATIONS, sirt_blocks, tv
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.pipeline.compute import choose_device
 from dewedge.pipeline.config import Config, CtfSection, ReconstructSection, SplitSection
@@ -69,9 +71,10 @@ def write_reconstruction(
     ctf: CtfSection,
     device: torch.device,
 ) -> None:
-    """Write the FBP of aligned images; in memory is one block of rows along the tilt axis at a time.
+    """Write the reconstruction of aligned images.
 
-    A tomogram that is deconvolved is held in memory.
+    In memory is one block of rows along the tilt axis at a time; a tomogram that is deconvolved, or made by
+    total variation, is held in memory.
     """
     thickness, series = item.binned_thickness(section), item.series[0]
     with create_mrc(
@@ -80,13 +83,50 @@ def write_reconstruction(
         aligned.geometry.pixel_size_A,
         origin_xyz_A=series.origin_xyz_A,
         labels=series.labels,
-        what=f"FBP ({section.filter})",
+        what=reconstruction_label(section),
     ) as writer:
         images = aligned.images.to(device)
-        for rows, block in fbp_blocks(images, aligned.geometry, thickness, section.filter):
+        for rows, block in _reconstructed_blocks(images, aligned.geometry, thickness, section):
             writer.data[:, rows] = block.cpu().numpy()
         deconvolve_file(
             writer.data, untilted_ctf(series.geometry), aligned.geometry.pixel_size_A, ctf, device
+        )
+
+
+def reconstruction_label(section: ReconstructSection) -> str:
+    """What the labels of a tomogram say about its reconstruction.
+
+    Raises
+    ------
+    InputError
+        If a number of iterations is given for filtered back-projection, which has none.
+    """
+    if section.algorithm == "fbp":
+        if section.iterations is not None:
+            raise InputError(
+                f"--iterations {section.iterations}: filtered back-projection has none; "
+                "expected --algorithm sirt or tv with it"
+            )
+        return f"FBP ({section.filter})"
+    if section.algorithm == "sirt":
+        return f"SIRT ({section.iterations or SIRT_ITERATIONS} iterations)"
+    return f"TV (weight {section.tv_weight:g}, {section.iterations or TV_ITERATIONS} iterations)"
+
+
+def _reconstructed_blocks(
+    images: Tensor, geometry: TiltGeometry, thickness: int, section: ReconstructSection
+) -> Iterator[tuple[slice, Tensor]]:
+    """The reconstruction in blocks of rows along the tilt axis: (rows, ``(z, rows, x)`` block) pairs."""
+    if section.algorithm == "fbp":
+        yield from fbp_blocks(images, geometry, thickness, section.filter)
+    elif section.algorithm == "sirt":
+        yield from sirt_blocks(images, geometry, thickness, section.iterations or SIRT_ITERATIONS)
+    else:
+        iterations = section.iterations or TV_ITERATIONS
+        # Along the tilt axis, too, the total variation joins neighbours: there is one block.
+        yield (
+            slice(0, geometry.image_shape_yx[0]),
+            tv(images, geometry, thickness, section.tv_weight, iterations),
         )
 
 
