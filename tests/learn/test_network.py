@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dewedge.learn.network import PRESETS, NetworkConfig, UNet
+from dewedge.learn.network import PRESETS, NetworkConfig, UNet, _folded, _unfolded
 
 
 def test_the_paper_preset_has_the_published_size():
@@ -14,18 +14,44 @@ def test_the_paper_preset_has_the_published_size():
 @pytest.mark.parametrize("normalisation", ["none", "instance"])
 @pytest.mark.parametrize("resampling", ["fixed", "learned"])
 @pytest.mark.parametrize("residual", [False, True])
-def test_every_kind_keeps_the_shape_and_reaches_every_weight(normalisation, resampling, residual):
+@pytest.mark.parametrize("fold", [1, 2])
+def test_every_kind_keeps_the_shape_and_reaches_every_weight(normalisation, resampling, residual, fold):
     torch.manual_seed(0)
     config = NetworkConfig(
-        channels=3, levels=2, normalisation=normalisation, resampling=resampling, residual=residual
+        channels=3,
+        fold=fold,
+        levels=2,
+        normalisation=normalisation,
+        resampling=resampling,
+        residual=residual,
     )
     network = UNet(config)
-    volume = torch.randn(2, 1, 8, 12, 16)
+    volume = torch.randn(2, 1, 8, 16, 24)
     output = network(volume)
     assert output.shape == volume.shape
     output.square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
+
+
+def test_folding_keeps_blocks_together_and_unfolding_undoes_it():
+    volume = torch.arange(2 * 4 * 6 * 8, dtype=torch.float32).reshape(2, 1, 4, 6, 8)
+    folded = _folded(volume, 2)
+    assert folded.shape == (2, 8, 2, 3, 4)
+    torch.testing.assert_close(folded[0, :, 1, 2, 3], volume[0, 0, 2:4, 4:6, 6:8].reshape(8))
+    torch.testing.assert_close(_unfolded(folded, 2), volume)
+
+
+@pytest.mark.parametrize("fold", [1, 2])
+def test_shifts_by_the_networks_multiple_shift_the_output(fold):
+    torch.manual_seed(0)
+    config = NetworkConfig(channels=2, fold=fold, levels=1, convolutions=1)
+    network, n = UNet(config).eval(), config.multiple
+    volume = torch.randn(1, 1, n, n, 24 * n)
+    with torch.no_grad():
+        output, shifted = network(volume), network(volume.roll(n, dims=-1))
+    inner = slice(8 * n, 16 * n)
+    torch.testing.assert_close(shifted[..., inner], output.roll(n, dims=-1)[..., inner])
 
 
 def test_residual_adds_the_input():

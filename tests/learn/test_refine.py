@@ -10,7 +10,7 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.precision import preferred_precision
-from dewedge.learn.refine import refine
+from dewedge.learn.refine import fill_wedge, refine
 from dewedge.physics.wedge import wedge_mask
 
 ALL = TiltRange(-90, 90)
@@ -107,6 +107,44 @@ def test_half_sets_are_refined_one_by_one_and_averaged():
     options = {"tilt_range": ASYMMETRIC, "tile": 8, "overlap": 2}
     average = np.mean([refined([half], network, **options) for half in halves], axis=0)
     np.testing.assert_allclose(refined(halves, network, **options), average, atol=1e-5)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 4])
+def test_averaging_over_rotations_keeps_what_is_equivariant(turns):
+    source = noise((8, 8, 16))
+    one = refined([source], Pointwise(), TiltRange(-60, 60))
+    many = refined([source], Pointwise(), TiltRange(-60, 60), average_rotations=turns)
+    np.testing.assert_allclose(many, one, atol=1e-5)
+
+
+@pytest.mark.parametrize(("tilt_range", "turns"), [(TiltRange(-60, 60), 4), (ASYMMETRIC, 2)])
+def test_averaging_makes_the_result_turn_with_its_source(tilt_range, turns):
+    """By 180 degrees about the tilt axis always, about z only where that leaves the wedge where it is."""
+    network, source = small_unet(), noise((8, 8, 16))
+    about_y, about_z = (0, 2), (1, 2)
+    result = refined([source], network, tilt_range, average_rotations=4)
+    turned = refined([np.flip(source, about_y)], network, tilt_range, average_rotations=4)
+    np.testing.assert_allclose(np.flip(turned, about_y), result, atol=1e-3)
+    turned = refined([np.flip(source, about_z)], network, tilt_range, average_rotations=4)
+    difference = np.abs(np.flip(turned, about_z) - result).max()
+    assert (difference < 1e-3) == (turns == 4)
+
+
+def test_filling_the_wedge_keeps_what_was_measured():
+    source, tilt_range = noise((16, 8, 17)), TiltRange(-60, 60)
+    options = {
+        "input_std": 1.0,
+        "tile": 16,
+        "overlap": 4,
+        "device": torch.device("cpu"),
+        "precision": "32-true",
+    }
+    filled = fill_wedge(source, small_unet(), tilt_range, **options)
+    predicted = refined([source], small_unet(), tilt_range, tile=16, overlap=4)
+    mask = wedge_mask(source.shape, tilt_range)
+    for volume, part in ((source, mask), (predicted, 1 - mask)):
+        expected = cut_wedge(torch.from_numpy(volume), part)
+        torch.testing.assert_close(cut_wedge(torch.from_numpy(filled), part), expected, atol=1e-4, rtol=0)
 
 
 def test_memory_mapped_files_in_and_out(tmp_path):

@@ -114,7 +114,7 @@ def forecast(
     shared = [_tiles(n, tile, overlap) for shape in shapes_zyx for n in shape]
     growth = [a * b * c for a, b, c in zip(shared[::3], shared[1::3], shared[2::3], strict=True)]
     bytes_each = 2 if precision == "bf16-mixed" else 4
-    kept = _KEPT * config.convolutions / 2 * config.channels * bytes_each
+    kept = _KEPT * config.convolutions / 2 * config.channels / config.fold**3 * bytes_each
     fit_bytes = kept * options.batch_size * options.cube_size**3
     band_bytes = max(12 * z * min(tile, y) * x for z, y, x in shapes_zyx)
     tile_bytes = kept / 4 * max(min(tile, z) * min(tile, y) * min(tile, x) for z, y, x in shapes_zyx)

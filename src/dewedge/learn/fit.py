@@ -91,6 +91,7 @@ def fit(
         rotate=options.objective not in WITHOUT_ROTATION,
         interpolation=options.interpolation,
         swap=options.swap_halves,
+        supervised=options.objective == "supervised",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)

@@ -19,7 +19,11 @@ class NetworkConfig:
     Parameters
     ----------
     channels
-        Channels at full resolution; doubled at each level.
+        Channels at the finest level; doubled at each further one.
+    fold
+        Edge of the blocks of voxels that are folded into channels before the first layer, and unfolded after
+        the last (pixel shuffle; Shi et al. 2016). 2 spares the layers at full resolution, which take most
+        of the time; 1 folds nothing, as published.
     levels
         Number of down-samplings by 2.
     convolutions
@@ -37,6 +41,7 @@ class NetworkConfig:
     """
 
     channels: int
+    fold: int = 1
     levels: int = 3
     convolutions: int = 2
     normalisation: Literal["none", "instance"] = "none"
@@ -44,9 +49,14 @@ class NetworkConfig:
     dropout: float = 0.0
     residual: bool = False
 
+    @property
+    def multiple(self) -> int:
+        """Edges of the input must be multiples of this."""
+        return self.fold * 2**self.levels
+
     def __post_init__(self) -> None:
         # The bounds are far beyond use: a damaged file must not ask for all the memory.
-        for name, most in (("channels", 1024), ("levels", 8), ("convolutions", 16)):
+        for name, most in (("channels", 1024), ("fold", 4), ("levels", 8), ("convolutions", 16)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: expected 1 to {most}, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
@@ -59,8 +69,8 @@ PRESETS = {
     "paper": NetworkConfig(
         channels=64, convolutions=3, normalisation="instance", resampling="learned", residual=True
     ),
-    "default": NetworkConfig(channels=16),
-    "fast": NetworkConfig(channels=8),
+    "default": NetworkConfig(channels=32, fold=2, levels=2),
+    "fast": NetworkConfig(channels=16, fold=2, levels=2),
 }
 
 
@@ -81,7 +91,8 @@ class UNet(nn.Module):
         self.config = config
         widths = [config.channels * 2**level for level in range(config.levels)]
         self.encoder = nn.ModuleList(
-            _block(config, n_in, n_out) for n_in, n_out in zip([1, *widths[:-1]], widths, strict=True)
+            _block(config, n_in, n_out)
+            for n_in, n_out in zip([config.fold**3, *widths[:-1]], widths, strict=True)
         )
         self.down = nn.ModuleList(_down(config, width) for width in widths)
         deepest = widths[-1]
@@ -96,13 +107,13 @@ class UNet(nn.Module):
             for n_in, n_out in zip([deepest, *widths[:0:-1]], widths[::-1], strict=True)
         )
         self.decoder = nn.ModuleList(_block(config, 2 * width, width) for width in widths[::-1])
-        self.head = nn.Conv3d(config.channels, 1, 1)
+        self.head = nn.Conv3d(config.channels, config.fold**3, 1)
         self._initialise()
 
     @property
     def multiple(self) -> int:
         """Edges of the input must be multiples of this."""
-        return 2**self.config.levels
+        return self.config.multiple
 
     def _initialise(self) -> None:
         for module in self.modules():
@@ -114,7 +125,7 @@ class UNet(nn.Module):
     def forward(self, volume: Tensor) -> Tensor:
         """``(b, 1, d, h, w)`` standardised volumes to the same shape; edges are multiples of ``multiple``."""
         skips = []
-        hidden = volume
+        hidden = _folded(volume, self.config.fold)
         for block, down in zip(self.encoder, self.down, strict=True):
             hidden = block(hidden)
             skips.append(hidden)
@@ -122,8 +133,27 @@ class UNet(nn.Module):
         hidden = self.bottleneck(hidden)
         for up, block in zip(self.up, self.decoder, strict=True):
             hidden = block(torch.cat([up(hidden), skips.pop()], dim=1))
-        output = self.head(hidden)
+        output = _unfolded(self.head(hidden), self.config.fold)
         return output + volume if self.config.residual else output
+
+
+def _folded(volume: Tensor, fold: int) -> Tensor:
+    """``(b, 1, d, h, w)`` volumes to ``(b, fold^3, d / fold, h / fold, w / fold)``."""
+    if fold == 1:
+        return volume
+    b, _, d, h, w = volume.shape
+    blocks = volume.reshape(b, d // fold, fold, h // fold, fold, w // fold, fold)
+    folded = blocks.permute(0, 2, 4, 6, 1, 3, 5).reshape(b, fold**3, d // fold, h // fold, w // fold)
+    return folded.contiguous(memory_format=torch.channels_last_3d)
+
+
+def _unfolded(folded: Tensor, fold: int) -> Tensor:
+    """The inverse of `_folded`."""
+    if fold == 1:
+        return folded
+    b, _, d, h, w = folded.shape
+    blocks = folded.reshape(b, fold, fold, fold, d, h, w).permute(0, 4, 1, 5, 2, 6, 3)
+    return blocks.reshape(b, 1, d * fold, h * fold, w * fold)
 
 
 def _block(config: NetworkConfig, n_in: int, n_out: int) -> nn.Sequential:

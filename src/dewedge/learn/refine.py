@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from dewedge.physics.wedge import wedge_mask
 
 # Axes of (b, z, y, x) tiles that rotations by 180 degrees flip: none, about y, about z, about x.
 HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (1, 3), (2, 3), (1, 2))
+# Lowest and highest tilt of a symmetric range differ by less in size.
+SYMMETRIC_DEG = 6.0
 FFT_ROWS = 8  # rows along y whose spectra are in memory at a time
 
 
@@ -43,7 +45,7 @@ def refine(
     device: torch.device | None = None,
     precision: Precision = "32-true",
     batch_size: int = 1,
-    average_rotations: int = 1,
+    average_rotations: Literal[1, 2, 4] = 1,
     names: Sequence[str] | None = None,
     on_tile: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[GreyScale]:
@@ -81,8 +83,9 @@ def refine(
     batch_size
         Tiles at a time; beyond rounding, the result does not depend on it.
     average_rotations
-        Average the predictions over so many rotations by 180 degrees: 1 for none; 2 for that about the tilt
-        axis, which leaves every missing wedge where it is; 4 for all three.
+        Average the predictions over rotations by 180 degrees: 1 for none; 2 for that about the tilt axis; 4
+        for those about all axes. The latter two turn the wedge of an asymmetric tilt range over, so
+        beyond `SYMMETRIC_DEG` 4 is taken for 2.
     names
         Of the sources, for messages.
     on_tile
@@ -120,6 +123,8 @@ def refine(
     mask = wedge_mask((shape[0], 1, shape[2]), tilt_range, device=device)
     z_weights, y_weights, x_weights = (torch.from_numpy(axis.weights).to(device) for axis in (z, y, x))
     sections = [(i, j) for i in range(len(z.starts)) for j in range(len(x.starts))]
+    symmetric = abs(tilt_range.min_deg + tilt_range.max_deg) < SYMMETRIC_DEG
+    turns = HALF_TURNS[: average_rotations if symmetric else min(average_rotations, 2)]
     done, total = 0, len(sources) * len(y.starts) * len(sections)
     blended = torch.zeros(len(z.source), y.size, len(x.source), device=device)
     for k, first in enumerate(y.starts):
@@ -140,7 +145,7 @@ def refine(
                     for i, j in batch
                 ]
                 tiles = torch.stack([band[box] for box in boxes])
-                predictions = _predict(network, tiles, precision, HALF_TURNS[:average_rotations])
+                predictions = _predict(network, tiles, precision, turns)
                 for (i, j), box, prediction in zip(batch, boxes, predictions, strict=True):
                     prediction *= gain * z_weights[i, :, None, None]
                     prediction *= y_weights[k, :, None] * x_weights[j]

@@ -80,15 +80,15 @@ class PairGreyScale(NamedTuple):
     std_full: float
 
 
-def measure_grey_scale(pair: TomogramPair) -> PairGreyScale:
-    """Grey scale of a pair, in one pass over its sections.
+def measure_grey_scale(pair: TomogramPair, supervised: bool = False) -> PairGreyScale:
+    """Grey scale of a pair, in one pass over its sections; of half-set 0 alone if the other is a truth.
 
     Raises
     ------
     InputError
         If a half-set is constant or holds values that are not finite, or both hold the same noise.
     """
-    if pair.half1 is pair.half0:
+    if pair.half1 is pair.half0 or supervised:
         means, covariance = mean_and_covariance([pair.half0], [pair.name])
         std = float(np.sqrt(covariance[0, 0]))
         return PairGreyScale(float(means[0]), std, std)
@@ -151,6 +151,8 @@ class CropSampler:
         Of crops whose rotation is not exact.
     swap
         ``never``, ``random`` or ``both``: see `FitOptions.swap_halves`.
+    supervised
+        Whether a truth stands in the place of half-set 1.
 
     Raises
     ------
@@ -169,6 +171,7 @@ class CropSampler:
         rotate: bool = True,
         interpolation: Interpolation = "linear",
         swap: Literal["never", "random", "both"] = "random",
+        supervised: bool = False,
     ) -> None:
         self.pairs = list(pairs)
         self.rotate = rotate
@@ -178,7 +181,7 @@ class CropSampler:
         self.size = size
         self.seed = seed
         self.exact_rotations = exact_rotations
-        self.grey_scales = [measure_grey_scale(pair) for pair in self.pairs]
+        self.grey_scales = [measure_grey_scale(pair, supervised) for pair in self.pairs]
         self.held_out = [self._held_out_box(pair, held_out) for pair in self.pairs]
         voxels = np.array([float(np.prod(pair.shape_zyx)) for pair in self.pairs])
         self._share = voxels / voxels.sum()

@@ -160,7 +160,7 @@ class ReconstructSection(Section):
         default="fourier", description="Crop the Fourier transform, or average blocks of pixels."
     )
     filter: Literal["ramp", "hamming"] = Field(
-        default="ramp", description="Filter of the back-projection: |k|, or that times a Hamming window."
+        default="hamming", description="Filter of the back-projection: |k|, or that times a Hamming window."
     )
     algorithm: Literal["fbp", "sirt", "tv"] = Field(
         default="fbp",
@@ -221,7 +221,7 @@ class NetworkSection(Section):
 
     preset: Literal["paper", "default", "fast"] = Field(
         default="default",
-        description="The network: 16 channels (default), 8 (fast), or as published (paper).",
+        description="The network: 32 channels at half resolution (default), 16 (fast), or as published (paper).",
     )
     channels: int | None = Field(
         default=None, ge=1, le=1024, description="Channels of the network, if not those of the preset."

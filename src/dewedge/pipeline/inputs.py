@@ -250,7 +250,7 @@ def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRa
 
 def check_network(section: FitSection) -> None:
     """Refuse cubes that do not suit the network."""
-    multiple = 2 ** network_config(section.preset, section.channels, section.dropout).levels
+    multiple = network_config(section.preset, section.channels, section.dropout).multiple
     if section.cube_size % multiple:
         raise InputError(
             f"--cube-size {section.cube_size}: expected a multiple of {multiple} for this network"
@@ -263,7 +263,7 @@ def check_input(item: RunInput, config: Config) -> None:
     network = network_config(config.fit.preset, config.fit.channels, config.fit.dropout)
     tile = config.refine.tile or tile_size(network, config.fit.cube_size)
     for edge in shape:
-        tile_axis(edge, tile, config.refine.overlap, 2**network.levels)
+        tile_axis(edge, tile, config.refine.overlap, network.multiple)
     held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
     if item.mask not in ("none", "auto"):
         read_mask(Path(item.mask), shape)
