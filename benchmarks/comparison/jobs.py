@@ -19,7 +19,7 @@ class Size:
     shape_zyx
         Of the specimens, in voxels of 10 A.
     channels
-        Of every network; None for those of the recipes.
+        Of the published network at full resolution; None for the 64 of the recipes.
     cube_size
         Of the sub-tomograms.
     epoch_samples, update_interval
@@ -42,7 +42,7 @@ class Size:
 
 SIZES = {
     "smoke": Size((40, 64, 64), 2, 16, 8, 1, 3600.0, max_epochs=2),
-    "small": Size((96, 160, 160), 16, 48, 100, 10, 600.0),
+    "small": Size((96, 160, 160), 16, 48, 100, 10, 300.0),
     "full": Size((200, 512, 512), None, 96, 150, 10, 6 * 3600.0),
 }
 

@@ -150,12 +150,13 @@ def configuration(job: Job, recipe: str, budget_s: float) -> tuple[Config, dict[
     size = SIZES[job.size]
     sizes = {
         "budget": f"{budget_s}s",
-        "channels": "none" if size.channels is None else size.channels,
         "cube_size": job.cube_size,
         "epoch_samples": size.epoch_samples,
         "epochs": "none" if size.max_epochs is None else size.max_epochs,
     }
     settings = merged([read_recipe(recipe).settings, {"fit": sizes}])
+    if size.channels is not None and settings["fit"].get("preset") == "paper":
+        settings["fit"]["channels"] = size.channels
     if recipe == "deepdewedge":
         settings["fit"]["update_interval"] = size.update_interval
     if recipe == "isonet":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ablation import CHANGES
 from jobs import SIZES, Job
 from numpy.typing import NDArray
 
@@ -17,11 +18,12 @@ from dewedge.geometry import TiltGeometry, TiltRange
 from dewedge.io.mrc import read_mrc
 from dewedge.io.star import read_particles
 from dewedge.io.tilt_series import read_tilt_series
-from dewedge.physics.reconstruction import fbp
+from dewedge.physics.reconstruction import FilterName, fbp
 from dewedge.simulate.files import simulate
 from dewedge.split import split_tilts
 
 VOXEL_SIZE_A = 10.0
+FILTER: FilterName = "hamming"  # the one under which the published recipe fares better
 SYMMETRIC = tuple(range(-60, 61, 2))
 
 Volume = NDArray[np.float32]
@@ -99,7 +101,8 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
         )
     series = read_tilt_series(stack)
     geometry = series.geometry
-    reconstruct = functools.partial(_fbp, thickness=shape[0])
+    filter = CHANGES.get(job.change, {}).get("reconstruct", {}).get("filter", FILTER)
+    reconstruct = functools.partial(_fbp, thickness=shape[0], filter=filter)
     images = np.asarray(series.images, dtype=np.float32)
     full = reconstruct(images, geometry)
     clean = np.asarray(read_mrc(folder / f"{name}_clean.mrc", stack=True).data)
@@ -125,5 +128,5 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
     )
 
 
-def _fbp(images: NDArray[np.float32], geometry: TiltGeometry, thickness: int) -> Volume:
-    return fbp(torch.from_numpy(np.ascontiguousarray(images)), geometry, thickness).numpy()
+def _fbp(images: NDArray[np.float32], geometry: TiltGeometry, thickness: int, filter: FilterName) -> Volume:
+    return fbp(torch.from_numpy(np.array(images)), geometry, thickness, filter).numpy()

@@ -221,7 +221,8 @@ class NetworkSection(Section):
 
     preset: Literal["paper", "default", "fast"] = Field(
         default="default",
-        description="The network: 32 channels at half resolution (default), 16 (fast), or as published (paper).",
+        description="The network: 32 channels at half resolution (default), 16 (fast), or the published one "
+        "(paper).",
     )
     channels: int | None = Field(
         default=None, ge=1, le=1024, description="Channels of the network, if not those of the preset."
@@ -278,9 +279,9 @@ class TileSection(Section):
     )
     overlap: int = Field(default=24, ge=0, description="Least overlap of neighbouring tiles in voxels.")
     average_rotations: Annotated[Literal[1, 2, 4], BeforeValidator(_whole)] = Field(
-        default=1,
+        default=4,
         description="Average so many predictions, of the tomogram turned by 180 degrees: 2 about the tilt "
-        "axis, 4 about all axes.",
+        "axis, 4 about all axes (as 2 if the tilt range is not symmetric).",
     )
 
 

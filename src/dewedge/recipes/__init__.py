@@ -1,8 +1,8 @@
 """The methods that are compared, each as the settings of one engine.
 
-A recipe is a TOML file in this folder: ``title``, then any keys of a configuration. ``network = false``
-stands for a method that only reconstructs; ``stages`` names the recipes that a combined one carries out in
-turn, each on the result of the one before.
+A recipe is a TOML file in this folder: ``title`` and ``summary``, then any keys of a configuration.
+``network = false`` stands for a method that only reconstructs; ``stages`` names the recipes that a combined
+one carries out in turn, each on the result of the one before.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Recipe:
 
     Parameters
     ----------
-    name, title
-        On the command line and in tables.
+    name, title, summary
+        On the command line and in tables; what it is in a line.
     settings
         Keys of a configuration.
     network
@@ -36,6 +36,7 @@ class Recipe:
 
     name: str
     title: str
+    summary: str
     settings: dict[str, Any]
     network: bool
     stages: tuple[str, ...]
@@ -56,6 +57,7 @@ def read_recipe(name: str) -> Recipe:
     return Recipe(
         name=name,
         title=settings.pop("title"),
+        summary=settings.pop("summary"),
         network=settings.pop("network", True),
         stages=tuple(settings.pop("stages", [name])),
         settings=settings,
