@@ -2,7 +2,7 @@
 
     python benchmarks/iterative.py [--quick] [--seed 31] [--json FILE]
 
-Specimens of 64 x 128 x 128 voxels at 10 A (``--quick``: 32 x 64 x 64) of the built-in molecules, tilts -60
+Specimens of 64 x 128 x 128 voxels at 10 A (``--quick``: 48 x 64 x 64) of the built-in molecules, tilts -60
 to 60 by 2, SNR 1/2, 1/4 and 1/6. The images are simulated by the projector that reconstructs. A row of the
 result is one setting of one method on one series. Prints a table of the correlation coefficients.
 """
@@ -85,7 +85,7 @@ def main() -> None:
     arguments = parser.parse_args()
     results: list[dict[str, Any]] = []
     for seed in arguments.seed or [31, 32]:
-        for row in rows(seed, (32, 64, 64) if arguments.quick else (64, 128, 128)):
+        for row in rows(seed, (48, 64, 64) if arguments.quick else (64, 128, 128)):
             results.append(row)
             figures = {"threads": torch.get_num_threads(), "torch": torch.__version__, "rows": results}
             if arguments.json:
