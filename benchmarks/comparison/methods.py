@@ -24,6 +24,7 @@ from dewedge.learn.tiling import tile_size
 from dewedge.physics.iterative import sirt, tv
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import merged
+from dewedge.pipeline.initial import initial_weights
 from dewedge.recipes import read_recipe
 from dewedge.scores import correlation
 
@@ -78,7 +79,8 @@ def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estim
 
 def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: bool = False) -> Estimate:
     """Fit the network of a recipe and refine the first specimen."""
-    config, network_settings = configuration(job, recipe, budget_s)
+    config, network_settings = configuration(job, recipe, budget_s or 1.0)
+    initial = initial_weights(config.fit)
     options = config.fit.options()
     network = replace(
         network_config(config.fit.preset, config.fit.channels, config.fit.dropout), **network_settings
@@ -113,12 +115,17 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
             first.tilt_range,
             input_std=1.0 if halves else full_std,
             tile=config.refine.tile or tile_size(network, options.cube_size),
-            overlap=min(config.refine.overlap, options.cube_size // 2),
+            overlap=options.cube_size // 3 if config.fit.preset == "paper" else min(24, options.cube_size // 2),
             average_rotations=config.refine.average_rotations,
             device=device,
             precision=precision,
         )
         return output
+
+    if budget_s == 0 and initial is not None:
+        unfitted = UNet(network)
+        unfitted.load_state_dict(initial)
+        return Estimate(refined(unfitted.eval()))
 
     watch = Stopwatch()
     best = (-1.0, np.empty(0, np.float32))
@@ -139,7 +146,13 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
 
     selected = recipe in SELECTED_BY_TRUTH
     model, rows = fit(
-        pairs, network, options, fabric, clock=watch, **({"on_epoch": look} if selected else {})
+        pairs,
+        network,
+        options,
+        fabric,
+        clock=watch,
+        initial=initial,
+        **({"on_epoch": look} if selected else {}),
     )
     volume = best[1] if looked else refined(model.build())
     return Estimate(volume, rows[-1].samples, rows[-1].seconds, selected_by_truth=selected)
