@@ -16,7 +16,7 @@ import dewedge
 from dewedge.cli import main
 from dewedge.cli.app import VERBS
 from dewedge.io.angles import read_tilt_angles
-from dewedge.io.mrc import read_mrc
+from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.tilt_series import read_tilt_series
 from dewedge.scores import correlation
 
@@ -36,6 +36,27 @@ for verb in sys.argv[1:]:
 heavy = {"torch", "pandas", "matplotlib", "lightning_fabric"} & set(sys.modules)
 assert not heavy, heavy
 """
+
+
+IMPORT_WITHOUT_TORCH = """
+import sys
+from dewedge.cli import main
+assert main(["import", sys.argv[1], "--axis-angle", "0", "-o", sys.argv[2]]) == 0
+heavy = {"torch", "scipy", "matplotlib", "lightning_fabric"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_reading_headers_does_not_import_torch(tmp_path: Path):
+    for i in range(2):
+        stack = tmp_path / f"series_{i}.mrc"
+        write_mrc(stack, np.ones((5, 16, 20), np.float32), 10.0, stack=True)
+        stack.with_suffix(".rawtlt").write_text("-20\n-10\n0\n10\n20\n")
+    dataset = tmp_path / "dataset.star"
+    command = [sys.executable, "-c", IMPORT_WITHOUT_TORCH, str(tmp_path), str(dataset)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "series_1" in dataset.read_text()
 
 
 def test_help_lists_every_verb_and_imports_nothing_heavy():

@@ -80,7 +80,8 @@ def fbp_blocks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """The volume of `fbp` in blocks of rows along the tilt axis: (rows, ``(z, rows, x)`` block) pairs.
 
-    Blocks take at most 256 MB, or one row; of the images, a few copies of the block's rows are in memory.
+    Blocks take at most 256 MB, or one row; two of them are in memory at once, and a few copies of the images'
+    rows that one needs.
     """
     expected = (geometry.n_tilts, *geometry.image_shape_yx)
     if tuple(images.shape) != expected:
@@ -94,11 +95,10 @@ def fbp_blocks(
     images = match_rows(images, height)
     for rows in row_blocks(height, max(1, _BLOCK_BYTES // (4 * thickness * width))):
         # One by one, so that no spectra of all are in memory.
-        filtered = [
-            filter_images(image[rows], filter) * weight for image, weight in zip(images, weights, strict=True)
-        ]
-        shape = (thickness, rows.stop - rows.start, width)
-        yield rows, back_project(torch.stack(filtered), geometry.tilt_deg, shape)
+        filtered = torch.stack(
+            [filter_images(image[rows], filter) * w for image, w in zip(images, weights, strict=True)]
+        )
+        yield rows, back_project(filtered, geometry.tilt_deg, (thickness, rows.stop - rows.start, width))
 
 
 def tilt_weights_rad(tilt_deg: ArrayLike) -> NDArray[np.float64]:
