@@ -16,6 +16,7 @@ VERBS = {
     "fit": "Fit a network to tomograms of half-sets.",
     "refine": "Refine tomograms with a fitted model.",
     "simulate": "Simulate a specimen with known truth and its tilt series.",
+    "compare": "Carry out several methods on one tilt series, and compare them.",
     "evaluate": "Score tomograms against the truth.",
     "demo": "Simulate, run and evaluate, in a few minutes on a CPU.",
 }
@@ -23,6 +24,7 @@ VERBS = {
 # Where a verb's function is, if not in commands under its own name.
 FUNCTIONS = {
     "check": "check:check",
+    "compare": "comparison:compare",
     "frames": "frames:frames",
     "import": "dataset:import_",
     "simulate": "simulation:simulate",

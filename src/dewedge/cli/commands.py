@@ -274,12 +274,18 @@ def resolve(config: Path | None, output: Path | None, resume: bool = False, **gi
     if config is None and resume and output is not None and (output / CONFIG).is_file():
         config = output / CONFIG
     flags: dict[str, Any] = {} if output is None else {"output": output}
+    return resolve_config(config, flags | flags_given(**given))
+
+
+def flags_given(**given: Any) -> dict[str, Any]:
+    """Keys of the configuration for which there was a flag."""
+    flags: dict[str, Any] = {}
     for name, value in given.items():
         if isinstance(value, Section):
             flags[name] = value.model_dump(exclude_unset=True)
         elif value:
             flags[name] = value
-    return resolve_config(config, flags)
+    return flags
 
 
 def show_messages() -> None:

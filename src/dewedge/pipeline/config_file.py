@@ -62,10 +62,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def write_config(path: Path, config: Config, command: str = "run") -> None:
     """Write a configuration that `resolve_config` reads back; ``command`` is the one that repeats it."""
-    values = _toml_values(config.model_dump(mode="json"))
+    write_settings(path, config.model_dump(mode="json"), command)
+
+
+def write_settings(path: Path, settings: Mapping[str, Any], command: str) -> None:
+    """Write keys of a configuration, of types that JSON has, as TOML."""
     again = f"dewedge {command} --config {path.name} -o FOLDER"
     note = f"# Written by dewedge {dewedge.__version__}; run it again: {again}\n"
-    write_text_atomic(path, note + tomli_w.dumps(values))
+    write_text_atomic(path, note + tomli_w.dumps(_toml_values(dict(settings))))
 
 
 def _toml_values(value: Any) -> Any:

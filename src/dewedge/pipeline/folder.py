@@ -61,7 +61,7 @@ def check_output(
     if resume:
         if not (output / CONFIG).is_file():
             raise InputError(f"{output}: nothing to resume: expected a {CONFIG} of an earlier run")
-        difference = _first_difference(resolve_config(output / CONFIG, {}), config)
+        difference = first_difference(resolve_config(output / CONFIG, {}), config)
         if difference is not None:
             raise InputError(
                 f"{output / CONFIG}: {difference}; resume with the same configuration, or give --overwrite"
@@ -90,7 +90,8 @@ def _all_files(output: Path, folders: list[Path]) -> list[Path]:
     return files + [folder / name for folder in folders for name in OF_TOMOGRAM]
 
 
-def _first_difference(then: Config, now: Config) -> str | None:
+def first_difference(then: Config, now: Config) -> str | None:
+    """The first key, if any, in which a configuration differs that a resumed run may not change."""
     old, new = (_flat(config.model_dump(mode="json")) for config in (then, now))
     for key in new:
         free = key in FREE_KEYS or key.partition(".")[0] in FREE_KEYS

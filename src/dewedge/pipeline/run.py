@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 
 from dewedge.check.finding import Finding
 from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.sampling import CropSampler, TomogramPair
@@ -219,13 +220,16 @@ def check_crops(pair: TomogramPair, config: Config) -> None:
 
 def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
     """The half-sets of a tomogram, memory-mapped, with its mask; twice the whole where none are needed."""
-    folder = tomogram.folder
-    mask = read_mrc(folder / MASK).data > 0.5 if (folder / MASK).exists() else None
-    if config.fit.objective == "isonet":
-        half0 = half1 = read_mrc(folder / FULL).data
-    else:
-        half0, half1 = (read_mrc(folder / name).data for name in (HALF0, HALF1))
-    return TomogramPair(half0, half1, tomogram.item.tilt_range, mask, tomogram.name)
+    folder, item = tomogram.folder, tomogram.item
+    names = (FULL,) if config.fit.objective == "isonet" else (HALF0, HALF1)
+    return read_pair([folder / name for name in names], folder / MASK, item.tilt_range, tomogram.name)
+
+
+def read_pair(paths: Sequence[Path], mask_path: Path, tilt_range: TiltRange, name: str) -> TomogramPair:
+    """What a fit takes of both half-sets, or of the whole alone, and of the mask if there is one."""
+    volumes = [read_mrc(path).data for path in paths]
+    mask = read_mrc(mask_path).data > 0.5 if mask_path.exists() else None
+    return TomogramPair(volumes[0], volumes[-1], tilt_range, mask, name)
 
 
 def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ TITLE_INCHES = 0.5
 
 def comparison_figure(
     volumes: Mapping[str, NDArray[Any]],
-    voxel_size_A: float,
+    voxel_size_A: float | None,
     notes: Sequence[str] | None = None,
+    columns: int | None = None,
 ) -> Figure:
     """Central xy section of each ``(z, y, x)`` volume above its xz section, with titles and a scale bar.
 
@@ -29,32 +31,36 @@ def comparison_figure(
     volumes
         Volumes of one shape, by title.
     voxel_size_A
-        Voxel size in Angstrom.
+        Voxel size in Angstrom; without it there is no scale bar.
     notes
         A line below each title.
+    columns
+        Most volumes side by side; all if not given.
     """
     from matplotlib.figure import Figure
 
     depth, height, width = next(iter(volumes.values())).shape
+    columns = min(columns or len(volumes), len(volumes))
+    rows = math.ceil(len(volumes) / columns)
     inches = COLUMN_INCHES / width
     column = COLUMN_INCHES + GAP_INCHES
-    size = (
-        len(volumes) * column + GAP_INCHES,
-        (height + depth) * inches + 3 * GAP_INCHES + TITLE_INCHES,
-    )
+    row = (height + depth) * inches + 3 * GAP_INCHES + TITLE_INCHES
+    size = (columns * column + GAP_INCHES, rows * row)
     figure = Figure(figsize=size, facecolor="white")
     for i, (title, volume) in enumerate(volumes.items()):
         xy, xz = volume[depth // 2], volume[:, height // 2]
         limits = grey_limits([xy, xz])
-        left = (GAP_INCHES + i * column) / size[0]
+        left = (GAP_INCHES + i % columns * column) / size[0]
         lower = depth * inches / size[1]
-        bottom = GAP_INCHES / size[1]
-        top = figure.add_axes((left, 2 * bottom + lower, COLUMN_INCHES / size[0], height * inches / size[1]))
+        gap = GAP_INCHES / size[1]
+        bottom = gap + (rows - 1 - i // columns) * row / size[1]
+        upper = (left, bottom + lower + gap, COLUMN_INCHES / size[0], height * inches / size[1])
+        top = figure.add_axes(upper)
         show_section(top, xy, limits, "xy")
         note = f"\n{notes[i]}" if notes is not None and notes[i] else ""
         top.set_title(f"{title}{note}", fontsize=11)
         below = figure.add_axes((left, bottom, COLUMN_INCHES / size[0], lower))
         show_section(below, xz, limits, "xz")
-        if i == 0:
+        if i == 0 and voxel_size_A is not None:
             add_scale_bar(top, voxel_size_A, width)
     return figure
