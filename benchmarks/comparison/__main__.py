@@ -2,17 +2,18 @@
 
     python benchmarks/comparison run TABLE [--size small] [--jobs 2] [--hours 1] [--data FOLDER] [--json FILE]
     python benchmarks/comparison again NUMBER [--json FILE]
+    python benchmarks/comparison report [--size small] [--data FOLDER] [--json FILE] [--docs FOLDER]
 
 ``run`` computes the rows of a table that the file lacks, each in a process of its own with one thread,
 ``--jobs`` at a time, and adds each to the file when it is done; a run can be stopped and started again.
-``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. TABLE is one of
-those in jobs.py.
+``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. ``report``
+writes tables and figures of all rows into docs/comparison.md and docs/ablation.md. TABLE is one of those in
+jobs.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import subprocess
@@ -21,11 +22,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from jobs import SIZES, TABLES, Job, Row
+from rows import add_row, job_of, read_rows, volume_file
 
 ROOT = Path(__file__).resolve().parents[2]
 STRUCTURES = ROOT.parent / "shared" / "data" / "structures-10A"
@@ -41,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
     def compute(job: Job) -> None:
         if time.monotonic() > end:
             return
-        row = row_in_process(job, arguments, Path(__file__).parent)
+        row = row_in_process(job, arguments, Path(__file__).parent, volume_file(arguments.data, job))
         if row is None:
             print(f"failed: {job}", file=sys.stderr)
         else:
@@ -59,6 +62,7 @@ def wanted(job: Job, arguments: argparse.Namespace) -> bool:
     return (
         (not arguments.method or job.method in arguments.method)
         and (not arguments.seed or job.seed in arguments.seed)
+        and (not arguments.snr or job.snr in arguments.snr)
         and (not job.method.startswith("topaz") or arguments.peers is not None)
     )
 
@@ -68,18 +72,24 @@ def again(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(["git", "archive", old["commit"]], cwd=ROOT, check=True, capture_output=True)
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-        os.environ["PYTHONPATH"] = f"{folder}/src"
+        os.environ |= {"PYTHONPATH": f"{folder}/src", "COMPARISON_COMMIT": old["commit"]}
         new = row_in_process(job_of(old), arguments, Path(folder) / "benchmarks" / "comparison")
+    if new is None:
+        raise SystemExit("the row could not be computed")
     print(json.dumps({"then": old, "now": new}, indent=2))
 
 
-def row_in_process(job: Job, arguments: argparse.Namespace, program: Path) -> dict[str, Any] | None:
+def row_in_process(
+    job: Job, arguments: argparse.Namespace, program: Path, volume: Path | None = None
+) -> dict[str, Any] | None:
     """The row of a job, computed by another process with one thread; None if that fails."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(program), "row", json.dumps(asdict(job)), "--data", str(arguments.data)]
     command += ["--structures", str(arguments.structures)]
     if arguments.peers is not None:
         command += ["--peers", str(arguments.peers)]
+    if volume is not None:
+        command += ["--volume", str(volume)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
@@ -121,6 +131,12 @@ def row(arguments: argparse.Namespace) -> None:
     print(json.dumps(done.as_dict()))
 
 
+def report(arguments: argparse.Namespace) -> None:
+    from report import write_pages
+
+    write_pages(arguments.size, arguments.json, arguments.data, arguments.docs)
+
+
 def commit() -> str:
     if "COMPARISON_COMMIT" in os.environ:  # code that was unpacked from an archive knows no commit
         return os.environ["COMPARISON_COMMIT"]
@@ -128,24 +144,8 @@ def commit() -> str:
     return shown.stdout.strip()
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    return json.loads(path.read_text())["rows"] if path.exists() else []
-
-
-def job_of(row: dict[str, Any]) -> Job:
-    return Job(**{field.name: row[field.name] for field in fields(Job)})
-
-
-def add_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a file that others may be adding to as well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        rows = [*read_rows(path), row]
-        temporary = path.with_suffix(".new")
-        lines = ",\n".join(json.dumps(row) for row in rows)
-        temporary.write_text(f'{{"rows": [\n{lines}\n]}}\n')
-        temporary.replace(path)
+def fraction(text: str) -> float:
+    return float(Fraction(text))
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -163,6 +163,9 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.add_argument("--hours", type=float, default=1e6, help="start no row after so many")
     verb.add_argument("--method", action="append", help="only this one; repeat for more")
     verb.add_argument("--seed", action="append", type=int, help="only this one; repeat for more")
+    verb.add_argument(
+        "--snr", action="append", type=fraction, help="only this one, such as 1/4; repeat for more"
+    )
     verb.set_defaults(function=run)
     verb = verbs.add_parser("again", parents=[shared], help="compute a row anew, with the code of its commit")
     verb.add_argument("number", type=int)
@@ -171,6 +174,11 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.add_argument("job")
     verb.add_argument("--volume", type=Path, help="file for the estimate")
     verb.set_defaults(function=row)
+    verb = verbs.add_parser(
+        "report", parents=[shared], help="write tables and figures into the pages of docs"
+    )
+    verb.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the pages")
+    verb.set_defaults(function=report)
     arguments = parser.parse_args(words)
     if arguments.json is None:
         arguments.json = ROOT / "benchmarks" / "results" / f"comparison_{arguments.size}.json"

@@ -1,0 +1,68 @@
+"""Cells of the tables: what several seeds gave, in one text."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+from jobs import Job
+
+Rows = Mapping[Job, dict[str, Any]]
+
+SCORES = {"cc": 3, "cc_outside": 3, "cc_inside": 3, "fsc": 1, "fsc_inside": 1}  # decimals
+TITLES = {
+    "cc": "CC",
+    "cc_outside": "CC outside",
+    "cc_inside": "CC inside",
+    "fsc": "FSC (A)",
+    "fsc_inside": "FSC inside (A)",
+}
+
+
+def values(rows: Rows, jobs: Iterable[Job], score: str) -> list[float]:
+    """What the rows that exist say of a score; a resolution can be missing."""
+    found = [rows[job][score] for job in jobs if job in rows]
+    return [value for value in found if value is not None]
+
+
+def mean_sd(numbers: Sequence[float], expected: int, decimals: int) -> str:
+    """Mean and standard deviation over seeds; their number where it is not the expected one."""
+    if not numbers:
+        return ""
+    text = f"{statistics.fmean(numbers):.{decimals}f}"
+    if len(numbers) > 1:
+        text += f" ± {statistics.stdev(numbers):.{decimals}f}"
+    if len(numbers) != expected:
+        text += f" ({len(numbers)} seed{'s' if len(numbers) > 1 else ''})"
+    return text
+
+
+def mean(numbers: Sequence[float]) -> str:
+    return f"{statistics.fmean(numbers):,.0f}" if numbers else ""
+
+
+def markdown(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table; empty if it has no lines."""
+    body = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([f"| {' | '.join(titles)} |", "|" + "---|" * len(titles), *body]) if body else ""
+
+
+def scores_table(
+    titles: Sequence[str], groups: Iterable[tuple[Sequence[str], Sequence[Job]]], rows: Rows
+) -> str:
+    """A line for each group of jobs that has rows: its labels, scores over seeds, samples and seconds."""
+    lines = []
+    for labels, jobs in groups:
+        if any(job in rows for job in jobs):
+            scores = [
+                mean_sd(values(rows, jobs, score), len(jobs), decimals) for score, decimals in SCORES.items()
+            ]
+            costs = [mean(values(rows, jobs, cost)) for cost in ("samples", "seconds")]
+            lines.append([*labels, *scores, *costs])
+    return markdown([*titles, *TITLES.values(), "samples", "seconds"], lines)
+
+
+def snr_name(snr: float) -> str:
+    return str(Fraction(snr).limit_denominator(100))

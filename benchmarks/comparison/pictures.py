@@ -1,0 +1,124 @@
+"""The figures of docs/comparison.md."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cells import SCORES, TITLES, Rows, snr_name, values
+from jobs import SEEDS, SNRS, TABLES, job
+from numpy.typing import NDArray
+from rows import volume_file
+from tables import ORDER, alike, label
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Colours of Okabe and Ito, which the colour-blind can tell apart; shape and dashes tell once more.
+STYLES: dict[str, dict[str, Any]] = {
+    "fbp": {"color": "0.5", "marker": "x"},
+    "sirt": {"color": "0.5", "marker": "P", "linestyle": "--"},
+    "tv": {"color": "#56B4E9", "marker": "v"},
+    "topaz-unet-3d-10a": {"color": "#CC79A7", "marker": "D"},
+    "topaz-unet-3d-20a": {"color": "#CC79A7", "marker": "d", "linestyle": "--"},
+    "cryocare": {"color": "#E69F00", "marker": "^"},
+    "isonet": {"color": "#0072B2", "marker": "s"},
+    "cryocare+isonet": {"color": "#0072B2", "marker": "*", "linestyle": "--"},
+    "deepdewedge": {"color": "#009E73", "marker": "p"},
+    "dewedge": {"color": "#D55E00", "marker": "o", "linewidth": 2.2},
+    "noise-free fbp": {"color": "black", "linestyle": ":"},
+    "oracle": {"color": "black", "linestyle": "-."},
+}
+DODGE = 0.025  # between methods, in units of an SNR's step, so that error bars do not hide each other
+
+PICTURE_SNR = 0.25
+COLUMN_INCHES, COLUMNS = 2.2, 5
+TITLE_INCHES, GAP_INCHES = 0.45, 0.06
+
+
+def snr_figure(size: str, rows: Rows) -> Figure | None:
+    """Figure 5 of the paper: each score against the SNR, mean and standard deviation over seeds."""
+    from matplotlib.figure import Figure
+
+    jobs = list(TABLES["figure5"](size))
+    methods = [method for method in ORDER if any(one in rows for one in alike(jobs, method=method))]
+    if not methods:
+        return None
+    figure = Figure(figsize=(10, 6.4), layout="constrained", facecolor="white")
+    *panels, legend = figure.subplots(2, 3).ravel()
+    snrs = sorted(SNRS)
+    for axes, score in zip(panels, SCORES, strict=True):
+        for i, method in enumerate(methods):
+            shift = DODGE * (i - (len(methods) - 1) / 2)
+            places, means, bars = [], [], []
+            for place, snr in enumerate(snrs):
+                found = values(rows, alike(jobs, method=method, snr=snr), score)
+                if found:
+                    places.append(place + shift)
+                    means.append(statistics.fmean(found))
+                    bars.append(statistics.stdev(found) if len(found) > 1 else 0.0)
+            style = {"linewidth": 1.3, "markersize": 5.5, "elinewidth": 1, "capsize": 2} | STYLES[method]
+            axes.errorbar(places, means, bars, label=label(method, rows).replace("*", ""), **style)
+        resolution = score.startswith("fsc")
+        axes.set_title(f"0.143-{TITLES[score]}, low is good" if resolution else TITLES[score], fontsize=11)
+        axes.set_xticks(range(len(snrs)), [snr_name(snr) for snr in snrs])
+        axes.set_xlabel("SNR of the tilt series")
+        axes.grid(axis="y", linewidth=0.4, color="0.85")
+        axes.spines[["top", "right"]].set_visible(False)
+    legend.axis("off")
+    legend.legend(*panels[0].get_legend_handles_labels(), loc="center left", frameon=False, fontsize=10)
+    return figure
+
+
+def slices_figure(size: str, rows: Rows, folder: Path) -> Figure | None:
+    """Figure 6 of the paper: the sections of the volumes that were kept, beside the truth's."""
+    from dewedge.io.mrc import read_mrc
+
+    volumes, notes = {}, {}
+    for method in ORDER:
+        one = job(size, method, snr=PICTURE_SNR, seed=SEEDS[0])
+        path = volume_file(folder, one)
+        if path is not None and path.exists() and one in rows:
+            volumes[method] = read_mrc(path).data
+            notes[method] = f"CC {rows[one]['cc']:.3f}"
+    truth = folder / f"{size}_shrec_{PICTURE_SNR:.3f}_{SEEDS[0]}_truth.mrc"
+    if not volumes or not truth.exists():
+        return None
+    return sections_figure({**volumes, "truth": read_mrc(truth).data}, notes)
+
+
+def sections_figure(volumes: Mapping[str, NDArray[Any]], notes: Mapping[str, str]) -> Figure:
+    """Central xy above xz section of each ``(z, y, x)`` volume, some columns a line; black and white are the
+    same percentiles of the sections of each."""
+    from matplotlib.figure import Figure
+    from specimens import VOXEL_SIZE_A
+
+    from dewedge.report.figure import add_scale_bar, grey_limits, show_section
+
+    depth, height, width = next(iter(volumes.values())).shape
+    xy_inches, xz_inches = (COLUMN_INCHES * edge / width for edge in (height, depth))
+    line = TITLE_INCHES + xy_inches + xz_inches + 2 * GAP_INCHES
+    columns = min(COLUMNS, len(volumes))
+    size = (columns * (COLUMN_INCHES + GAP_INCHES) + GAP_INCHES, math.ceil(len(volumes) / columns) * line)
+    figure = Figure(figsize=size, facecolor="white")
+    for i, (name, volume) in enumerate(volumes.items()):
+        xy, xz = volume[depth // 2], volume[:, height // 2]
+        limits = grey_limits([xy, xz])
+        left = GAP_INCHES + i % columns * (COLUMN_INCHES + GAP_INCHES)
+        top = size[1] - i // columns * line - TITLE_INCHES
+        for section, name_of_axes, bottom, inches in (
+            (xy, "xy", top - xy_inches, xy_inches),
+            (xz, "xz", top - xy_inches - GAP_INCHES - xz_inches, xz_inches),
+        ):
+            axes = figure.add_axes(
+                (left / size[0], bottom / size[1], COLUMN_INCHES / size[0], inches / size[1])
+            )
+            show_section(axes, section, limits, name_of_axes)
+            if name_of_axes == "xy":
+                axes.set_title(f"{name}\n{notes.get(name, '')}".strip(), fontsize=10)
+                if i == 0:
+                    add_scale_bar(axes, VOXEL_SIZE_A, width)
+    return figure

@@ -1,0 +1,38 @@
+"""The file of the rows, and the volumes that are kept for the pictures."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from jobs import SEEDS, SNRS, Job, job
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def job_of(row: dict[str, Any]) -> Job:
+    return Job(**{field.name: row[field.name] for field in fields(Job)})
+
+
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a file that others may be adding to as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = [*read_rows(path), row]
+        temporary = path.with_suffix(".new")
+        lines = ",\n".join(json.dumps(row) for row in rows)
+        temporary.write_text(f'{{"rows": [\n{lines}\n]}}\n')
+        temporary.replace(path)
+
+
+def volume_file(folder: Path, one: Job) -> Path | None:
+    """Where the volume of a row is kept for the pictures; None for rows that need none."""
+    if one != job(one.size, one.method, snr=one.snr, seed=SEEDS[0]) or one.snr not in SNRS:
+        return None
+    return folder / "volumes" / f"{one.size}_{one.method.replace(' ', '-')}_{one.snr:.3f}_{one.seed}.mrc"

@@ -1,0 +1,84 @@
+"""The tables of docs/comparison.md, from the rows that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cells import SCORES, Rows, markdown, mean_sd, scores_table, snr_name, values
+from jobs import METHODS, SNRS, TABLES, Job, job
+
+REFERENCES = ("noise-free fbp", "oracle")
+BY_TRUTH, PEER = "†", "‡"
+ORDER = (*(method for method in METHODS if method not in REFERENCES), *REFERENCES)
+
+
+def is_peer(method: str) -> bool:
+    """Whether another program made the volume."""
+    return method.startswith("topaz")
+
+
+def figure5(size: str, rows: Rows) -> str:
+    """CC of every method at every SNR, then all scores, a table for each SNR."""
+    jobs = list(TABLES["figure5"](size))
+    lines = []
+    for method in ORDER:
+        cells = [
+            mean_sd(values(rows, seeds, "cc"), len(seeds), SCORES["cc"])
+            for seeds in (alike(jobs, method=method, snr=snr) for snr in SNRS)
+        ]
+        if any(cells):
+            lines.append([label(method, rows), *cells])
+    parts = [markdown(["CC", *(f"SNR {snr_name(snr)}" for snr in SNRS)], lines)]
+    for snr in SNRS:
+        groups = [([label(method, rows)], alike(jobs, method=method, snr=snr)) for method in ORDER]
+        table = scores_table(["method"], groups, rows)
+        parts += [f"SNR {snr_name(snr)}:", table] if table else []
+    return "\n\n".join(parts)
+
+
+def figure7(size: str, rows: Rows) -> str:
+    return by_field(size, rows, "figure7", "cube_size", "cube")
+
+
+def splitting(size: str, rows: Rows) -> str:
+    return by_field(size, rows, "splitting", "split", "half-sets")
+
+
+def specimens(size: str, rows: Rows) -> str:
+    return by_field(size, rows, "specimens", "specimen", "specimen")
+
+
+def by_field(size: str, rows: Rows, table: str, field: str, title: str) -> str:
+    """A line for each value of the field of a job that a table varies, and each method."""
+    jobs = list(TABLES[table](size))
+    groups = [
+        ([str(value), label(method, rows)], alike(jobs, method=method, **{field: value}))
+        for value in dict.fromkeys(getattr(one, field) for one in jobs)
+        for method in ORDER
+    ]
+    return scores_table([title, "method"], groups, rows)
+
+
+def joint(size: str, rows: Rows) -> str:
+    """One fit for three tomograms, beside the fit of the first alone, a row of figure 5."""
+    jobs = list(TABLES["joint"](size))
+    if not any(one in rows for one in jobs):
+        return ""
+    single = [job(size, "dewedge", seed=seed) for seed in dict.fromkeys(one.seed for one in jobs)]
+    groups: list[tuple[list[str], Sequence[Job]]] = [(["one each", "3"], single)]
+    for budget_s in sorted({one.budget_s for one in jobs}):
+        groups.append((["one for all", f"{budget_s / single[0].budget_s:g}"], alike(jobs, budget_s=budget_s)))
+    return scores_table(["fits for three tomograms", "budgets in all"], groups, rows)
+
+
+def alike(jobs: Iterable[Job], **fields: Any) -> list[Job]:
+    """The jobs that have these values, thus those of all seeds."""
+    return [one for one in jobs if all(getattr(one, name) == value for name, value in fields.items())]
+
+
+def label(method: str, rows: Rows) -> str:
+    """The method, with the marks that the page explains; references in italics."""
+    text = f"*{method}*" if method in REFERENCES else method
+    chosen = any(row["selected_by_truth"] for one, row in rows.items() if one.method == method)
+    return text + f" {BY_TRUTH}" * chosen + f" {PEER}" * is_peer(method)

@@ -1,0 +1,116 @@
+"""The tables of docs/ablation.md: each change beside its reference, seed by seed, with a verdict."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+from ablation import CHANGES, COMBINATIONS, DEPARTURES, IDEAS, Settings
+from cells import SCORES, TITLES, Rows, markdown, mean, mean_sd, snr_name, values
+from jobs import TABLES, Job
+from tables import alike
+
+OTHER_SCORES = ("cc_outside", "cc_inside", "fsc_inside")
+
+
+def screen(size: str, rows: Rows) -> str:
+    return against_reference(size, rows, "screen", "bfloat16", "deepdewedge, float32")
+
+
+def departures(size: str, rows: Rows) -> str:
+    return against_reference(size, rows, "departures", "", "dewedge")
+
+
+def confirm(size: str, rows: Rows) -> str:
+    return against_reference(size, rows, "confirm", "bfloat16", "")
+
+
+def against_reference(size: str, rows: Rows, table: str, reference: str, unchanged: str) -> str:
+    """A table for each SNR, sorted by the difference in CC; ``unchanged`` names the job without a change."""
+    jobs = list(TABLES[table](size))
+    snrs = list(dict.fromkeys(one.snr for one in jobs))
+    parts = []
+    for snr in snrs:
+        groups = {
+            change: alike(jobs, snr=snr, change=change)
+            for change in dict.fromkeys(one.change for one in jobs)
+        }
+        text = one_snr(groups, rows, reference, unchanged)
+        if text:
+            parts += [f"SNR {snr_name(snr)}:", text] if len(snrs) > 1 else [text]
+    return "\n\n".join(parts)
+
+
+def one_snr(groups: Mapping[str, Sequence[Job]], rows: Rows, reference: str, unchanged: str) -> str:
+    """One table and the spread that its verdicts were measured with."""
+    base = groups[reference]
+    differences = {
+        change: paired_differences(jobs, base, rows) for change, jobs in groups.items() if change != reference
+    }
+    spread = pooled_sd(list(differences.values()))
+    shown = [change for change, jobs in groups.items() if any(job in rows for job in jobs)]
+    shown.sort(key=lambda change: -statistics.fmean(differences.get(change) or [0.0]))
+    lines = []
+    for change in shown:
+        jobs = groups[change]
+        cc = values(rows, jobs, "cc")
+        pairs = differences.get(change, [])
+        name = change or unchanged
+        lines.append([
+            f"**{name}** (reference)" if change == reference else name,
+            mean_sd(cc, len(jobs), SCORES["cc"]),
+            ", ".join(f"{value:.3f}" for value in cc),
+            f"{statistics.fmean(pairs):+.3f}" if pairs else "",
+            *(mean_sd(values(rows, jobs, score), len(jobs), SCORES[score]) for score in OTHER_SCORES),
+            mean(values(rows, jobs, "samples")),
+            "" if change == reference else verdict(pairs, spread),
+        ])  # fmt: skip
+    titles = ["change", "CC", "seeds", "difference", *(TITLES[score] for score in OTHER_SCORES)]
+    text = markdown([*titles, "samples", "verdict"], lines)
+    if text and not math.isnan(spread):
+        text += f"\n\nPooled standard deviation of the differences in CC: {spread:.4f}."
+    return text
+
+
+def paired_differences(jobs: Sequence[Job], base: Sequence[Job], rows: Rows) -> list[float]:
+    """CC less that of the reference, for the seeds that have both."""
+    pairs = [(job, other) for job, other in zip(jobs, base, strict=True) if job in rows and other in rows]
+    return [rows[job]["cc"] - rows[other]["cc"] for job, other in pairs]
+
+
+def pooled_sd(differences: Sequence[Sequence[float]]) -> float:
+    """Standard deviation over seeds, pooled over all changes; nan while no change has two seeds."""
+    several = [group for group in differences if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in several)
+    squares = sum((value - statistics.fmean(group)) ** 2 for group in several for value in group)
+    return math.sqrt(squares / freedom) if freedom else math.nan
+
+
+def verdict(differences: Sequence[float], spread: float) -> str:
+    """Beyond the spread: further from zero than twice the pooled deviation, all seeds on one side."""
+    if len(differences) < 2:
+        return "too few seeds"
+    one_side = all(value > 0 for value in differences) or all(value < 0 for value in differences)
+    difference = statistics.fmean(differences)
+    if not one_side or abs(difference) <= 2 * spread:
+        return "within the spread"
+    return "better" if difference > 0 else "worse"
+
+
+def settings(size: str, rows: Rows) -> str:
+    """What each name sets; keys of the network are those of its configuration, all others those of a run."""
+    titles = {"published recipe": IDEAS, "default": DEPARTURES, "published recipe, combined": COMBINATIONS}
+    lines = [
+        [against, change, written(CHANGES[change])]
+        for against, changes in titles.items()
+        for change in changes
+    ]
+    return markdown(["against", "change", "settings"], lines)
+
+
+def written(sections: Settings) -> str:
+    parts = [
+        f"{section}.{key} = {value}" for section, keys in sections.items() for key, value in keys.items()
+    ]
+    return f"`{', '.join(parts)}`"

@@ -1,0 +1,164 @@
+"""The pages made from rows: what is kept, what is replaced, which verdicts follow."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks" / "comparison"))
+
+import cells  # noqa: E402
+import tables  # noqa: E402
+import verdicts  # noqa: E402
+from jobs import SNRS, TABLES, Job, job  # noqa: E402
+from report import PAGES, with_blocks, write_pages  # noqa: E402
+from rows import add_row, job_of, read_rows, volume_file  # noqa: E402
+
+
+def row(one: Job, cc: float, **values: Any) -> dict[str, Any]:
+    scores = {"cc": cc, "cc_outside": cc + 0.1, "cc_inside": cc - 0.1, "fsc": 30.04, "fsc_inside": 90.0}
+    cost = {"samples": 1500, "seconds": one.budget_s, "wall_s": 1.0}
+    code = {"commit": "abc1234", "torch": "2", "selected_by_truth": False, "notes": {}}
+    return {**asdict(one), **cost, **scores, **code, **values}
+
+
+def made_up(*rows: dict[str, Any]) -> cells.Rows:
+    return {job_of(values): values for values in rows}
+
+
+def test_a_cell_is_mean_and_deviation_and_says_how_many_seeds_are_missing() -> None:
+    assert cells.mean_sd([0.5, 0.7], 2, 3) == "0.600 ± 0.141"
+    assert cells.mean_sd([0.5, 0.7], 3, 3) == "0.600 ± 0.141 (2 seeds)"
+    assert cells.mean_sd([30.04], 3, 1) == "30.0 (1 seed)"
+    assert cells.mean_sd([], 3, 1) == ""
+
+
+def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "rows.json"
+    first, second = (row(job("small", "fbp", seed=seed), 0.3) for seed in (1, 2))
+    assert read_rows(path) == []
+    add_row(path, first)
+    add_row(path, second)
+    assert read_rows(path) == [first, second]
+    assert [job_of(values).seed for values in read_rows(path)] == [1, 2]
+
+
+def test_figure5_leaves_out_what_has_no_rows_and_sets_the_references_apart() -> None:
+    rows = made_up(
+        row(job("small", "dewedge", seed=1), 0.8),
+        row(job("small", "dewedge", seed=2), 0.82),
+        row(job("small", "oracle", seed=1), 0.9),
+        row(job("small", "cryocare", seed=1), 0.6, selected_by_truth=True),
+        row(job("small", "topaz-unet-3d-10a", seed=1), 0.5, fsc=None),
+        row(job("small", "dewedge", seed=11), 0.1),  # not of this table
+    )
+    table = tables.figure5("small", rows)
+    lines = table.splitlines()
+    assert lines[0] == "| CC | SNR 1/2 | SNR 1/4 | SNR 1/6 |"
+    methods = [line.split(" | ")[0][2:] for line in lines[2:6]]
+    assert methods == ["topaz-unet-3d-10a ‡", "cryocare †", "dewedge", "*oracle*"]
+    assert lines[4] == "| dewedge |  | 0.810 ± 0.014 (2 seeds) |  |"
+    assert "SNR 1/4:" in table and "SNR 1/2:" not in table
+    assert (
+        "| topaz-unet-3d-10a ‡ | 0.500 (1 seed) | 0.600 (1 seed) | 0.400 (1 seed) |  | 90.0 (1 seed) |"
+        in table
+    )
+    assert "fbp" not in table
+
+
+def test_the_joint_fit_stands_beside_the_single_one() -> None:
+    single = job("small", "dewedge", seed=1)
+    assert tables.joint("small", made_up(row(single, 0.8))) == ""
+    rows = made_up(row(single, 0.8), *(row(one, 0.7) for one in TABLES["joint"]("small")))
+    first = [line.split(" | ")[:3] for line in tables.joint("small", rows).splitlines()[2:]]
+    assert first == [
+        ["| one each", "3", "0.800 (1 seed)"],
+        ["| one for all", "1", "0.700 ± 0.000"],
+        ["| one for all", "3", "0.700 ± 0.000"],
+    ]
+
+
+def test_a_verdict_needs_twice_the_spread_and_all_seeds_on_one_side() -> None:
+    assert verdicts.verdict([0.03, 0.05], 0.01) == "better"
+    assert verdicts.verdict([-0.03, -0.05], 0.01) == "worse"
+    assert verdicts.verdict([0.03, 0.05], 0.02) == "within the spread"
+    assert verdicts.verdict([-0.001, 0.1], 0.01) == "within the spread"
+    assert verdicts.verdict([0.3], 0.01) == "too few seeds"
+
+
+def test_the_pooled_deviation_is_that_of_every_change_about_its_own_mean() -> None:
+    assert verdicts.pooled_sd([[1.0, 3.0], [10.0, 10.0, 10.0], [7.0]]) == pytest.approx(math.sqrt(2 / 3))
+    assert math.isnan(verdicts.pooled_sd([[1.0], []]))
+
+
+def test_the_screen_compares_seed_by_seed_and_is_sorted() -> None:
+    def screened(change: str, *scores: float) -> list[dict[str, Any]]:
+        jobs = tables.alike(TABLES["screen"]("small"), change=change)
+        return [row(one, cc) for one, cc in zip(jobs, scores, strict=False)]
+
+    rows = made_up(
+        *screened("bfloat16", 0.5, 0.6),  # seeds differ by 0.1, differences by 0.002
+        *screened("no residual", 0.571, 0.669),
+        *screened("moving average", 0.502, 0.600),
+        *screened("wedge weight 20", 0.45),
+    )
+    lines = verdicts.screen("small", rows).splitlines()
+    cut = [[line.split(" | ")[i] for i in (0, 2, 3, -1)] for line in lines[2:6]]
+    assert cut == [
+        ["| no residual", "0.571, 0.669", "+0.070", "better |"],
+        ["| moving average", "0.502, 0.600", "+0.001", "within the spread |"],
+        ["| **bfloat16** (reference)", "0.500, 0.600", "", " |"],
+        ["| wedge weight 20", "0.450", "-0.050", "too few seeds |"],
+    ]
+    assert lines[-1] == "Pooled standard deviation of the differences in CC: 0.0014."
+
+
+def test_only_the_text_between_markers_changes(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "by hand\n<!-- table a -->\nold\n<!-- end -->\nand here\n<!-- table b -->\n<!-- end -->\n"
+    )
+    once = with_blocks(page, {"a": r"new \1", "b": "more"})
+    first, second = "<!-- table a -->\n\nnew \\1\n\n<!-- end -->", "<!-- table b -->\n\nmore\n\n<!-- end -->"
+    assert once == f"by hand\n{first}\nand here\n{second}\n"
+    page.write_text(once)
+    assert with_blocks(page, {"a": r"new \1", "b": "more"}) == once
+    with pytest.raises(SystemExit, match="expected markers for a, c; got a, b"):
+        with_blocks(page, {"a": "", "c": ""})
+
+
+def test_volumes_are_kept_for_the_first_seed_of_figure_5_alone() -> None:
+    folder = Path("data")
+    kept = [one for one in TABLES["figure5"]("small") if volume_file(folder, one) is not None]
+    assert {one.seed for one in kept} == {1}
+    assert (
+        len({volume_file(folder, one) for one in kept})
+        == len(kept)
+        == len(list(TABLES["figure5"]("small"))) // 3
+    )
+    for other in ({"seed": 2}, {"snr": 0.3}, {"cube_size": 80}, {"budget_s": 1.0}, {"change": "residual"}):
+        assert volume_file(folder, job("small", "dewedge", **other)) is None
+
+
+def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
+    """Of no rows, and of rows in every table."""
+    for page in PAGES:
+        (tmp_path / page).write_text((ROOT / "docs" / page).read_text())
+    file = tmp_path / "rows.json"
+    write_pages("small", file, tmp_path, tmp_path)
+    assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 7
+    every = {one for table in TABLES.values() for one in table("small")}
+    assert {one.snr for one in every} == set(SNRS)
+    file.write_text(json.dumps({"rows": [row(one, 0.5) for one in every]}))
+    write_pages("small", file, tmp_path, tmp_path)
+    text = "".join((tmp_path / page).read_text() for page in PAGES)
+    assert text.count("No rows yet.") == 1  # no volumes
+    assert text.count("Commits: abc1234.") == sum(name in TABLES for page in PAGES.values() for name in page)
+    assert (tmp_path / "images" / "comparison_snr.png").stat().st_size > 10_000
