@@ -1,6 +1,6 @@
 """Denoise a tomogram with another program, for its row in the comparison.
 
-    python benchmarks/peers.py run PEER INPUT.mrc OUTPUT.mrc --python PEER_ENVIRONMENT/bin/python
+    python benchmarks/comparison/peers.py run PEER INPUT.mrc OUTPUT.mrc --python PEER_ENVIRONMENT/bin/python
 
 The peer lives in an environment of its own, whose interpreter is named; docs/peers.md says how to make it,
 and which programs were tried. Nothing of a peer is imported here.
