@@ -197,9 +197,9 @@ def _row(comparison: Comparison, method: ComparedMethod) -> str:
         comparison.resolution_text(scores.against_raw),
         comparison.resolution_text(scores.half_sets) + too_high,
     ]
-    summary = f"{method.recipe.summary} ({method.detail})"
+    summary = f'{escape(method.recipe.summary)}<br><span class="small">{escape(method.detail)}</span>'
     return (
-        f'<tr><th scope="row">{escape(method.recipe.title)}</th><td>{escape(summary)}</td>'
+        f'<tr><th scope="row">{escape(method.recipe.title)}</th><td class="summary">{summary}</td>'
         f"<td>{escape(method.fitted_to or 'nothing')}</td>"
         + "".join(f'<td class="number">{cell}</td>' for cell in cells)
         + "</tr>"
