@@ -1,4 +1,4 @@
-"""The exceptions that stand for a mistake in the user's input."""
+"""The exceptions a user is told of in one line."""
 
 
 class InputError(Exception):
@@ -11,3 +11,7 @@ class InputError(Exception):
 
 class UnwritableError(InputError):
     """A file that cannot be written: the fault of the disk or the folder, not of one input among several."""
+
+
+class LostProcessError(Exception):
+    """Another process of a divided run has ended; the message tells how to continue."""

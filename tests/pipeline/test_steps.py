@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, UnwritableError
 from dewedge.learn.state import EpochRow
 from dewedge.pipeline.compute import on_first_process
 from dewedge.pipeline.folder import tomogram_folders
@@ -38,10 +38,11 @@ def test_only_the_first_process_acts_and_all_get_the_result():
 
 def test_a_wrong_input_found_by_the_first_process_ends_all():
     def fail() -> None:
-        raise InputError("full disk")
+        raise UnwritableError("full disk")
 
-    for process in (OtherProcess(first=True), OtherProcess(first=False, received=(None, "full disk"))):
-        with pytest.raises(InputError, match="full disk"):
+    received = (None, UnwritableError("full disk"))
+    for process in (OtherProcess(first=True), OtherProcess(first=False, received=received)):
+        with pytest.raises(UnwritableError, match="full disk"):
             on_first_process(process, fail)  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, LostProcessError
 
 USER_ERROR = 2
 OTHER_ERROR = 1
@@ -47,6 +47,10 @@ def _guarded(command: Callable[[], object]) -> int:
             ("terminated", signal.SIGTERM) if _was_terminated(interrupt) else ("interrupted", signal.SIGINT)
         )
         return _fail(f"{name}; {interrupt}" if str(interrupt) else name, 128 + number, kind="")
+    except LostProcessError as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, which comes next
+        _log_traceback()
+        return _fail(str(error), OTHER_ERROR, everywhere=True)
     except OSError as error:
         _log_traceback()
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
@@ -70,10 +74,10 @@ def _guarded(command: Callable[[], object]) -> int:
     return 0
 
 
-def _fail(message: str, status: int, kind: str = "error: ") -> int:
-    """Print one line, on the first process only."""
+def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = False) -> int:
+    """Print one line, on the first process only unless it may be the one that is gone."""
     compute = sys.modules.get("dewedge.pipeline.compute")
-    if compute is None or compute.is_first_process():
+    if everywhere or compute is None or compute.is_first_process():
         print(f"dewedge: {kind}{' '.join(message.split())}", file=sys.stderr)
         logging.getLogger("dewedge").debug("%s%s", kind, message)
     return status

@@ -232,7 +232,7 @@ def refine(
     tilt_range: tuple[float, float] | None = None,
     overwrite: bool = False,
     tiles: Tiles = TileSection(),
-    device: Device = DeviceSection(),
+    compute: Compute = ComputeSection(),
 ) -> None:
     """Refine tomograms with a fitted model, which knows all about itself.
 
@@ -262,7 +262,7 @@ def refine(
             f"--half1: expected {len(half0 or [])} files, one for each --half0, got {len(half1 or [])}"
         )
     sources += [list(pair) for pair in zip(half0 or [], half1 or [], strict=True)]
-    refine_with_model(model, sources, output, tilt_range, tiles, device, overwrite=overwrite)
+    refine_with_model(model, sources, output, tilt_range, tiles, compute, overwrite=overwrite)
 
 
 def _seed(seed: int | None) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import convert_conv3d_weight_memory_format
@@ -35,7 +36,7 @@ class GreyScale(NamedTuple):
 
 def refine(
     sources: Sequence[NDArray[Any]],
-    output: NDArray[np.float32],
+    output: NDArray[np.float32] | None,
     network: UNet,
     tilt_range: TiltRange,
     *,
@@ -47,7 +48,8 @@ def refine(
     batch_size: int = 1,
     average_rotations: Literal[1, 2, 4] = 1,
     names: Sequence[str] | None = None,
-    on_tile: Callable[[int, int], None] = lambda done, total: None,
+    fabric: Fabric | None = None,
+    on_tile: Callable[[int, int], None] | None = None,
 ) -> list[GreyScale]:
     """Cut the wedge from whole tomograms, apply the network to overlapping tiles, blend, average.
 
@@ -61,7 +63,8 @@ def refine(
         ``(z, y, x)`` arrays of one shape, in memory or memory-mapped: the full reconstruction alone, or both
         half-sets, which are refined one by one and averaged.
     output
-        ``(z, y, x)`` float32 array, in memory or memory-mapped, that is assigned in bands of rows along y.
+        ``(z, y, x)`` float32 array, in memory or memory-mapped, that is assigned in bands of rows along y;
+        None on all processes but the first.
     network
         The fitted network. It is moved to ``device``.
     tilt_range
@@ -88,8 +91,11 @@ def refine(
         beyond `SYMMETRIC_DEG` 4 is taken for 2.
     names
         Of the sources, for messages.
+    fabric
+        A launched Fabric whose processes all call this: they take the bands by turns, and the first one adds
+        them up and writes. Beyond rounding, the result does not depend on their number.
     on_tile
-        Called with the number of tiles done and of all tiles.
+        Called with the number of tiles done and of all tiles, of all processes.
 
     Returns
     -------
@@ -110,7 +116,10 @@ def refine(
     for source, name in zip(sources, names, strict=True):
         if source.ndim != 3 or source.shape != shape:
             raise InputError(f"{name}: shape {source.shape}; expected three axes, {shape} as {names[0]}")
-    if output.shape != shape:
+    processes, rank = (1, 0) if fabric is None else (fabric.world_size, fabric.global_rank)
+    if (output is None) != (rank > 0):
+        raise ValueError("expected an output on the first process, and on no other")
+    if output is not None and output.shape != shape:
         raise ValueError(f"output of shape {output.shape} for sources of {shape}")
     z, y, x = (tile_axis(n, tile, overlap, network.multiple) for n in shape)
     scales = []
@@ -125,10 +134,13 @@ def refine(
     sections = [(i, j) for i in range(len(z.starts)) for j in range(len(x.starts))]
     symmetric = abs(tilt_range.min_deg + tilt_range.max_deg) < SYMMETRIC_DEG
     turns = HALF_TURNS[: average_rotations if symmetric else min(average_rotations, 2)]
-    done, total = 0, len(sources) * len(y.starts) * len(sections)
+    of_band = len(sources) * len(sections)
+    total = of_band * len(y.starts)
     blended = torch.zeros(len(z.source), y.size, len(x.source), device=device)
-    for k, first in enumerate(y.starts):
-        rows = y.source[first : first + y.size]
+
+    def add_band(k: int) -> None:
+        done = k * of_band
+        rows = y.source[y.starts[k] : y.starts[k] + y.size]
         for source, scale in zip(sources, scales, strict=True):
             band = _read_rows(source, rows, scale.mean, input_std / scale.std).to(device)
             _cut_wedge_from_rows(band, mask)
@@ -151,7 +163,24 @@ def refine(
                     prediction *= y_weights[k, :, None] * x_weights[j]
                     blended[box] += prediction
                 done += len(batch)
-                on_tile(done, total)
+                if on_tile is not None:
+                    on_tile(done, total)
+
+    for k, first in enumerate(y.starts):
+        turn = k % processes
+        if turn == rank:
+            add_band(k)
+        if output is None:
+            if turn == rank:
+                torch.distributed.send(blended, dst=0)
+                blended.zero_()
+            continue
+        if turn != rank:
+            received = torch.empty_like(blended)
+            torch.distributed.recv(received, src=turn)
+            blended += received
+            if on_tile is not None:
+                on_tile((k + 1) * of_band, total)
         following = y.starts[k + 1] if k + 1 < len(y.starts) else len(y.source)
         _write_rows(output, blended, first, min(following, shape[1]), mean)
         kept = blended[:, following - first :].clone()

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from dewedge.errors import InputError
 from dewedge.io.atomic import unwritable
 from dewedge.learn.checkpoint import Model
+from dewedge.learn.network import network_config
 from dewedge.learn.sampling import TomogramPair
 from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.comparison_report import (
@@ -23,7 +24,7 @@ from dewedge.pipeline.comparison_report import (
     Outcome,
     write_report,
 )
-from dewedge.pipeline.compute import choose_precision, launch, log_device, on_first_process
+from dewedge.pipeline.compute import launch, log_device, on_first_process
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.folder import (
@@ -79,7 +80,7 @@ def compare(
         raise InputError("no output folder: expected -o FOLDER")
     methods = [settings.method(name) for name in settings.methods]
     stages = [stage for method in methods for stage in method.stages if stage.recipe.network]
-    base = stages[0].config if stages else methods[0].stages[0].config
+    base = stages[0].config if stages else without_fit(methods[0].stages[0].config)
     for stage in stages:
         check_network(stage.config.fit)
     inputs, faults = read_inputs(base)
@@ -106,6 +107,13 @@ def compare(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"continue with: dewedge compare --resume -o {output}") from None
     logger.info("done: %s", output / PAGE)
+
+
+def without_fit(config: Config) -> Config:
+    """The same, so that no tomogram is too small for cubes that are never drawn."""
+    network = network_config(config.fit.preset, config.fit.channels, config.fit.dropout)
+    no_fit = {"cube_size": network.multiple, "held_out": 0.0}
+    return config.model_copy(update={"fit": config.fit.model_copy(update=no_fit)})
 
 
 def check_folder(
@@ -238,9 +246,13 @@ def fit_and_refine(
         (result.half0, [source.half0], of_half),
         (result.half1, [source.half1], of_half),
     ]
-    precision = choose_precision(config.compute, fabric.device)
-    for path, sources, weights in tasks[fabric.global_rank :: fabric.world_size]:
-        if path.exists() and not is_older(path, folder / MODEL):
+
+    def are_there() -> list[bool]:
+        return [path.exists() and not is_older(path, folder / MODEL) for path, _, _ in tasks]
+
+    there = on_first_process(fabric, are_there)
+    for (path, sources, weights), is_there in zip(tasks, there, strict=True):
+        if is_there:
             logger.info("%s: %s is there", stage.recipe.name, path.name)
             continue
         refine_files(
@@ -250,10 +262,9 @@ def fit_and_refine(
             weights,
             item.tilt_range,
             config.refine,
-            fabric.device,
-            precision,
+            config.compute,
+            fabric,
         )
-    fabric.barrier()
     return result, model
 
 

@@ -307,7 +307,7 @@ class DeviceSection(Section):
 class ComputeSection(DeviceSection):
     """On what, and on how many of them."""
 
-    devices: int = Field(default=1, ge=1, description="Devices of each node; the fit is divided over them.")
+    devices: int = Field(default=1, ge=1, description="Devices of each node; they divide fit and refinement.")
     nodes: int = Field(default=1, ge=1, description="Nodes, started by torchrun or SLURM.")
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-import torch
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
-from dewedge.learn.precision import Precision
 from dewedge.learn.refine import refine
 from dewedge.learn.tiling import tile_size
-from dewedge.pipeline.compute import choose_device, choose_precision
-from dewedge.pipeline.config import DeviceSection, TileSection
+from dewedge.pipeline.compute import choose_precision, launch, on_first_process
+from dewedge.pipeline.config import ComputeSection, TileSection
 from dewedge.pipeline.folder import check_new, refuse_sources
 from dewedge.pipeline.log import step
 from dewedge.pipeline.progress import tile_progress
@@ -31,10 +33,12 @@ def refine_files(
     model: Model,
     tilt_range: TiltRange,
     section: TileSection,
-    device: torch.device,
-    precision: Precision,
+    compute: ComputeSection,
+    fabric: Fabric,
 ) -> None:
     """Refine the full tomogram, or both half-sets and average them, into a new file.
+
+    All processes share the tiles; the first one alone writes.
 
     Parameters
     ----------
@@ -50,31 +54,39 @@ def refine_files(
                 f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
                 f"{mrcs[0].path}"
             )
-    with (
-        step(f"{name}: refine"),
-        create_mrc(
-            output,
-            mrcs[0].data.shape,
-            mrcs[0].voxel_size_A,
-            origin_xyz_A=mrcs[0].origin_xyz_A,
-            labels=mrcs[0].labels,
-            what="refined",
-        ) as writer,
-        tile_progress(output.name) as progress,
-    ):
+    data: NDArray[np.float32] | None = None
+    on_tile: Callable[[int, int], None] | None = None
+    with step(f"{name}: refine"), ExitStack() as files:
+
+        def create() -> None:
+            nonlocal data, on_tile
+            writer = files.enter_context(
+                create_mrc(
+                    output,
+                    mrcs[0].data.shape,
+                    mrcs[0].voxel_size_A,
+                    origin_xyz_A=mrcs[0].origin_xyz_A,
+                    labels=mrcs[0].labels,
+                    what="refined",
+                )
+            )
+            data, on_tile = writer.data, files.enter_context(tile_progress(output.name))
+
+        on_first_process(fabric, create)
         refine(
             [mrc.data for mrc in mrcs],
-            writer.data,
+            data,
             model.build(),
             tilt_range,
             input_std=model.full_std if len(mrcs) == 1 else 1.0,
             tile=section.tile or tile_size(model.network, model.cube_size),
             overlap=section.overlap,
             average_rotations=section.average_rotations,
-            device=device,
-            precision=precision,
+            device=fabric.device,
+            precision=choose_precision(compute, fabric.device),
             names=[str(path) for path in sources],
-            on_tile=progress,
+            fabric=fabric,
+            on_tile=on_tile,
         )
 
 
@@ -84,7 +96,7 @@ def refine_with_model(
     output: Path | None,
     tilt_range: tuple[float, float] | None,
     section: TileSection,
-    device_section: DeviceSection,
+    compute: ComputeSection,
     *,
     overwrite: bool = False,
 ) -> None:
@@ -119,8 +131,7 @@ def refine_with_model(
     refuse_sources(outputs, [path for paths in sources for path in paths])
     check_new(outputs, overwrite)
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
-    device = choose_device(device_section)
-    precision = choose_precision(device_section, device)
+    fabric = launch(compute)
     for paths, result in zip(sources, outputs, strict=True):
-        refine_files(paths[0].stem, paths, result, model, wedge, section, device, precision)
+        refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric)
         logger.info("done: %s", result)

@@ -17,7 +17,7 @@ from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.sampling import CropSampler, TomogramPair
 from dewedge.pipeline.check import check_inputs
-from dewedge.pipeline.compute import choose_precision, launch, log_device, on_first_process
+from dewedge.pipeline.compute import launch, log_device, on_first_process, told_how_to_resume
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import write_config
 from dewedge.pipeline.faults import collected, summary
@@ -85,12 +85,11 @@ def run(
     sources = [path for item in inputs for path in item.files]
     check_output(output, folders, config, resume, overwrite, sources)
     tomograms = [Tomogram(item, folder) for item, folder in zip(inputs, folders, strict=True)]
+    fabric = launch(config.compute)
     warnings: list[Finding] = []
     if not config.no_check:
-        inputs, warnings = check_inputs(inputs, config, faults)
-        tomograms = [tomogram for tomogram in tomograms if tomogram.item in inputs]
-    try:
-        fabric = launch(config.compute)
+        tomograms, warnings = checked(tomograms, config, fabric, faults)
+    with told_how_to_resume(f"dewedge run --resume -o {output}"):
         on_first_process(fabric, lambda: begin(config, fabric, output, tomograms, faults, resume, arguments))
         for warning in warnings:
             logger.warning("%s: %s", warning.severity, warning)
@@ -105,8 +104,6 @@ def run(
                 faults += raised
         else:
             process(tomograms, output, config, fabric, resume, faults)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"continue with: dewedge run --resume -o {output}") from None
     if not faults:
         logger.info("done: %s", output)
         return
@@ -127,6 +124,22 @@ class Tomogram:
     @property
     def name(self) -> str:
         return self.item.name
+
+
+def checked(
+    tomograms: Sequence[Tomogram], config: Config, fabric: Fabric, faults: list[InputError]
+) -> tuple[list[Tomogram], list[Finding]]:
+    """The tomograms whose input has no errors, and what else the first process found in it."""
+
+    def check() -> tuple[list[int], list[Finding], list[str]]:
+        found: list[InputError] = []
+        items = [tomogram.item for tomogram in tomograms]
+        usable, warnings = check_inputs(items, config, found)
+        return [items.index(item) for item in usable], warnings, [str(fault) for fault in found]
+
+    usable, warnings, found = on_first_process(fabric, check)
+    faults += map(InputError, found)
+    return [tomograms[i] for i in usable], warnings
 
 
 def begin(
@@ -251,27 +264,28 @@ def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> M
 def refine_all(
     tomograms: Sequence[Tomogram], model_path: Path, model: Model, config: Config, fabric: Fabric
 ) -> None:
-    """Refine every tomogram, divided over the processes; those refined by this very model stay."""
+    """Refine every tomogram, its tiles divided over the processes; those refined by this very model stay."""
     names = [FULL] if config.refine.refine == "full" else [HALF0, HALF1]
     fitted = model_path.stat().st_mtime_ns
-    precision = choose_precision(config.compute, fabric.device)
-    for tomogram in tomograms[fabric.global_rank :: fabric.world_size]:
-        refined = tomogram.folder / REFINED
-        if refined.exists() and refined.stat().st_mtime_ns >= fitted:
+
+    def are_there() -> list[bool]:
+        paths = [tomogram.folder / REFINED for tomogram in tomograms]
+        return [path.exists() and path.stat().st_mtime_ns >= fitted for path in paths]
+
+    for tomogram, is_there in zip(tomograms, on_first_process(fabric, are_there), strict=True):
+        if is_there:
             logger.info("%s: refined tomogram is there", tomogram.name)
             continue
-        sources = [tomogram.folder / name for name in names]
         refine_files(
             tomogram.name,
-            sources,
-            refined,
+            [tomogram.folder / name for name in names],
+            tomogram.folder / REFINED,
             model,
             tomogram.item.tilt_range,
             config.refine,
-            fabric.device,
-            precision,
+            config.compute,
+            fabric,
         )
-    fabric.barrier()
 
 
 def report(tomograms: Sequence[Tomogram]) -> None:
