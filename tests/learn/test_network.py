@@ -83,3 +83,31 @@ def test_without_normalisation_layers_the_output_does_not_depend_on_what_lies_be
 def test_impossible_networks_are_refused(wrong):
     with pytest.raises(ValueError, match=r"expected 1 to|unknown kind"):
         NetworkConfig(**wrong)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("normalisation", ["none", "instance"])
+def test_activation_checkpointing_keeps_less_and_changes_no_gradient(dropout, normalisation):
+    torch.manual_seed(0)
+    config = NetworkConfig(channels=4, levels=2, dropout=dropout, normalisation=normalisation)
+    network = UNet(config)
+    volume = torch.randn(1, 1, 8, 8, 16)
+    results = []
+    for network.activation_checkpointing in (False, True):
+        kept: dict[int, int] = {}
+
+        def keep(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        network.zero_grad()
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = network(volume).square().sum()
+        loss.backward()
+        gradients = [parameter.grad.clone() for parameter in network.parameters()]
+        results.append((sum(kept.values()), loss, gradients))
+    (whole, loss, gradients), (less, loss_again, gradients_again) = results
+    assert less < 0.7 * whole
+    torch.testing.assert_close(loss_again, loss, rtol=0, atol=0)
+    torch.testing.assert_close(gradients_again, gradients, rtol=0, atol=0)

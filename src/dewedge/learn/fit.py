@@ -96,6 +96,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         plain = UNet(network_config)
+    plain.activation_checkpointing = options.activation_checkpointing
     if initial is not None:
         plain.load_state_dict(initial)
     if options.cube_size % plain.multiple:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 NEGATIVE_SLOPE = 0.05
 
@@ -83,12 +86,19 @@ def network_config(preset: str, channels: int | None, dropout: float) -> Network
 class UNet(nn.Module):
     """3D U-Net from one channel to one; see :class:`NetworkConfig` for its kinds.
 
+    Attributes
+    ----------
+    activation_checkpointing
+        Keep the inputs of the blocks only and compute what lies within them again in the backward pass: the
+        same gradients with less memory, for a third more time.
+
     Source: Wiedemann and Heckel 2024, Methods (network architecture), for the preset ``paper``.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.activation_checkpointing = False
         widths = [config.channels * 2**level for level in range(config.levels)]
         self.encoder = nn.ModuleList(
             _block(config, n_in, n_out)
@@ -127,14 +137,25 @@ class UNet(nn.Module):
         skips = []
         hidden = _folded(volume, self.config.fold)
         for block, down in zip(self.encoder, self.down, strict=True):
-            hidden = block(hidden)
+            hidden = self._stage(block, hidden)
             skips.append(hidden)
             hidden = down(hidden)
         hidden = self.bottleneck(hidden)
         for up, block in zip(self.up, self.decoder, strict=True):
-            hidden = block(torch.cat([up(hidden), skips.pop()], dim=1))
+            hidden = self._stage(partial(_decoded, up, block), hidden, skips.pop())
         output = _unfolded(self.head(hidden), self.config.fold)
         return output + volume if self.config.residual else output
+
+    def _stage(self, stage: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        if not (self.activation_checkpointing and torch.is_grad_enabled()):
+            return stage(*inputs)
+        output: Tensor = checkpoint(stage, *inputs, use_reentrant=False)
+        return output
+
+
+def _decoded(up: nn.Module, block: nn.Module, hidden: Tensor, skip: Tensor) -> Tensor:
+    decoded: Tensor = block(torch.cat([up(hidden), skip], dim=1))
+    return decoded
 
 
 def _folded(volume: Tensor, fold: int) -> Tensor:

@@ -81,6 +81,9 @@ class FitOptions:
     patience
         Stop after this many epochs, and at least a quarter of those so far, without a lower loss on the
         held-out region; None to never stop early.
+    activation_checkpointing
+        Compute the activations within the network's blocks again in the backward pass instead of keeping
+        them: less memory, for large cubes and networks, and a third more time.
     seed
         Of initial weights and crops.
     """
@@ -113,6 +116,7 @@ class FitOptions:
     held_out: float = 0.1
     validation_crops: int = 16
     patience: int | None = 20
+    activation_checkpointing: bool = False
     seed: int = 0
 
     @property
