@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cells import SCORES, TITLES, Rows, snr_name, values
 from jobs import SEEDS, SNRS, TABLES, job
-from numpy.typing import NDArray
 from rows import volume_file
 from tables import ORDER, alike, label
 
@@ -35,8 +32,7 @@ STYLES: dict[str, dict[str, Any]] = {
 DODGE = 0.025  # between methods, in units of an SNR's step, so that error bars do not hide each other
 
 PICTURE_SNR = 0.25
-COLUMN_INCHES, COLUMNS = 2.2, 5
-TITLE_INCHES, GAP_INCHES = 0.45, 0.06
+COLUMNS = 4
 
 
 def snr_figure(size: str, rows: Rows) -> Figure | None:
@@ -75,50 +71,20 @@ def snr_figure(size: str, rows: Rows) -> Figure | None:
 
 def slices_figure(size: str, rows: Rows, folder: Path) -> Figure | None:
     """Figure 6 of the paper: the sections of the volumes that were kept, beside the truth's."""
-    from dewedge.io.mrc import read_mrc
+    from specimens import VOXEL_SIZE_A
 
-    volumes, notes = {}, {}
+    from dewedge.io.mrc import read_mrc
+    from dewedge.report.comparison import comparison_figure
+
+    volumes, notes = {}, []
     for method in ORDER:
         one = job(size, method, snr=PICTURE_SNR, seed=SEEDS[0])
         path = volume_file(folder, one)
         if path is not None and path.exists() and one in rows:
             volumes[method] = read_mrc(path).data
-            notes[method] = f"CC {rows[one]['cc']:.3f}"
+            notes.append(f"CC {rows[one]['cc']:.3f}")
     truth = folder / f"{size}_shrec_{PICTURE_SNR:.3f}_{SEEDS[0]}_truth.mrc"
     if not volumes or not truth.exists():
         return None
-    return sections_figure({**volumes, "truth": read_mrc(truth).data}, notes)
-
-
-def sections_figure(volumes: Mapping[str, NDArray[Any]], notes: Mapping[str, str]) -> Figure:
-    """Central xy above xz section of each ``(z, y, x)`` volume, some columns a line; black and white are the
-    same percentiles of the sections of each."""
-    from matplotlib.figure import Figure
-    from specimens import VOXEL_SIZE_A
-
-    from dewedge.report.figure import add_scale_bar, grey_limits, show_section
-
-    depth, height, width = next(iter(volumes.values())).shape
-    xy_inches, xz_inches = (COLUMN_INCHES * edge / width for edge in (height, depth))
-    line = TITLE_INCHES + xy_inches + xz_inches + 2 * GAP_INCHES
-    columns = min(COLUMNS, len(volumes))
-    size = (columns * (COLUMN_INCHES + GAP_INCHES) + GAP_INCHES, math.ceil(len(volumes) / columns) * line)
-    figure = Figure(figsize=size, facecolor="white")
-    for i, (name, volume) in enumerate(volumes.items()):
-        xy, xz = volume[depth // 2], volume[:, height // 2]
-        limits = grey_limits([xy, xz])
-        left = GAP_INCHES + i % columns * (COLUMN_INCHES + GAP_INCHES)
-        top = size[1] - i // columns * line - TITLE_INCHES
-        for section, name_of_axes, bottom, inches in (
-            (xy, "xy", top - xy_inches, xy_inches),
-            (xz, "xz", top - xy_inches - GAP_INCHES - xz_inches, xz_inches),
-        ):
-            axes = figure.add_axes(
-                (left / size[0], bottom / size[1], COLUMN_INCHES / size[0], inches / size[1])
-            )
-            show_section(axes, section, limits, name_of_axes)
-            if name_of_axes == "xy":
-                axes.set_title(f"{name}\n{notes.get(name, '')}".strip(), fontsize=10)
-                if i == 0:
-                    add_scale_bar(axes, VOXEL_SIZE_A, width)
-    return figure
+    volumes["truth"] = read_mrc(truth).data
+    return comparison_figure(volumes, VOXEL_SIZE_A, [*notes, ""], COLUMNS)

@@ -18,10 +18,9 @@ from jobs import TABLES
 from pictures import slices_figure, snr_figure
 from rows import job_of, read_rows
 
-from dewedge.report.figure import save_figure
-
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 EMPTY = "No rows yet."
+WIDTH = 1600  # of a figure, in pixels
 
 PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
     "comparison.md": {
@@ -50,7 +49,8 @@ def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
     figures = {"comparison_snr": snr_figure(size, rows), "comparison_slices": slices_figure(size, rows, data)}
     for name, figure in figures.items():
         if figure is not None:
-            save_figure(docs / "images" / f"{name}.png", figure)
+            (docs / "images").mkdir(exist_ok=True)
+            figure.savefig(docs / "images" / f"{name}.png", dpi=WIDTH / figure.get_figwidth())
     for page, tables_of_page in PAGES.items():
         blocks = {name: made(name, table, size, rows) for name, table in tables_of_page.items()}
         if page == "comparison.md":
