@@ -71,6 +71,7 @@ DEPARTURES: dict[str, Settings] = {
     "no clipping": {"fit": {"gradient_clip": "none"}},
     "predictions not averaged": {"refine": {"average_rotations": 1}},
     "halves refined, default": {"refine": {"refine": "halves"}},
+    "init simulated": {"fit": {"init": "simulated"}},
 }
 
 COMBINATIONS: dict[str, Settings] = {}

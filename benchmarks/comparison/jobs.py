@@ -61,7 +61,7 @@ class Job:
     change
         What differs from the recipe, a name of ablation.py; empty for nothing.
     budget_s
-        Seconds of one core for the fit.
+        Seconds of one core for the fit; 0 to apply the weights that it would start from.
     tomograms
         Specimens that share the fit; the scores are those of the first.
     cube_size
@@ -154,6 +154,14 @@ def confirm(size: str) -> Iterable[Job]:
         yield job(size, "deepdewedge", change=change, seed=seed, snr=snr, budget_s=SCREEN_S)
 
 
+def init(size: str) -> Iterable[Job]:
+    """Fits from random weights and from those learnt on simulated specimens, by the seconds of the fit."""
+    for seed, snr in ((11, 0.25), (12, 0.25), (11, 1 / 6)):
+        for budget_s, change in itertools.product((0.0, 30.0, 60.0, 120.0, 240.0), ("", "init simulated")):
+            if budget_s or change:
+                yield job(size, "dewedge", change=change, seed=seed, snr=snr, budget_s=budget_s)
+
+
 TABLES: Mapping[str, Any] = {
     "figure5": figure5,
     "figure7": figure7,
@@ -162,6 +170,7 @@ TABLES: Mapping[str, Any] = {
     "specimens": specimens,
     "screen": screen,
     "departures": departures,
+    "init": init,
     "confirm": confirm,
 }
 

@@ -230,6 +230,11 @@ class NetworkSection(Section):
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the network's values set to zero while fitting."
     )
+    init: str = Field(
+        default="random",
+        description="Weights that the fit starts from: random; simulated, learnt on simulated specimens; "
+        "or the model.safetensors of an earlier fit.",
+    )
     mask: Names = Field(
         default=[],
         description="Where there is specimen: none (everywhere), auto, or an MRC file for all or for each; "
@@ -336,6 +341,7 @@ class Config(Section):
         if fit.epochs is None and fit.budget is None:
             fit = fit.model_copy(update={"budget": DEFAULT_BUDGET})
         mask = [name if name in ("none", "auto") else str(Path(name).absolute()) for name in fit.mask]
+        init = fit.init if fit.init in ("random", "simulated") else str(Path(fit.init).absolute())
         return self.model_copy(
             update={
                 "paths": [path.absolute() for path in self.paths],
@@ -343,7 +349,7 @@ class Config(Section):
                 "series": _with_absolute_paths(self.series),
                 "tomograms": _with_absolute_paths(self.tomograms),
                 "ctf": _with_absolute_paths(self.ctf),
-                "fit": fit.model_copy(update={"mask": mask}),
+                "fit": fit.model_copy(update={"mask": mask, "init": init}),
             }
         )
 

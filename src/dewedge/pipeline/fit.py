@@ -31,6 +31,7 @@ from dewedge.pipeline.folder import (
     check_output,
     clear_output,
 )
+from dewedge.pipeline.initial import initial_path, initial_weights
 from dewedge.pipeline.inputs import read_inputs
 from dewedge.pipeline.items import HalvesInput
 from dewedge.pipeline.log import duration, log_environment, log_to_file, step
@@ -47,6 +48,10 @@ def fit_model(
 ) -> Model:
     """Fit a network; write model, loss table and figure into ``folder``, or continue there."""
     options = section.options()
+    resumed = resume and (folder / CHECKPOINT).exists()
+    initial = None if resumed else initial_weights(section)
+    if initial is not None:
+        logger.info("the fit starts from the weights of %s", initial_path(section))
     main = fabric.is_global_zero
     progress = FitProgress(options.batch_size, visible=main)
 
@@ -66,6 +71,7 @@ def fit_model(
             fabric,
             checkpoint=folder / CHECKPOINT,
             resume=resume,
+            initial=initial,
             on_step=on_step,
             on_epoch=on_epoch,
         )
@@ -100,10 +106,15 @@ def fit_files(
     if not config.tomograms.half0:
         raise InputError("nothing to fit: expected --half0 and --half1")
     config.fit.options()
+    if not resume:
+        initial_weights(config.fit)
     inputs, faults = read_inputs(config)
     if faults:
         raise faults[0]
-    check_output(output, [], config, resume, overwrite, [path for item in inputs for path in item.files])
+    sources = [path for item in inputs for path in item.files]
+    if (model := initial_path(config.fit)) is not None:
+        sources.append(model)
+    check_output(output, [], config, resume, overwrite, sources)
 
     def begin() -> None:
         log_to_file(output / LOG)

@@ -36,6 +36,7 @@ from dewedge.pipeline.folder import (
     clear_output,
     tomogram_folders,
 )
+from dewedge.pipeline.initial import initial_path, initial_weights
 from dewedge.pipeline.inputs import read_inputs
 from dewedge.pipeline.items import HalvesInput, RunInput
 from dewedge.pipeline.log import log_environment, log_to_file, step
@@ -76,6 +77,8 @@ def run(
     if output is None:
         raise InputError("no output folder: expected -o FOLDER")
     config.fit.options()
+    if not resume:
+        initial_weights(config.fit)
     recipe = read_recipe(config.recipe)
     if not recipe.network or len(recipe.stages) > 1:
         raise InputError(f"recipe {recipe.name}: fits no network, or several; use dewedge compare --methods")
@@ -83,6 +86,8 @@ def run(
     total = len(inputs) + len(faults)
     folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
     sources = [path for item in inputs for path in item.files]
+    if (model := initial_path(config.fit)) is not None:
+        sources.append(model)
     check_output(output, folders, config, resume, overwrite, sources)
     tomograms = [Tomogram(item, folder) for item, folder in zip(inputs, folders, strict=True)]
     fabric = launch(config.compute)

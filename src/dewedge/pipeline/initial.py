@@ -1,0 +1,45 @@
+"""The weights that a fit starts from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+import dewedge
+from dewedge.errors import InputError
+from dewedge.learn.checkpoint import load_model
+from dewedge.learn.network import network_config
+from dewedge.pipeline.config import FitSection
+
+SIMULATED_WEIGHTS = Path(dewedge.__file__).parent / "weights" / "simulated.safetensors"
+
+
+def initial_path(section: FitSection) -> Path | None:
+    """The model whose weights the fit starts from; None for random ones."""
+    if section.init == "random":
+        return None
+    return SIMULATED_WEIGHTS if section.init == "simulated" else Path(section.init)
+
+
+def initial_weights(section: FitSection) -> dict[str, Tensor] | None:
+    """The weights that the fit starts from; None for random ones.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds the weights of another network than the one to be fitted.
+    """
+    path = initial_path(section)
+    if path is None:
+        return None
+    model = load_model(path)
+    there = asdict(model.network)
+    for name, value in asdict(network_config(section.preset, section.channels, section.dropout)).items():
+        if name != "dropout" and there[name] != value:
+            raise InputError(
+                f"{path}: its network has {name} = {there[name]}, the one to be fitted {value}; fit the same "
+                "network (--preset, --channels), or give --init random"
+            )
+    return model.weights

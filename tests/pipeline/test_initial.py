@@ -1,0 +1,156 @@
+"""The weights that a fit starts from: random, those of the package, or those of an earlier fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.learn.checkpoint import Model, load_model, save_model
+from dewedge.learn.network import PRESETS, NetworkConfig, UNet
+from dewedge.learn.sampling import TomogramPair
+from dewedge.pipeline.config import FitSection
+from dewedge.pipeline.config_file import resolve_config
+from dewedge.pipeline.fit import fit_model
+from dewedge.pipeline.folder import CHECKPOINT
+from dewedge.pipeline.initial import SIMULATED_WEIGHTS, initial_weights
+
+# With a rate this small, a fit ends where it starts.
+STANDING = {
+    "cube_size": 16,
+    "batch_size": 1,
+    "epoch_samples": 1,
+    "epochs": 1,
+    "learning_rate": 1e-12,
+    "held_out": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Fabric:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric.launch()
+    return fabric
+
+
+@pytest.fixture(scope="module")
+def pair() -> TomogramPair:
+    rng = np.random.default_rng(0)
+    half0, half1 = (rng.standard_normal((24, 48, 48), dtype=np.float32) for _ in range(2))
+    return TomogramPair(half0, half1, TiltRange(-60, 60))
+
+
+def written(path: Path, network: NetworkConfig, seed: int = 5) -> dict[str, torch.Tensor]:
+    """Weights of a model that is written to ``path``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        weights = UNet(network).state_dict()
+    save_model(path, Model(weights, network, 16, 0.8, TiltRange(-60, 60), {}))
+    return weights
+
+
+def assert_close(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert weights.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor.float(), rtol=0, atol=1e-9)
+
+
+def test_random_weights_need_no_file():
+    assert initial_weights(FitSection()) is None
+
+
+def test_the_weights_of_the_package_suit_the_default_network():
+    model = load_model(SIMULATED_WEIGHTS)
+    assert SIMULATED_WEIGHTS.stat().st_size < 5e6
+    assert model.network == PRESETS["default"]
+    weights = initial_weights(FitSection(init="simulated"))
+    assert weights is not None and all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_the_weights_of_the_package_denoise():
+    """Balls in noise, which the network has not seen, come out closer to the truth."""
+    rng = np.random.default_rng(1)
+    grid = np.stack(np.meshgrid(*[np.arange(48)] * 3, indexing="ij"), axis=-1)
+    truth = np.zeros((48, 48, 48), np.float32)
+    for centre in rng.uniform(8, 40, size=(6, 3)):
+        truth -= np.linalg.norm(grid - centre, axis=-1) < 5
+    noisy = truth + 1.5 * rng.standard_normal(truth.shape).astype(np.float32)
+    network = load_model(SIMULATED_WEIGHTS).build()
+    standardised = torch.from_numpy((noisy - noisy.mean()) / noisy.std())
+    with torch.no_grad():
+        denoised = network(standardised[None, None])[0, 0].numpy()
+
+    def correlation(volume: np.ndarray) -> float:
+        return float(np.corrcoef(volume.ravel(), truth.ravel())[0, 1])
+
+    assert correlation(denoised) > correlation(noisy) + 0.2
+
+
+@pytest.mark.parametrize("init", ["simulated", "file"])
+def test_the_fit_starts_from_them(fabric: Fabric, pair: TomogramPair, tmp_path: Path, init: str):
+    if init == "simulated":
+        section = FitSection(init=init, **STANDING)
+        expected = load_model(SIMULATED_WEIGHTS).weights
+    else:
+        path = tmp_path / "earlier.safetensors"
+        section = FitSection(init=str(path), channels=2, **STANDING)
+        expected = written(path, replace(PRESETS["default"], channels=2))
+    model = fit_model([pair], section, fabric, tmp_path, resume=False)
+    assert_close(model.weights, expected)
+    random = fit_model([pair], section.model_copy(update={"init": "random"}), fabric, tmp_path, resume=False)
+    assert not torch.equal(random.weights["head.weight"], model.weights["head.weight"])
+
+
+def test_a_resumed_fit_goes_on_from_its_checkpoint(fabric: Fabric, pair: TomogramPair, tmp_path: Path):
+    path = tmp_path / "earlier.safetensors"
+    written(path, replace(PRESETS["default"], channels=2))
+    section = FitSection(
+        init=str(path), channels=2, **STANDING | {"learning_rate": 1e-3, "schedule": "constant"}
+    )
+    unbroken = section.model_copy(update={"epochs": 2})
+    (tmp_path / "whole").mkdir()
+    whole = fit_model([pair], unbroken, fabric, tmp_path / "whole", resume=False)
+    fit_model([pair], section, fabric, tmp_path, resume=False)
+    assert (tmp_path / CHECKPOINT).exists()
+    path.unlink()  # no longer needed
+    assert_close(fit_model([pair], unbroken, fabric, tmp_path, resume=True).weights, whole.weights)
+
+
+@pytest.mark.parametrize(
+    "network, message",
+    [
+        (PRESETS["fast"], "its network has channels = 16, the one to be fitted 32"),
+        (replace(PRESETS["default"], fold=1), "its network has fold = 1, the one to be fitted 2"),
+    ],
+)
+def test_weights_of_another_network_are_refused(network: NetworkConfig, message: str, tmp_path: Path):
+    path = tmp_path / "other.safetensors"
+    written(path, replace(network))
+    with pytest.raises(InputError, match=message) as caught:
+        initial_weights(FitSection(init=str(path)))
+    assert "\n" not in str(caught.value)
+
+
+def test_dropout_makes_no_other_network(tmp_path: Path):
+    written(tmp_path / "earlier.safetensors", PRESETS["fast"])
+    section = FitSection(init=str(tmp_path / "earlier.safetensors"), preset="fast", dropout=0.3)
+    assert initial_weights(section) is not None
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path):
+    with pytest.raises(InputError, match="no such file"):
+        initial_weights(FitSection(init=str(tmp_path / "model.safetensors")))
+
+
+def test_a_file_is_recorded_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve_config(None, {"fit": {"init": "model.safetensors"}}).fit.init == str(
+        tmp_path / "model.safetensors"
+    )
+    assert resolve_config(None, {"fit": {"init": "simulated"}}).fit.init == "simulated"
