@@ -14,9 +14,10 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
+from dewedge.learn.options import FitOptions
 from dewedge.learn.sampling import TomogramPair
-from dewedge.pipeline.config import FitSection
-from dewedge.pipeline.config_file import resolve_config
+from dewedge.pipeline.config import RATE_FROM_GIVEN_WEIGHTS, FitSection
+from dewedge.pipeline.config_file import resolve_config, write_config
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.folder import CHECKPOINT
 from dewedge.pipeline.initial import SIMULATED_WEIGHTS, initial_weights
@@ -154,3 +155,14 @@ def test_a_file_is_recorded_by_its_absolute_path(tmp_path: Path, monkeypatch: py
         tmp_path / "model.safetensors"
     )
     assert resolve_config(None, {"fit": {"init": "simulated"}}).fit.init == "simulated"
+
+
+def test_a_fit_from_given_weights_is_slower_unless_told_otherwise(tmp_path: Path):
+    def rate(**fit: object) -> float:
+        return resolve_config(None, {"fit": fit}).fit.options().learning_rate
+
+    assert rate() == FitOptions(epochs=1).learning_rate
+    assert rate(init="simulated") == rate(init="model.safetensors") == RATE_FROM_GIVEN_WEIGHTS < rate()
+    assert rate(init="simulated", learning_rate=2e-3) == 2e-3
+    write_config(tmp_path / "config.toml", resolve_config(None, {"fit": {"init": "simulated"}}))
+    assert resolve_config(tmp_path / "config.toml", {}).fit.learning_rate == RATE_FROM_GIVEN_WEIGHTS

@@ -28,6 +28,8 @@ from dewedge.errors import InputError
 from dewedge.learn.options import FitOptions
 
 DEFAULT_BUDGET = "10min"
+# From random weights it is that of FitOptions: docs/defaults.md.
+RATE_FROM_GIVEN_WEIGHTS = 3e-4
 
 _SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0}
 
@@ -233,7 +235,7 @@ class NetworkSection(Section):
     init: str = Field(
         default="random",
         description="Weights that the fit starts from: random; simulated, learnt on simulated specimens; "
-        "or the model.safetensors of an earlier fit.",
+        "or the model.safetensors of an earlier fit. Unless random, the learning rate is 3e-4 if not given.",
     )
     mask: Names = Field(
         default=[],
@@ -336,10 +338,12 @@ class Config(Section):
     compute: ComputeSection = ComputeSection()
 
     def resolved(self) -> Config:
-        """The same with absolute paths and the default budget if the fit has no limit."""
+        """The same with absolute paths, and with the budget and the learning rate that are not given."""
         fit: Any = self.fit
         if fit.epochs is None and fit.budget is None:
             fit = fit.model_copy(update={"budget": DEFAULT_BUDGET})
+        if fit.init != "random" and "learning_rate" not in fit.model_fields_set:
+            fit = fit.model_copy(update={"learning_rate": RATE_FROM_GIVEN_WEIGHTS})
         mask = [name if name in ("none", "auto") else str(Path(name).absolute()) for name in fit.mask]
         init = fit.init if fit.init in ("random", "simulated") else str(Path(fit.init).absolute())
         return self.model_copy(
