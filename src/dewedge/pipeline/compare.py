@@ -38,6 +38,8 @@ from dewedge.pipeline.folder import (
     MODEL,
     OF_TOMOGRAM,
     REFINED,
+    REFINED_HALF0,
+    REFINED_HALF1,
     clear_output,
     first_difference,
     refuse_sources,
@@ -54,8 +56,6 @@ from dewedge.recipes import RECIPES, read_recipe
 logger = logging.getLogger(__name__)
 
 SETTINGS = "compare.toml"
-REFINED_HALF0 = "refined_half0.mrc"
-REFINED_HALF1 = "refined_half1.mrc"
 RESULTS = (SETTINGS, PAGE, PICTURES, CURVES, FIGURES)
 
 
@@ -78,6 +78,10 @@ def compare(
     """
     if output is None:
         raise InputError("no output folder: expected -o FOLDER")
+    if resume and overwrite:
+        raise InputError("expected --resume or --overwrite, got both")
+    if resume and not (output / SETTINGS).is_file():
+        raise InputError(f"{output}: nothing to resume: expected the {SETTINGS} of an earlier comparison")
     methods = [settings.method(name) for name in settings.methods]
     stages = [stage for method in methods for stage in method.stages if stage.recipe.network]
     base = stages[0].config if stages else without_fit(methods[0].stages[0].config)
@@ -120,15 +124,11 @@ def check_folder(
     output: Path, settings: ComparisonSettings, item: RunInput, resume: bool, overwrite: bool
 ) -> None:
     """Refuse a folder that holds another comparison, or an input under a result's name; change nothing."""
-    if resume and overwrite:
-        raise InputError("expected --resume or --overwrite, got both")
     files = [output / name for name in RESULTS]
     for folder in stage_folders(output):
-        files += [folder / name for name in (*OF_TOMOGRAM, REFINED_HALF0, REFINED_HALF1)]
+        files += [folder / name for name in OF_TOMOGRAM]
     refuse_sources(files, item.files)
     if resume:
-        if not (output / SETTINGS).is_file():
-            raise InputError(f"{output}: nothing to resume: expected the {SETTINGS} of an earlier comparison")
         then = read_comparison(output / SETTINGS, {}, None)
         difference = first_difference(then.base, settings.base)
         if difference is not None:
@@ -166,7 +166,7 @@ def begin(
     log_to_file(output / LOG)
     log_environment(arguments)
     for folder in stage_folders(output):
-        clear(folder, keep=resume)
+        clear_output(folder, [folder], keep=resume)
     if not resume:
         try:
             for name in RESULTS:
@@ -177,14 +177,6 @@ def begin(
     log_device(fabric, settings.base.compute)
     for note in item.notes:
         logger.info("%s: %s", item.name, note)
-
-
-def clear(folder: Path, keep: bool) -> None:
-    """Remove what was left half-written in the folder of a stage and, unless ``keep``, its results."""
-    clear_output(folder, [folder], keep)
-    if not keep:
-        for name in (REFINED_HALF0, REFINED_HALF1):
-            (folder / name).unlink(missing_ok=True)
 
 
 def carry_out(

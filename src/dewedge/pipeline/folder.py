@@ -23,11 +23,14 @@ HALF1 = "half1.mrc"
 FULL = "full.mrc"
 MASK = "mask.mrc"
 REFINED = "refined.mrc"
+# Of a comparison: each half-set alone.
+REFINED_HALF0 = "refined_half0.mrc"
+REFINED_HALF1 = "refined_half1.mrc"
 SLICES = "slices.png"
 
 # From the first that is written to the last.
 OF_FIT = (CHECKPOINT, LOSS_TABLE, LOSS_FIGURE, MODEL)
-OF_TOMOGRAM = (HALF0, HALF1, FULL, MASK, *OF_FIT, REFINED, SLICES)
+OF_TOMOGRAM = (HALF0, HALF1, FULL, MASK, *OF_FIT, REFINED, REFINED_HALF0, REFINED_HALF1, SLICES)
 
 # Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
 FREE_KEYS = {"output", "compute", "no_check", "fit.epochs", "fit.budget", "fit.patience"}
