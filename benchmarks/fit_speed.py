@@ -39,11 +39,11 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.fit import _moving_average, fit
 from dewedge.learn.loss import cut_wedge, dewedge_loss
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
+from dewedge.learn.objective import _input_mask, _target_mask
 from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import Precision, preferred_precision
 from dewedge.learn.sampling import CropSampler, TomogramPair
 from dewedge.physics.rotation import random_rotation
-from dewedge.physics.wedge import wedge_mask
 
 SIZE, BATCH = 48, 4
 SHAPE_ZYX = (96, 160, 160)
@@ -175,8 +175,7 @@ def parts(config: NetworkConfig, device: torch.device) -> dict[str, Callable[[],
         return sampler.load([sampler.draw(next(indices)) for _ in range(BATCH)], device)
 
     def masks() -> tuple[Tensor, Tensor]:
-        shape = batch.half0.shape[-3:]
-        return wedge_mask(shape, batch.tilt_range), wedge_mask(shape, batch.tilt_range, batch.rotation)
+        return _input_mask(batch), _target_mask(batch)
 
     def forward() -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):

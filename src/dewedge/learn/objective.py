@@ -119,7 +119,8 @@ def _apply(network: Network, volumes: Tensor) -> Tensor:
 
 
 def _input_mask(batch: Batch) -> Tensor:
-    return wedge_mask(batch.half0.shape[-3:], batch.tilt_range, device=batch.half0.device)
+    depth, _, width = batch.half0.shape[-3:]  # the same for all frequencies along y
+    return wedge_mask((depth, 1, width), batch.tilt_range, device=batch.half0.device)
 
 
 def _target_mask(batch: Batch) -> Tensor:

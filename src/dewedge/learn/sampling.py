@@ -18,6 +18,7 @@ from dewedge.learn.grey_scale import mean_and_covariance
 from dewedge.physics.rotation import (
     Interpolation,
     cube_rotations,
+    is_exact,
     random_rotation,
     rotate_cubes,
     source_extent,
@@ -232,7 +233,25 @@ class CropSampler:
 
     def load(self, crops: Sequence[Crop], device: torch.device) -> Batch:
         """Read, standardise and rotate crops; the rotation is done in one batch on ``device``."""
-        edge = source_size(self.size)
+        rotations = np.stack([crop.rotation for crop in crops])
+        carried_out = rotations if self.rotate else np.broadcast_to(np.eye(3), rotations.shape)
+        rotated = torch.empty(len(crops), 2, *3 * [self.size], device=device)
+        exact = is_exact(carried_out)
+        for group, edge in (
+            (np.flatnonzero(exact), source_size(self.size, exact=True)),
+            (np.flatnonzero(~exact), source_size(self.size)),
+        ):
+            if len(group) > 0:
+                sources = self._read([crops[i] for i in group.tolist()], edge).to(device)
+                turns = torch.from_numpy(carried_out[group]).float()
+                rotated[torch.from_numpy(group).to(device)] = rotate_cubes(
+                    sources, turns, self.size, self.interpolation
+                )
+        ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops], device=device)
+        return Batch(rotated[:, 0], rotated[:, 1], ranges, torch.from_numpy(rotations).float().to(device))
+
+    def _read(self, crops: Sequence[Crop], edge: int) -> Tensor:
+        """``(b, 2, s, s, s)`` standardised half-sets about the crops' centres, 0 where nothing is seen."""
         sources = np.zeros((len(crops), 2, edge, edge, edge), dtype=np.float32)
         for source, crop in zip(sources, crops, strict=True):
             pair, scale = self.pairs[crop.tomogram], self.grey_scales[crop.tomogram]
@@ -250,13 +269,7 @@ class CropSampler:
             for target, half in zip(source, halves, strict=True):
                 # The mean leaves before the scale, so that a large offset costs no precision.
                 target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
-        rotation = torch.from_numpy(np.stack([crop.rotation for crop in crops])).float()
-        carried_out = rotation if self.rotate else torch.eye(3).expand_as(rotation)
-        rotated = rotate_cubes(
-            torch.from_numpy(sources).to(device), carried_out, self.size, self.interpolation
-        )
-        ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops], device=device)
-        return Batch(rotated[:, 0], rotated[:, 1], ranges, rotation.to(device))
+        return torch.from_numpy(sources)
 
     def replace_inputs(self, inputs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> None:
         """Take the inputs of the network from other volumes, two for each tomogram, from now on.

@@ -56,9 +56,15 @@ def source_extent(rotation: NDArray[np.float64], size: int) -> tuple[NDArray[np.
     return lowest.astype(np.int64), highest.astype(np.int64)
 
 
-def source_size(size: int) -> int:
-    """Edge of the cube, in voxels, that holds a cube of ``size`` voxels under every rotation (odd)."""
-    return 2 * math.ceil(math.sqrt(3) * (size // 2)) + 1
+def is_exact(rotations: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """``(b,)`` which of the ``(b, 3, 3)`` rotations are ones of :func:`cube_rotations`."""
+    exact: NDArray[np.bool_] = (rotations == rotations.round()).all(axis=(1, 2))
+    return exact
+
+
+def source_size(size: int, exact: bool = False) -> int:
+    """Edge (odd) of the cube that holds a cube of ``size`` voxels under every, or every exact, rotation."""
+    return 2 * (size // 2 if exact else math.ceil(math.sqrt(3) * (size // 2))) + 1
 
 
 def rotate_cubes(
@@ -92,8 +98,8 @@ def rotate_cubes(
     else:
         raise ValueError(f"interpolation is {interpolation!r}; expected 'linear' or 'cubic'")
     turns = rotations.cpu().numpy()
-    within = edge > 2 * (size // 2)  # otherwise an exact rotation, too, sees what lies outside
-    exact = (turns == turns.round()).all(axis=(1, 2)) & within
+    # In a smaller source, an exact rotation, too, sees what lies outside.
+    exact = is_exact(turns) & (edge >= source_size(size, exact=True))
     if not exact.any():
         return interpolate(sources, rotations, size)
     rotated = sources.new_empty(*sources.shape[:2], size, size, size)
@@ -107,12 +113,12 @@ def rotate_cubes(
 
 def _rotate_exactly(source: Tensor, rotation: NDArray[np.floating], size: int) -> Tensor:
     """``(c, n, n, n)`` voxels of a ``(c, s, s, s)`` source, moved."""
-    offset = np.arange(size) - size // 2
     rotated = source.permute(0, *(1 + np.abs(rotation).argmax(axis=1)).tolist())
-    for axis, sign in enumerate(rotation.sum(axis=1)):
-        index = torch.from_numpy((sign * offset).astype(np.int64) + source.shape[-1] // 2)
-        rotated = rotated.index_select(axis + 1, index.to(source.device))
-    return rotated
+    flipped = [axis + 1 for axis, sign in enumerate(rotation.sum(axis=1)) if sign < 0]
+    for axis in (1, 2, 3):
+        lowest = size // 2 - (size - 1) if axis in flipped else -(size // 2)
+        rotated = rotated.narrow(axis, source.shape[-1] // 2 + lowest, size)
+    return rotated.flip(flipped)
 
 
 def _rotate_linear(sources: Tensor, rotations: Tensor, size: int) -> Tensor:

@@ -54,12 +54,14 @@ def wedge_mask(
 
     k = frequencies(shape_zyx, device)
     mask = _measured(k, low, high, turn)
-    if any(n % 2 == 0 for n in shape_zyx):
-        flipped = [axis.clone() for axis in k]
-        for n, axis in zip(shape_zyx, flipped, strict=True):
-            if n % 2 == 0:
-                axis.view(-1)[n // 2].neg_()
-        mask = mask & _measured(flipped, low, high, turn)
+    flipped = [axis.clone() for axis in k]
+    for n, axis in zip(shape_zyx, flipped, strict=True):
+        if n % 2 == 0:
+            axis.view(-1)[n // 2].neg_()
+    for i, n in enumerate(shape_zyx):
+        if n % 2 == 0:
+            plane = [axis.narrow(i, n // 2, 1) if i == j else axis for j, axis in enumerate(flipped)]
+            mask.narrow(i + 1, n // 2, 1).logical_and_(_measured(plane, low, high, turn))
     return (mask if batched else mask[0]).float()
 
 
