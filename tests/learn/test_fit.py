@@ -14,7 +14,8 @@ from dewedge.learn.checkpoint import load_model, save_model
 from dewedge.learn.fit import fit
 from dewedge.learn.network import NetworkConfig
 from dewedge.learn.options import FitOptions, learning_rate
-from dewedge.learn.sampling import TomogramPair
+from dewedge.learn.rounds import round_epochs
+from dewedge.learn.sampling import CropSampler, TomogramPair
 
 NETWORK = NetworkConfig(channels=2, levels=2)
 OPTIONS = FitOptions(cube_size=16, batch_size=2, epoch_samples=8, epochs=4, validation_crops=4)
@@ -164,3 +165,36 @@ def test_a_model_whose_weights_and_description_disagree_is_refused(fabric, pairs
 def test_values_that_make_no_fit_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):
         replace(OPTIONS, **wrong)
+
+
+def test_rounds_replace_the_wedge_of_the_inputs(pairs, fabric):
+    """A fit with rounds differs from one without, from the end of its first round on."""
+    plain, updated = (
+        fit(pairs, NETWORK, replace(OPTIONS, update_interval=interval), fabric)[1] for interval in (None, 2)
+    )
+    assert [row.fit_loss for row in plain[:2]] == [row.fit_loss for row in updated[:2]]
+    assert plain[2].fit_loss != updated[2].fit_loss
+
+
+def test_automatic_rounds_are_ten_times_as_long_as_filling_takes(pairs):
+    options = replace(OPTIONS, update_interval="auto", epoch_samples=100)
+    one, both = (
+        round_epochs(CropSampler(pairs, 16, held_out=0, swap=swap), NETWORK, options)
+        for swap in ("never", "random")
+    )
+    assert both == pytest.approx(2 * one, abs=1)
+    samples = round_epochs(CropSampler(pairs, 16, held_out=0), NETWORK, options) * options.epoch_samples
+    voxels = 2 * sum(np.prod(pair.shape_zyx) for pair in pairs)
+    assert voxels < 0.1 * 3 * samples * 16**3 < 4 * voxels  # tiles overlap
+    assert round_epochs(CropSampler(pairs, 16), NETWORK, replace(options, update_interval=None)) is None
+
+
+@pytest.mark.parametrize("broken", [2, 3])
+def test_a_fit_resumed_in_or_after_a_round_is_the_unbroken_one(pairs, fabric, tmp_path, broken):
+    options = replace(OPTIONS, update_interval=2, epochs=5, schedule="constant", warm_up=0.0)
+    whole, _ = fit(pairs, NETWORK, options, fabric)
+    checkpoint = tmp_path / "c.safetensors"
+    fit(pairs, NETWORK, replace(options, epochs=broken), fabric, checkpoint=checkpoint)
+    resumed, _ = fit(pairs, NETWORK, options, fabric, checkpoint=checkpoint, resume=True)
+    for name, weight in whole.weights.items():
+        torch.testing.assert_close(resumed.weights[name], weight, rtol=0, atol=0)

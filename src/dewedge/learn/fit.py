@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import convert_conv3d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel
@@ -25,10 +24,9 @@ from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.noise import noise_weight
 from dewedge.learn.objective import WITHOUT_ROTATION, Objective
 from dewedge.learn.options import FitOptions, learning_rate
-from dewedge.learn.refine import fill_wedge
+from dewedge.learn.rounds import filled_inputs, round_epochs
 from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
-from dewedge.learn.tiling import tile_size
 
 CHECKPOINT_INTERVAL_S = 60.0
 
@@ -106,18 +104,21 @@ def fit(
     plain = convert_conv3d_weight_memory_format(plain.to(fabric.device), torch.channels_last_3d)
     average = AveragedModel(plain, avg_fn=_moving_average(options.average_decay))
     network, optimiser = fabric.setup(plain, _optimiser(plain, options))
+    weighted = options.objective == "dewedge" and options.loss_weighting == "noise"
+    objective = Objective(options, noise_weight(sampler, fabric.device) if weighted else 1.0)
+    validation = _validation_batches(sampler, options, fabric)
     state = FitState()
+    interval = round_epochs(sampler, network_config, options)
     best = _weights(average)
     updating: dict[str, Tensor] = {}
     identity = {"network": asdict(network_config), "options": asdict(options), "data": _fingerprint(sampler)}
     if resume and checkpoint is not None and checkpoint.exists():
         state, best, updating = restore_fit(checkpoint, identity, plain, average, optimiser)
+        if state.rows and state.ends_round(interval):
+            updating = _weights(average)  # a fit that ended with a round did not replace them any more
         if updating:
-            sampler.replace_inputs(_filled_inputs(pairs, sampler, network_config, updating, fabric))
+            sampler.replace_inputs(filled_inputs(sampler, network_config, updating, fabric))
 
-    weighted = options.objective == "dewedge" and options.loss_weighting == "noise"
-    objective = Objective(options, noise_weight(sampler, fabric.device) if weighted else 1.0)
-    validation = _validation_batches(sampler, options, fabric)
     started = clock() - state.seconds
     saved = time.monotonic()
     local = options.batch_size // fabric.world_size
@@ -139,7 +140,7 @@ def fit(
             batch = sampler.load([sampler.draw(first + i) for i in range(local)], fabric.device)
             fill = _falls_within(options.fill_wedge, state.step) and progress > options.warm_up
             with _seeded(options.seed, first, fabric.device):
-                loss = objective(network, batch, state.round_(options), fill)
+                loss = objective(network, batch, state.round_(interval), fill)
                 fabric.backward(loss)
             if options.gradient_clip is not None:
                 fabric.clip_gradients(
@@ -168,9 +169,9 @@ def fit(
         )
         if state.record(row):
             best = _weights(average)
-        if state.ends_round(options) and not state.finished(options):
+        if state.ends_round(interval) and not state.finished(options):
             updating = _weights(average)
-            sampler.replace_inputs(_filled_inputs(pairs, sampler, network_config, updating, fabric))
+            sampler.replace_inputs(filled_inputs(sampler, network_config, updating, fabric))
             state.seconds = float(fabric.broadcast(clock() - started))
         averaged = average.module
         assert isinstance(averaged, UNet)
@@ -198,37 +199,6 @@ def fit(
         details=details,
     )
     return model, state.rows
-
-
-def _filled_inputs(
-    pairs: Sequence[TomogramPair],
-    sampler: CropSampler,
-    config: NetworkConfig,
-    weights: dict[str, Tensor],
-    fabric: Fabric,
-) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """The half-sets of each tomogram, what they lack predicted by the network, in memory."""
-    network = UNet(config)
-    network.load_state_dict(weights)
-
-    def filled(half: NDArray[np.float32], pair: TomogramPair) -> NDArray[np.float32]:
-        return fill_wedge(
-            half,
-            network,
-            pair.tilt_range,
-            input_std=1.0,
-            tile=tile_size(config, sampler.size),
-            overlap=sampler.size // 3 // network.multiple * network.multiple,
-            device=fabric.device,
-            precision="bf16-mixed" if fabric.strategy.precision.precision == "bf16-mixed" else "32-true",
-        )
-
-    inputs = []
-    for pair in pairs:
-        half0 = filled(pair.half0, pair)
-        same = sampler.swap == "never" or pair.half1 is pair.half0
-        inputs.append((half0, half0 if same else filled(pair.half1, pair)))
-    return inputs
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class FitOptions:
         each pair of crops is used in both directions.
     update_interval
         Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
-        prediction; None to never do that.
+        prediction; ``auto`` for rounds ten times as long as that takes, None to never do it.
     fill_wedge
         Share of the steps whose inputs get the network's own prediction in place of their own missing wedge,
         before the second wedge is cut.
@@ -105,7 +105,7 @@ class FitOptions:
     loss_weighting: Literal["noise", "none"] = "noise"
     loss_margin: int = 0
     swap_halves: Literal["never", "random", "both"] = "random"
-    update_interval: int | None = None
+    update_interval: int | Literal["auto"] | None = "auto"
     fill_wedge: float = 0.0
     exact_rotations: float = 0.8
     interpolation: Literal["linear", "cubic"] = "linear"
@@ -130,7 +130,7 @@ class FitOptions:
         counts = ("cube_size", "batch_size", "epoch_samples", "epochs", "patience")
         for name in (*counts, "update_interval", "noise_first", "noise_interval"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise InputError(f"{name} is {value}; expected at least 1")
         for name in ("seed", "validation_crops", "loss_margin", "noise_level"):
             if getattr(self, name) < 0:

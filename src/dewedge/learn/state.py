@@ -60,13 +60,13 @@ class FitState:
         # Long fits linger on plateaus until the learning rate falls, hence the share.
         return options.patience is not None and epochs - self.best_epoch >= max(options.patience, epochs // 4)
 
-    def round_(self, options: FitOptions) -> int:
-        """How often the wedge of the inputs was replaced."""
-        return 0 if options.update_interval is None else len(self.rows) // options.update_interval
+    def round_(self, epochs: int | None) -> int:
+        """How often the wedge of the inputs was replaced, if a round has so many epochs."""
+        return 0 if epochs is None else len(self.rows) // epochs
 
-    def ends_round(self, options: FitOptions) -> bool:
+    def ends_round(self, epochs: int | None) -> bool:
         """True if the wedge of the inputs is to be replaced now."""
-        return options.update_interval is not None and len(self.rows) % options.update_interval == 0
+        return epochs is not None and len(self.rows) % epochs == 0
 
     def record(self, row: EpochRow) -> bool:
         """Append the row of an epoch; True if it is the best one so far (or nothing is held out)."""
