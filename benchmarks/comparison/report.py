@@ -34,6 +34,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
         "screen": verdicts.screen,
         "confirm": verdicts.confirm,
         "departures": verdicts.departures,
+        "init": verdicts.init,
         "settings": verdicts.settings,
     },
 }

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from ablation import CHANGES, COMBINATIONS, DEPARTURES, IDEAS, Settings
-from cells import SCORES, TITLES, Rows, markdown, mean, mean_sd, snr_name, values
+from cells import SCORES, TITLES, Rows, markdown, mean, mean_sd, scores_table, snr_name, values
 from jobs import TABLES, Job
 from tables import alike
 
@@ -24,6 +24,22 @@ def departures(size: str, rows: Rows) -> str:
 
 def confirm(size: str, rows: Rows) -> str:
     return against_reference(size, rows, "confirm", "bfloat16", "")
+
+
+def init(size: str, rows: Rows) -> str:
+    """Scores by the budget of the fit and the weights that it starts from."""
+    jobs = list(TABLES["init"](size))
+    kinds = sorted(
+        {(one.snr, one.budget_s, one.change) for one in jobs}, key=lambda kind: (-kind[0], kind[1:])
+    )
+    groups = [
+        (
+            [snr_name(snr), f"{budget_s:g}", change or "random weights"],
+            alike(jobs, snr=snr, budget_s=budget_s, change=change),
+        )
+        for snr, budget_s, change in kinds
+    ]
+    return scores_table(["SNR", "budget (s)", "start"], groups, rows)
 
 
 def against_reference(size: str, rows: Rows, table: str, reference: str, unchanged: str) -> str:
