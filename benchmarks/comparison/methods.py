@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +13,10 @@ import torch
 from ablation import CHANGES
 from jobs import SIZES, Job
 from lightning_fabric import Fabric
-from specimens import Data, Volume
+from peers import denoise
+from specimens import VOXEL_SIZE_A, Data, Volume
 
+from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.fit import fit
 from dewedge.learn.network import UNet, network_config
 from dewedge.learn.precision import preferred_precision
@@ -62,10 +65,12 @@ def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estim
             return Estimate(first.full)
         case "sirt" | "tv":
             start = time.process_time()
-            images = torch.from_numpy(first.images)
+            images = torch.from_numpy(np.array(first.images))
             reconstruct = sirt if job.method == "sirt" else tv
             volume = reconstruct(images, first.geometry, first.thickness).numpy()
             return Estimate(volume, seconds=time.process_time() - start)
+        case "topaz-10a" | "topaz-20a":
+            return by_peer(job.method, first, peers)
         case "oracle":
             return fitted(job, "dewedge", data, job.budget_s, truth=True)
     stages = read_recipe(job.method).stages
@@ -75,6 +80,19 @@ def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estim
         step = fitted(job, stage, data, job.budget_s / len(stages))
         result = replace(step, samples=result.samples + step.samples, seconds=result.seconds + step.seconds)
     return result
+
+
+def by_peer(peer: str, data: Data, python: Path | None) -> Estimate:
+    """What another program makes of the FBP; its pretrained network has seen other data."""
+    if python is None:
+        raise SystemExit(f"{peer}: expected --peers, the Python of its environment (docs/peers.md)")
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder) / "fbp.mrc", Path(folder) / "denoised.mrc"
+        write_mrc(source, data.full, VOXEL_SIZE_A, what="FBP")
+        start = time.perf_counter()
+        denoise(peer, source, output, python)
+        seconds = time.perf_counter() - start
+        return Estimate(np.array(read_mrc(output).data), seconds=seconds)
 
 
 def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: bool = False) -> Estimate:
@@ -115,7 +133,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
             first.tilt_range,
             input_std=1.0 if halves else full_std,
             tile=config.refine.tile or tile_size(network, options.cube_size),
-            overlap=options.cube_size // 3 if config.fit.preset == "paper" else min(24, options.cube_size // 2),
+            overlap=options.cube_size // (3 if config.fit.preset == "paper" else 2),
             average_rotations=config.refine.average_rotations,
             device=device,
             precision=precision,
