@@ -28,7 +28,7 @@ from dewedge.errors import InputError
 from dewedge.learn.options import FitOptions
 
 DEFAULT_BUDGET = "10min"
-# From random weights it is that of FitOptions: docs/defaults.md.
+# From random weights it is that of FitOptions: docs/initial_weights.md.
 RATE_FROM_GIVEN_WEIGHTS = 3e-4
 
 _SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0}
