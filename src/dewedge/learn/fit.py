@@ -118,6 +118,7 @@ def fit(
             updating = _weights(average)  # a fit that ended with a round did not replace them any more
         if updating:
             sampler.replace_inputs(filled_inputs(sampler, network_config, updating, fabric))
+            validation = _validation_batches(sampler, options, fabric)
 
     started = clock() - state.seconds
     saved = time.monotonic()
@@ -172,6 +173,7 @@ def fit(
         if state.ends_round(interval) and not state.finished(options):
             updating = _weights(average)
             sampler.replace_inputs(filled_inputs(sampler, network_config, updating, fabric))
+            validation = _validation_batches(sampler, options, fabric)
             state.seconds = float(fabric.broadcast(clock() - started))
         averaged = average.module
         assert isinstance(averaged, UNet)
