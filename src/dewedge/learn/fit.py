@@ -117,7 +117,7 @@ def fit(
         if state.rows and state.ends_round(interval):
             updating = _weights(average)  # a fit that ended with a round did not replace them any more
         if updating:
-            sampler.replace_inputs(filled_inputs(sampler, network_config, updating, fabric))
+            sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
             validation = _validation_batches(sampler, options, fabric)
 
     started = clock() - state.seconds
@@ -172,7 +172,7 @@ def fit(
             best = _weights(average)
         if state.ends_round(interval) and not state.finished(options):
             updating = _weights(average)
-            sampler.replace_inputs(filled_inputs(sampler, network_config, updating, fabric))
+            sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
             validation = _validation_batches(sampler, options, fabric)
             state.seconds = float(fabric.broadcast(clock() - started))
         averaged = average.module

@@ -126,6 +126,14 @@ class Batch(NamedTuple):
     rotation: Tensor
 
 
+class Inputs(NamedTuple):
+    """What the inputs of the network are drawn from: ``(z, rows, x)`` volumes of a band of rows along y."""
+
+    rows: slice
+    half0: NDArray[np.float32]
+    half1: NDArray[np.float32]
+
+
 class CropSampler:
     """Draws crops that lie wholly within their tomogram, in any rotation that fits.
 
@@ -155,6 +163,13 @@ class CropSampler:
     supervised
         Whether a truth stands in the place of half-set 1.
 
+    Attributes
+    ----------
+    inputs
+        Of each tomogram: the band of rows that crops are drawn from, and the volumes of their inputs. At
+        first the whole half-sets. The targets always are the half-sets, or, where both are one array, the
+        inputs.
+
     Raises
     ------
     InputError
@@ -178,7 +193,7 @@ class CropSampler:
         self.rotate = rotate
         self.interpolation = interpolation
         self.swap = swap
-        self._inputs: list[tuple[NDArray[np.float32], NDArray[np.float32]]] | None = None
+        self.inputs = [_measured(pair) for pair in self.pairs]
         self.size = size
         self.seed = seed
         self.exact_rotations = exact_rotations
@@ -193,15 +208,16 @@ class CropSampler:
         rng = np.random.default_rng([self.seed, index // 2 if self.swap == "both" else index])
         tomogram = int(rng.choice(len(self.pairs), p=self._share))
         pair, box = self.pairs[tomogram], self.held_out[tomogram]
-        whole = np.array([[0, 0, 0], pair.shape_zyx])
+        rows = self.inputs[tomogram].rows
+        band = np.array([[0, rows.start, 0], [pair.shape_zyx[0], rows.stop, pair.shape_zyx[2]]])
         for _ in range(TRIES):
             exact = rng.random() < self.exact_rotations
             rotation = self._exact(rng) if exact else random_rotation(rng)
             low, high = self._extent(rotation)
-            if not exact and ((high - low) >= pair.shape_zyx).any():
+            if not exact and ((high - low) >= band[1] - band[0]).any():
                 rotation = self._exact(rng)
                 low, high = self._extent(rotation)
-            centre = _random_centre(rng, whole, low, high)
+            centre = _random_centre(rng, band, low, high)
             if centre is None:
                 continue
             beside = (centre + low >= box[1]) | (centre + high < box[0])
@@ -255,28 +271,31 @@ class CropSampler:
         sources = np.zeros((len(crops), 2, edge, edge, edge), dtype=np.float32)
         for source, crop in zip(sources, crops, strict=True):
             pair, scale = self.pairs[crop.tomogram], self.grey_scales[crop.tomogram]
-            inputs = (pair.half0, pair.half1) if self._inputs is None else self._inputs[crop.tomogram]
-            halves = (inputs[1], pair.half0) if crop.swapped else (inputs[0], pair.half1)
+            inputs = self._inputs_of(crop)
+            first = inputs.rows.start
+            half0, half1 = pair.half0[:, inputs.rows], pair.half1[:, inputs.rows]
+            halves = (inputs.half1, half0) if crop.swapped else (inputs.half0, half1)
             if pair.half1 is pair.half0:
-                halves = (inputs[0], inputs[0])
+                halves = (inputs.half0, inputs.half0)
             # No more is read than the rotated cube sees; cubic splines see on, faintly.
             begin = crop.centre_zyx - edge // 2
             least, most = self._extent(crop.rotation) if self.interpolation == "linear" else (-edge, edge)
             low = np.maximum(np.maximum(begin, 0), crop.centre_zyx + least)
             high = np.minimum(np.minimum(begin + edge, pair.shape_zyx), crop.centre_zyx + most + 1)
             inside = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
-            here = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+            here = tuple(slice(a, b) for a, b in zip(low - (0, first, 0), high - (0, first, 0), strict=True))
             for target, half in zip(source, halves, strict=True):
                 # The mean leaves before the scale, so that a large offset costs no precision.
                 target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
         return torch.from_numpy(sources)
 
-    def replace_inputs(self, inputs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> None:
-        """Take the inputs of the network from other volumes, two for each tomogram, from now on.
-
-        The targets stay; but where both half-sets are one array, both come from the first volume.
-        """
-        self._inputs = list(inputs)
+    def _inputs_of(self, crop: Crop) -> Inputs:
+        """Those of now; the measured ones where a held-out crop lies beside the band."""
+        low, high = self._extent(crop.rotation)
+        rows, y = self.inputs[crop.tomogram].rows, int(crop.centre_zyx[1])
+        if rows.start <= y + low[1] and y + high[1] < rows.stop:
+            return self.inputs[crop.tomogram]
+        return _measured(self.pairs[crop.tomogram])
 
     def _swapped(self, rng: np.random.Generator, index: int) -> bool:
         if self.swap == "random":
@@ -312,6 +331,10 @@ class CropSampler:
             return corners[-1]
         coverage = [np.mean(pair.mask[:, c[0, 1] : c[1, 1], c[0, 2] : c[1, 2]]) for c in corners]
         return corners[int(np.argmax(coverage))]
+
+
+def _measured(pair: TomogramPair) -> Inputs:
+    return Inputs(slice(0, pair.shape_zyx[1]), pair.half0, pair.half1)
 
 
 def held_out_side(name: str, shape_zyx: tuple[int, int, int], size: int, share: float) -> tuple[int, int]:
