@@ -24,7 +24,7 @@ from dewedge.pipeline.comparison_report import (
     Outcome,
     write_report,
 )
-from dewedge.pipeline.compute import launch, log_device, on_first_process
+from dewedge.pipeline.compute import launch, log_device, on_first_process, told_how_to_resume
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.folder import (
@@ -104,12 +104,10 @@ def compare(
     if not base.no_check:
         for warning in check_inputs(inputs, base, faults)[1]:
             logger.warning("%s: %s", warning.severity, warning)
-    try:
-        fabric = launch(base.compute)
+    fabric = launch(base.compute)
+    with told_how_to_resume(f"dewedge compare --resume -o {output}"):
         on_first_process(fabric, lambda: begin(settings, output, item, fabric, resume, arguments))
         carry_out(methods, item, output, fabric, arguments)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"continue with: dewedge compare --resume -o {output}") from None
     logger.info("done: %s", output / PAGE)
 
 

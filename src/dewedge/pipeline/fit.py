@@ -18,7 +18,7 @@ from dewedge.learn.fit import fit
 from dewedge.learn.network import UNet, network_config
 from dewedge.learn.sampling import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
-from dewedge.pipeline.compute import launch, log_device, on_first_process
+from dewedge.pipeline.compute import launch, log_device, on_first_process, told_how_to_resume
 from dewedge.pipeline.config import Config, FitSection
 from dewedge.pipeline.config_file import write_config
 from dewedge.pipeline.folder import (
@@ -123,8 +123,8 @@ def fit_files(
         write_config(output / CONFIG, config, "fit")
         log_device(fabric, config.compute)
 
-    try:
-        fabric = launch(config.compute)
+    fabric = launch(config.compute)
+    with told_how_to_resume(f"dewedge fit --resume -o {output}"):
         on_first_process(fabric, begin)
         pairs = []
         for item in inputs:
@@ -133,8 +133,6 @@ def fit_files(
             mask = find_specimen(item.mask, full)
             pairs.append(TomogramPair(item.half0.data, item.half1.data, item.tilt_range, mask, item.name))
         fit_model(pairs, config.fit, fabric, output, resume)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"continue with: dewedge fit --resume -o {output}") from None
     logger.info("done: %s", output / MODEL)
 
 
