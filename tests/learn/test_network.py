@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet, _folded, _unfolded
 
@@ -34,12 +35,22 @@ def test_every_kind_keeps_the_shape_and_reaches_every_weight(normalisation, resa
         assert parameter.grad is not None, name
 
 
-def test_folding_keeps_blocks_together_and_unfolding_undoes_it():
+def test_folding_keeps_blocks_together_and_unfolding_undoes_it_but_for_an_average():
     volume = torch.arange(2 * 4 * 6 * 8, dtype=torch.float32).reshape(2, 1, 4, 6, 8)
     folded = _folded(volume, 2)
     assert folded.shape == (2, 8, 2, 3, 4)
     torch.testing.assert_close(folded[0, :, 1, 2, 3], volume[0, 0, 2:4, 4:6, 6:8].reshape(8))
-    torch.testing.assert_close(_unfolded(folded, 2), volume)
+    expected = F.avg_pool3d(F.pad(volume, (0, 1, 0, 1, 0, 1), mode="replicate"), 2, stride=1)
+    torch.testing.assert_close(_unfolded(folded, 2), expected)
+
+
+@pytest.mark.parametrize("fold", [2, 3])
+def test_channels_that_differ_leave_no_grid(fold):
+    """Whatever constant each voxel of a block gets, the unfolded volume is flat, but for the faces."""
+    torch.manual_seed(0)
+    constants = torch.randn(1, fold**3, 1, 1, 1).expand(-1, -1, 4, 4, 4)
+    inside = _unfolded(constants, fold)[..., : 3 * fold, : 3 * fold, : 3 * fold]
+    torch.testing.assert_close(inside, inside.mean().expand_as(inside), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("fold", [1, 2])

@@ -25,8 +25,8 @@ class NetworkConfig:
         Channels at the finest level; doubled at each further one.
     fold
         Edge of the blocks of voxels that are folded into channels before the first layer, and unfolded after
-        the last (pixel shuffle; Shi et al. 2016). 2 spares the layers at full resolution, which take most
-        of the time; 1 folds nothing, as published.
+        the last (pixel shuffle; Shi et al. 2016), without leaving a grid. 2 spares the layers at full
+        resolution, which take most of the time; 1 folds nothing, as published.
     levels
         Number of down-samplings by 2.
     convolutions
@@ -169,12 +169,21 @@ def _folded(volume: Tensor, fold: int) -> Tensor:
 
 
 def _unfolded(folded: Tensor, fold: int) -> Tensor:
-    """The inverse of `_folded`."""
+    """The inverse of `_folded`, averaged over ``fold`` voxels along each axis.
+
+    The voxels of a block come from different weights; a difference between them would be a grid. The average,
+    of as many neighbours as a block has, takes just that out; the weights learn to undo the rest.
+    """
     if fold == 1:
         return folded
     b, _, d, h, w = folded.shape
     blocks = folded.reshape(b, fold, fold, fold, d, h, w).permute(0, 4, 1, 5, 2, 6, 3)
-    return blocks.reshape(b, 1, d * fold, h * fold, w * fold)
+    volume = F.pad(blocks.reshape(b, 1, d * fold, h * fold, w * fold), [0, fold - 1] * 3, mode="replicate")
+    for axis in (2, 3, 4):
+        n = volume.shape[axis] - (fold - 1)
+        neighbours = [volume.narrow(axis, offset, n) for offset in range(fold)]
+        volume = torch.stack(neighbours).mean(dim=0)
+    return volume
 
 
 def _block(config: NetworkConfig, n_in: int, n_out: int) -> nn.Sequential:
