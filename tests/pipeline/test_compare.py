@@ -57,8 +57,8 @@ def test_methods_keep_what_makes_them_what_they_are():
     assert [s.config.fit.epochs for s in stages["cryocare+isonet"]] == [3, 3]
     # Those that replace the wedge of their inputs do so as often as asked; the others never do.
     intervals = {name: stages[name][-1].config.fit.update_interval for name in stages}
-    assert intervals["isonet"] == intervals["deepdewedge"] == 1
-    assert intervals["cryocare"] is None and intervals["dewedge"] is None
+    assert intervals["isonet"] == intervals["deepdewedge"] == intervals["dewedge"] == 1
+    assert intervals["cryocare"] is None
 
 
 def test_tiles_overlap_by_a_third_at_most_unless_given():

@@ -144,8 +144,8 @@ def _stage_config(recipe_name: str, given: Mapping[str, Any], count: int) -> Con
     """The configuration of one of ``count`` stages, each of which gets its share of budget and epochs."""
     recipe = read_recipe(recipe_name)
     settings = merged([given, {"recipe": recipe_name}])
-    if "update_interval" not in recipe.settings.get("fit", {}):
-        # How often, not whether: the others never replace the wedge of their inputs.
+    if recipe.settings.get("fit", {}).get("update_interval") == "none":
+        # How often, not whether: this method never replaces the wedge of its inputs.
         settings.get("fit", {}).pop("update_interval", None)
     config = resolve_config(None, settings)
     fit: Any = config.fit
