@@ -75,9 +75,9 @@ def refine(
     tile
         Largest edge of the tiles in voxels, a multiple of ``network.multiple``.
     overlap
-        Least overlap of neighbouring tiles in voxels. With the defaults, a fitted network of the preset
-        ``default`` differs from one application to the whole volume by 1 % of the standard deviation, by 2 %
-        in the worst plane, and the CC with the truth is the same (tiles of 56 that overlap by 8: 4 and 20 %).
+        Least overlap of neighbouring tiles in voxels. With the defaults, the result differs from one
+        application to the whole volume by 2 % of its standard deviation, by 10 % in the worst plane; with an
+        overlap of 32 by 1 and 5 % (docs/speed.md).
     device
         Where the network runs; the CPU if not given.
     precision
