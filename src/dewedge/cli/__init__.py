@@ -50,7 +50,8 @@ def _guarded(command: Callable[[], object]) -> int:
     except LostProcessError as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, which comes next
         _log_traceback()
-        return _fail(str(error), OTHER_ERROR, everywhere=True)
+        _fail(str(error), OTHER_ERROR, everywhere=True)
+        os._exit(OTHER_ERROR)  # torch would wait for the lost process
     except OSError as error:
         _log_traceback()
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
@@ -78,7 +79,7 @@ def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = F
     """Print one line, on the first process only unless it may be the one that is gone."""
     compute = sys.modules.get("dewedge.pipeline.compute")
     if everywhere or compute is None or compute.is_first_process():
-        print(f"dewedge: {kind}{' '.join(message.split())}", file=sys.stderr)
+        print(f"dewedge: {kind}{' '.join(message.split())}\n", end="", file=sys.stderr, flush=True)
         logging.getLogger("dewedge").debug("%s%s", kind, message)
     return status
 
