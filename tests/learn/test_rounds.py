@@ -1,5 +1,6 @@
 """Rounds in bands of a large tomogram."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -91,3 +92,21 @@ def test_the_length_of_a_round_counts_a_band_only(pair, monkeypatch):
     of_a_band = round_epochs(sampler, NETWORK, options)
     monkeypatch.setattr(rounds, "BAND_VOXELS", 10**9)
     assert 2.5 * of_a_band < round_epochs(sampler, NETWORK, options) < 4.5 * of_a_band
+
+
+def test_cubic_splines_see_no_further_than_the_band(pair, fabric):
+    sampler = CropSampler([pair], SIZE, interpolation="cubic", held_out=0)
+    sampler.inputs = filled_inputs(sampler, NETWORK, weights(), 2, fabric)
+    batch = sampler.load([sampler.draw(i) for i in range(20)], torch.device("cpu"))
+    assert batch.half0.isfinite().all() and batch.half1.std() > 0.3
+
+
+def test_a_band_without_specimen_gives_way_to_the_whole(pair, fabric):
+    mask = np.zeros(pair.shape_zyx, dtype=bool)
+    mask[:, :30] = True
+    masked = replace(pair, mask=mask)
+    sampler = CropSampler([masked], SIZE, held_out=0)
+    sampler.inputs = filled_inputs(sampler, NETWORK, weights(), 3, fabric)
+    crop = sampler.draw(0)
+    assert crop.centre_zyx[1] < 40
+    sampler.load([crop], torch.device("cpu"))

@@ -208,9 +208,10 @@ class CropSampler:
         rng = np.random.default_rng([self.seed, index // 2 if self.swap == "both" else index])
         tomogram = int(rng.choice(len(self.pairs), p=self._share))
         pair, box = self.pairs[tomogram], self.held_out[tomogram]
-        rows = self.inputs[tomogram].rows
-        band = np.array([[0, rows.start, 0], [pair.shape_zyx[0], rows.stop, pair.shape_zyx[2]]])
-        for _ in range(TRIES):
+        # A band may lie beside the specimen, or in the held-out rows; then crops come from anywhere.
+        boxes = [_box(pair, self.inputs[tomogram].rows), _box(pair, slice(0, pair.shape_zyx[1]))]
+        for attempt in range(2 * TRIES):
+            band = boxes[attempt // TRIES]
             exact = rng.random() < self.exact_rotations
             rotation = self._exact(rng) if exact else random_rotation(rng)
             low, high = self._extent(rotation)
@@ -280,8 +281,9 @@ class CropSampler:
             # No more is read than the rotated cube sees; cubic splines see on, faintly.
             begin = crop.centre_zyx - edge // 2
             least, most = self._extent(crop.rotation) if self.interpolation == "linear" else (-edge, edge)
-            low = np.maximum(np.maximum(begin, 0), crop.centre_zyx + least)
-            high = np.minimum(np.minimum(begin + edge, pair.shape_zyx), crop.centre_zyx + most + 1)
+            box = _box(pair, inputs.rows)
+            low = np.maximum(np.maximum(begin, box[0]), crop.centre_zyx + least)
+            high = np.minimum(np.minimum(begin + edge, box[1]), crop.centre_zyx + most + 1)
             inside = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
             here = tuple(slice(a, b) for a, b in zip(low - (0, first, 0), high - (0, first, 0), strict=True))
             for target, half in zip(source, halves, strict=True):
@@ -290,7 +292,7 @@ class CropSampler:
         return torch.from_numpy(sources)
 
     def _inputs_of(self, crop: Crop) -> Inputs:
-        """Those of now; the measured ones where a held-out crop lies beside the band."""
+        """Those of now; the measured ones where a crop lies beside the band."""
         low, high = self._extent(crop.rotation)
         rows, y = self.inputs[crop.tomogram].rows, int(crop.centre_zyx[1])
         if rows.start <= y + low[1] and y + high[1] < rows.stop:
@@ -331,6 +333,12 @@ class CropSampler:
             return corners[-1]
         coverage = [np.mean(pair.mask[:, c[0, 1] : c[1, 1], c[0, 2] : c[1, 2]]) for c in corners]
         return corners[int(np.argmax(coverage))]
+
+
+def _box(pair: TomogramPair, rows: slice) -> NDArray[np.int64]:
+    """``(2, 3)`` begin and end of a band of rows."""
+    depth, _, width = pair.shape_zyx
+    return np.array([[0, rows.start, 0], [depth, rows.stop, width]])
 
 
 def _measured(pair: TomogramPair) -> Inputs:
