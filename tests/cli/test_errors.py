@@ -347,3 +347,19 @@ def test_existing_results_are_not_replaced_unasked(
     assert "refined.mrc: exists already" in one_line(capsys)
     assert main(["simulate", "-o", str(series), "--name", "TS"]) == 2
     assert "exists already" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("verb", "recipe", "message"),
+    [
+        ("run", "foo", "recipe 'foo': expected one of fbp"),
+        ("run", "cryocare+isonet", "use dewedge compare"),
+        ("fit", "fbp", "use dewedge compare"),
+        ("fit", "isonet", "use dewedge run --recipe isonet"),
+    ],
+)
+def test_recipes_that_are_not_one_fit(verb, recipe, message, tmp_path: Path, capsys):
+    given = [*halves(tmp_path), *RANGE, "-o", str(tmp_path / "OUT"), "--epochs", "1"]
+    assert main([verb, *given, "--recipe", recipe]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "OUT").exists()

@@ -37,6 +37,7 @@ from dewedge.pipeline.items import HalvesInput
 from dewedge.pipeline.log import duration, log_environment, log_to_file, step
 from dewedge.pipeline.mask import find_specimen
 from dewedge.pipeline.progress import FitProgress
+from dewedge.recipes import read_recipe
 from dewedge.report.figure import save_figure
 from dewedge.report.loss import loss_figure
 
@@ -90,6 +91,13 @@ def fit_model(
     return model
 
 
+def check_recipe(config: Config) -> None:
+    """Refuse a recipe that is not one fit."""
+    recipe = read_recipe(config.recipe)
+    if not recipe.network or len(recipe.stages) > 1:
+        raise InputError(f"recipe {recipe.name}: fits no network, or several; use dewedge compare --methods")
+
+
 def fit_files(
     config: Config, *, resume: bool = False, overwrite: bool = False, arguments: Sequence[str] = ()
 ) -> None:
@@ -106,6 +114,9 @@ def fit_files(
     if not config.tomograms.half0:
         raise InputError("nothing to fit: expected --half0 and --half1")
     config.fit.options()
+    check_recipe(config)
+    if config.fit.objective == "isonet":
+        raise InputError("isonet: fits the full tomogram, not half-sets; use dewedge run --recipe isonet")
     if not resume:
         initial_weights(config.fit)
     inputs, faults = read_inputs(config)

@@ -21,7 +21,7 @@ from dewedge.pipeline.compute import launch, log_device, on_first_process, told_
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import write_config
 from dewedge.pipeline.faults import collected, summary
-from dewedge.pipeline.fit import fit_model
+from dewedge.pipeline.fit import check_recipe, fit_model
 from dewedge.pipeline.folder import (
     CONFIG,
     FULL,
@@ -43,7 +43,6 @@ from dewedge.pipeline.log import log_environment, log_to_file, step
 from dewedge.pipeline.mask import find_specimen
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
-from dewedge.recipes import read_recipe
 from dewedge.report.figure import save_figure
 from dewedge.report.slices import slices_figure
 
@@ -79,9 +78,7 @@ def run(
     config.fit.options()
     if not resume:
         initial_weights(config.fit)
-    recipe = read_recipe(config.recipe)
-    if not recipe.network or len(recipe.stages) > 1:
-        raise InputError(f"recipe {recipe.name}: fits no network, or several; use dewedge compare --methods")
+    check_recipe(config)
     inputs, faults = read_inputs(config)
     total = len(inputs) + len(faults)
     folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
