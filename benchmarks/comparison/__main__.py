@@ -4,8 +4,9 @@
     python benchmarks/comparison again NUMBER [--json FILE]
     python benchmarks/comparison report [--size small] [--data FOLDER] [--json FILE] [--docs FOLDER]
 
-``run`` computes the rows of a table that the file lacks, each in a process of its own with one thread,
-``--jobs`` at a time, and adds each to the file when it is done; a run can be stopped and started again.
+``run`` computes the rows of a table that the file lacks, or has of another machine, each in a process of its
+own with one thread, ``--jobs`` at a time, and adds each to the file when it is done; a run can be stopped and
+started again.
 ``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. ``report``
 writes tables and figures of all rows into docs/comparison.md and docs/ablation.md. TABLE is one of those in
 jobs.py.
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import SIZES, TABLES, Job, Row
+from machine import machine
 from rows import add_row, job_of, read_rows, volume_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +37,8 @@ STRUCTURES = ROOT.parent / "shared" / "data" / "structures-10A"
 
 
 def run(arguments: argparse.Namespace) -> None:
-    done = {job_of(row) for row in read_rows(arguments.json)}
+    here = machine()
+    done = {job_of(row) for row in read_rows(arguments.json) if row["machine"] == here}
     jobs = [job for job in TABLES[arguments.table](arguments.size) if wanted(job, arguments)]
     missing = [job for job in dict.fromkeys(jobs) if job not in done]
     print(f"{len(jobs)} rows, {len(missing)} to compute", file=sys.stderr)
@@ -122,6 +125,7 @@ def row(arguments: argparse.Namespace) -> None:
         fsc_inside=None if scores.fsc_inside_A is None else round(scores.fsc_inside_A, 2),
         commit=commit(),
         torch=torch.__version__,
+        machine=machine(),
         selected_by_truth=result.selected_by_truth,
     )
     if arguments.volume is not None:

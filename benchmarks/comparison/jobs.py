@@ -23,8 +23,9 @@ class Size:
     cube_size
         Of the sub-tomograms.
     epoch_samples, update_interval
-        Sub-tomograms an epoch, and epochs a round of DeepDeWedge as published; IsoNet's rounds last one
-        epoch, so that the budget holds as many rounds as the noise schedule needs.
+        Sub-tomograms an epoch, and epochs between updates of DeepDeWedge as published: where a budget holds
+        few epochs, fewer than the published 10, which update a fit of 1000 epochs 100 times. IsoNet's rounds
+        last one epoch, so that the budget holds as many rounds as the noise schedule needs.
     budget_s
         Seconds of one core for a fit; the same for all methods.
     max_epochs
@@ -42,7 +43,7 @@ class Size:
 
 SIZES = {
     "smoke": Size((40, 64, 64), 2, 16, 8, 1, 3600.0, max_epochs=2),
-    "small": Size((96, 160, 160), 16, 48, 100, 10, 300.0),
+    "small": Size((96, 160, 160), 16, 48, 100, 2, 300.0),
     "full": Size((200, 512, 512), None, 96, 150, 10, 6 * 3600.0),
 }
 
@@ -177,7 +178,7 @@ TABLES: Mapping[str, Any] = {
 
 @dataclass
 class Row:
-    """A job and what came of it; ``seconds`` are those of one core, ``wall_s`` those of the clock."""
+    """A job and what came of it, on which processor; ``seconds`` are of one core, ``wall_s`` of the clock."""
 
     job: Job
     samples: int
@@ -190,6 +191,7 @@ class Row:
     fsc_inside: float | None
     commit: str
     torch: str
+    machine: str
     selected_by_truth: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
 

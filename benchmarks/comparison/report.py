@@ -61,14 +61,17 @@ def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
 
 
 def made(name: str, table: Callable[[str, Rows], str], size: str, rows: Rows) -> str:
-    """A table, the budget of its fits, and which code its rows are of."""
+    """A table, the budget of its fits, and which machine and code its rows are of."""
     text = table(size, rows)
     jobs = [job for job in (TABLES[name](size) if name in TABLES else []) if job in rows]
     if not jobs:
         return text or EMPTY
     budgets = " or ".join(f"{budget_s:g} s" for budget_s in sorted({job.budget_s for job in jobs}))
     commits = ", ".join(sorted({rows[job]["commit"] for job in jobs}))
-    return f"{text}\n\nBudget of a fit: {budgets}. Rows: {len(jobs)}. Commits: {commits}."
+    machines = "; ".join(sorted({rows[job]["machine"] for job in jobs}))
+    return (
+        f"{text}\n\nBudget of a fit: {budgets}. Machine: {machines}. Rows: {len(jobs)}. Commits: {commits}."
+    )
 
 
 def picture(docs: Path, name: str) -> str:

@@ -20,11 +20,11 @@ def job_of(row: dict[str, Any]) -> Job:
 
 
 def add_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a file that others may be adding to as well."""
+    """Add a row to a file that others may be adding to as well; it replaces that of another machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        rows = [*read_rows(path), row]
+        rows = [*(other for other in read_rows(path) if job_of(other) != job_of(row)), row]
         temporary = path.with_suffix(".new")
         lines = ",\n".join(json.dumps(row) for row in rows)
         temporary.write_text(f'{{"rows": [\n{lines}\n]}}\n')

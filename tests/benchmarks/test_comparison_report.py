@@ -27,7 +27,7 @@ PEER = next(method for method in METHODS if tables.is_peer(method))
 def row(one: Job, cc: float, **values: Any) -> dict[str, Any]:
     scores = {"cc": cc, "cc_outside": cc + 0.1, "cc_inside": cc - 0.1, "fsc": 30.04, "fsc_inside": 90.0}
     cost = {"samples": 1500, "seconds": one.budget_s, "wall_s": 1.0}
-    code = {"commit": "abc1234", "torch": "2", "selected_by_truth": False, "notes": {}}
+    code = {"commit": "abc1234", "torch": "2", "machine": "x", "selected_by_truth": False, "notes": {}}
     return {**asdict(one), **cost, **scores, **code, **values}
 
 
@@ -50,6 +50,9 @@ def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
     add_row(path, second)
     assert read_rows(path) == [first, second]
     assert [job_of(values).seed for values in read_rows(path)] == [1, 2]
+    elsewhere = first | {"machine": "y"}
+    add_row(path, elsewhere)
+    assert read_rows(path) == [second, elsewhere]
 
 
 def test_figure5_leaves_out_what_has_no_rows_and_sets_the_references_apart() -> None:
