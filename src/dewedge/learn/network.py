@@ -107,9 +107,9 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(_down(config, width) for width in widths)
         deepest = widths[-1]
         self.bottleneck = nn.Sequential(
-            nn.Conv3d(deepest, 2 * deepest, 3, padding=1),
+            _Convolution(deepest, 2 * deepest),
             nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
-            nn.Conv3d(2 * deepest, deepest, 3, padding=1),
+            _Convolution(2 * deepest, deepest),
             nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
         )
         self.up = nn.ModuleList(
@@ -186,10 +186,27 @@ def _unfolded(folded: Tensor, fold: int) -> Tensor:
     return volume
 
 
+class _Convolution(nn.Conv3d):
+    """3^3 convolution, in float32 where a processor would get its gradient wrong.
+
+    In bfloat16 on processors with AVX512-BF16 and no AMX, oneDNN (of torch 2.13) returns arbitrary gradients
+    of the weights, even not-a-number, where the depth is 2 voxels. Float32 costs no time on so few.
+    """
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, 3, padding=1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if hidden.shape[2] != 2 or hidden.device.type != "cpu":
+            return super().forward(hidden)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(hidden.float())
+
+
 def _block(config: NetworkConfig, n_in: int, n_out: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i in range(config.convolutions):
-        layers.append(nn.Conv3d(n_in if i == 0 else n_out, n_out, 3, padding=1))
+        layers.append(_Convolution(n_in if i == 0 else n_out, n_out))
         if config.normalisation == "instance":
             layers.append(nn.InstanceNorm3d(n_out))
         layers.append(nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
