@@ -1,4 +1,4 @@
-"""Two processes with gloo give the loss curve of one process with the same batch."""
+"""Two processes with gloo fit and refine as one process does."""
 
 import json
 import subprocess
@@ -9,11 +9,13 @@ import pytest
 
 SCRIPT = """
 import json, sys, warnings
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from test_sampling import make_pair
+from dewedge.learn import refine
 from dewedge.learn.fit import fit
-from dewedge.learn.network import NetworkConfig
+from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 
 if __name__ == "__main__":
@@ -23,16 +25,24 @@ if __name__ == "__main__":
     fabric = Fabric(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
     fabric.launch()
     options = FitOptions(cube_size=16, batch_size=4, epoch_samples=16, epochs=3, validation_crops=4)
-    _, rows = fit([make_pair((24, 48, 48))], NetworkConfig(channels=2, levels=2), options, fabric)
+    pair, config = make_pair((24, 48, 48)), NetworkConfig(channels=2, levels=2)
+    _, rows = fit([pair], config, options, fabric)
+    torch.manual_seed(0)
+    network, output = UNet(config), np.empty(pair.half0.shape, np.float32) if fabric.is_global_zero else None
+    refine.COLUMN_VOXELS = 1  # every tile along x in a column of its own
+    refine.refine(
+        [pair.half0], output, network, pair.tilt_range, input_std=1, tile=16, overlap=4, fabric=fabric
+    )
     if fabric.is_global_zero:
-        print(json.dumps([[row.fit_loss, row.validation_loss] for row in rows]))
+        refined = output[::5, ::5, ::5] / output.std()
+        print(json.dumps([[[row.fit_loss, row.validation_loss] for row in rows], refined.ravel().tolist()]))
 """
 
 
-def test_two_processes_fit_as_one_does(tmp_path: Path):
+def test_two_processes_fit_and_refine_as_one_does(tmp_path: Path):
     script = tmp_path / "fit_small.py"
     script.write_text(SCRIPT)
-    curves = []
+    results = []
     for processes in ("1", "2"):
         done = subprocess.run(
             [sys.executable, script, processes],
@@ -42,6 +52,8 @@ def test_two_processes_fit_as_one_does(tmp_path: Path):
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
-        curves.append(json.loads(done.stdout.splitlines()[-1]))
-    for one, two in zip(*curves, strict=True):
+        results.append(json.loads(done.stdout.splitlines()[-1]))
+    (curve, refined), (curve_of_two, refined_by_two) = results
+    for one, two in zip(curve, curve_of_two, strict=True):
         assert one == pytest.approx(two, rel=1e-5)
+    assert refined_by_two == pytest.approx(refined, abs=1e-4)

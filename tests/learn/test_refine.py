@@ -173,6 +173,20 @@ def test_it_is_deterministic_and_batches_do_not_matter():
     np.testing.assert_allclose(refined([source], small_unet(), batch_size=3, **options), first, atol=1e-5)
 
 
+@pytest.mark.parametrize("most", [1, 24 * 12 * 28, 24 * 12 * 40])
+@pytest.mark.parametrize("overlap", [0, 4, 8])
+def test_columns_of_tiles_change_nothing(monkeypatch, most, overlap):
+    """However many tiles along x are in memory together, also where three of them overlap."""
+    source = noise((22, 17, 61)) + 50
+    options = {"tilt_range": ASYMMETRIC, "tile": 12, "overlap": overlap}
+    expected = refined([source], small_unet(), **options)
+    monkeypatch.setattr("dewedge.learn.refine.COLUMN_VOXELS", most)
+    calls = []
+    output = refined([source], small_unet(), on_tile=lambda *call: calls.append(call), **options)
+    np.testing.assert_allclose(output, expected, atol=2e-5)
+    assert [done for done, _ in calls] == list(range(1, calls[-1][1] + 1))
+
+
 def test_tiles_leave_no_seams():
     """Farther than its receptive field from their borders, tiles hold what the network makes of the whole."""
     source = noise((24, 44, 64))

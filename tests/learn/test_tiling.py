@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from dewedge.errors import InputError
 from dewedge.learn.network import PRESETS
-from dewedge.learn.tiling import tile_axis, tile_size
+from dewedge.learn.tiling import tile_axis, tile_groups, tile_size
 
 MULTIPLES = st.sampled_from([1, 2, 4, 8])
 
@@ -58,3 +60,16 @@ def test_a_negative_overlap_is_refused():
 def test_instance_normalisation_is_applied_to_tiles_as_large_as_the_cubes():
     assert tile_size(PRESETS["default"], 48) == 96
     assert tile_size(PRESETS["paper"], 48) == 48
+
+
+@given(n=st.integers(1, 200), edge=st.integers(1, 12), overlap=st.integers(0, 11), largest=st.integers(0, 90))
+def test_groups_of_tiles_are_as_few_as_fit(n, edge, overlap, largest):
+    axis = tile_axis(n, edge, min(overlap, edge - 1), 1)
+    groups = tile_groups(axis, largest)
+
+    def span(first, last):
+        return axis.starts[last] + axis.size - axis.starts[first]
+
+    assert [tile for group in groups for tile in group] == list(range(len(axis.starts)))
+    assert all(len(group) == 1 or span(group[0], group[-1]) <= largest for group in groups)
+    assert all(span(group[0], after[0]) > largest for group, after in itertools.pairwise(groups))

@@ -17,14 +17,15 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.grey_scale import mean_and_covariance
 from dewedge.learn.network import UNet
 from dewedge.learn.precision import Precision
-from dewedge.learn.tiling import tile_axis
+from dewedge.learn.tiling import tile_axis, tile_groups
 from dewedge.physics.wedge import wedge_mask
 
 # Axes of (b, z, y, x) tiles that rotations by 180 degrees flip: none, about y, about z, about x.
 HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (1, 3), (2, 3), (1, 2))
 # Lowest and highest tilt of a symmetric range differ by less in size.
 SYMMETRIC_DEG = 6.0
-FFT_ROWS = 8  # rows along y whose spectra are in memory at a time
+COLUMN_VOXELS = 2**24  # of a band of rows that are in memory at a time
+FFT_VOXELS = 2**20  # of whole (z, x) sections whose spectra are in memory at a time
 
 
 class GreyScale(NamedTuple):
@@ -53,8 +54,9 @@ def refine(
 ) -> list[GreyScale]:
     """Cut the wedge from whole tomograms, apply the network to overlapping tiles, blend, average.
 
-    The wedge mask depends on (kz, kx) alone, so the cut is exact row by row along y, and memory is set by the
-    tile and the (z, x) section, not by the tomogram: one band of rows at a time is read, refined and written.
+    The wedge mask depends on (kz, kx) alone, so the cut is exact row by row along y. Memory does not grow
+    with the tomogram: one band of rows at a time is read, refined and written, and of large (z, x) sections
+    one column of tiles, for which the wedge is cut from the whole section anew.
     The grey scale of the result is that of the sources.
 
     Parameters
@@ -63,8 +65,8 @@ def refine(
         ``(z, y, x)`` arrays of one shape, in memory or memory-mapped: the full reconstruction alone, or both
         half-sets, which are refined one by one and averaged.
     output
-        ``(z, y, x)`` float32 array, in memory or memory-mapped, that is assigned in bands of rows along y;
-        None on all processes but the first.
+        ``(z, y, x)`` float32 array, in memory or memory-mapped, that is assigned part by part; None on all
+        processes but the first.
     network
         The fitted network. It is moved to ``device``.
     tilt_range
@@ -131,28 +133,27 @@ def refine(
     network = convert_conv3d_weight_memory_format(network.to(device), torch.channels_last_3d).eval()
     mask = wedge_mask((shape[0], 1, shape[2]), tilt_range, device=device)
     z_weights, y_weights, x_weights = (torch.from_numpy(axis.weights).to(device) for axis in (z, y, x))
-    sections = [(i, j) for i in range(len(z.starts)) for j in range(len(x.starts))]
     symmetric = abs(tilt_range.min_deg + tilt_range.max_deg) < SYMMETRIC_DEG
     turns = HALF_TURNS[: average_rotations if symmetric else min(average_rotations, 2)]
-    of_band = len(sources) * len(sections)
-    total = of_band * len(y.starts)
-    blended = torch.zeros(len(z.source), y.size, len(x.source), device=device)
+    total = len(sources) * len(z.starts) * len(y.starts) * len(x.starts)
+    done = 0
 
-    def add_band(k: int) -> None:
-        done = k * of_band
+    def add_band(k: int, column: range, left: int, blended: Tensor) -> None:
+        """Add the predictions of one band of rows of a column of tiles, which begins at voxel ``left``."""
         rows = y.source[y.starts[k] : y.starts[k] + y.size]
+        here = x.source[left : left + blended.shape[2]]
+        tiles_zx = [(i, j) for i in range(len(z.starts)) for j in column]
+        so_far = done
         for source, scale in zip(sources, scales, strict=True):
-            band = _read_rows(source, rows, scale.mean, input_std / scale.std).to(device)
-            _cut_wedge_from_rows(band, mask)
-            band = _padded(band, z.source, x.source)
+            band = _read_cut(source, rows, z.source, here, scale.mean, input_std / scale.std, mask)
             gain = scale.std / input_std / len(sources)
-            for begin in range(0, len(sections), batch_size):
-                batch = sections[begin : begin + batch_size]
+            for begin in range(0, len(tiles_zx), batch_size):
+                batch = tiles_zx[begin : begin + batch_size]
                 boxes = [
                     (
                         slice(z.starts[i], z.starts[i] + z.size),
                         slice(None),
-                        slice(x.starts[j], x.starts[j] + x.size),
+                        slice(x.starts[j] - left, x.starts[j] - left + x.size),
                     )
                     for i, j in batch
                 ]
@@ -162,29 +163,36 @@ def refine(
                     prediction *= gain * z_weights[i, :, None, None]
                     prediction *= y_weights[k, :, None] * x_weights[j]
                     blended[box] += prediction
-                done += len(batch)
+                so_far += len(batch)
+                if on_tile is not None:
+                    on_tile(so_far, total)
+
+    written = 0  # voxels along x that a column before this one assigned
+    turn = 0
+    for column in tile_groups(x, COLUMN_VOXELS // (len(z.source) * y.size)):
+        left, right = x.starts[column[0]], x.starts[column[-1]] + x.size
+        blended = torch.zeros(len(z.source), y.size, right - left, device=device)
+        for k, first in enumerate(y.starts):
+            theirs, turn = turn % processes, turn + 1
+            if theirs == rank:
+                add_band(k, column, left, blended)
+            done += len(sources) * len(z.starts) * len(column)
+            if output is None:
+                if theirs == rank:
+                    torch.distributed.send(blended, dst=0)
+                    blended.zero_()
+                continue
+            if theirs != rank:
+                received = torch.empty_like(blended)
+                torch.distributed.recv(received, src=theirs)
+                blended += received
                 if on_tile is not None:
                     on_tile(done, total)
-
-    for k, first in enumerate(y.starts):
-        turn = k % processes
-        if turn == rank:
-            add_band(k)
-        if output is None:
-            if turn == rank:
-                torch.distributed.send(blended, dst=0)
-                blended.zero_()
-            continue
-        if turn != rank:
-            received = torch.empty_like(blended)
-            torch.distributed.recv(received, src=turn)
-            blended += received
-            if on_tile is not None:
-                on_tile((k + 1) * of_band, total)
-        following = y.starts[k + 1] if k + 1 < len(y.starts) else len(y.source)
-        _write_rows(output, blended, first, min(following, shape[1]), mean)
-        kept = blended[:, following - first :].clone()
-        blended.zero_()[:, : kept.shape[1]] = kept
+            following = y.starts[k + 1] if k + 1 < len(y.starts) else len(y.source)
+            _write_rows(output, blended, slice(first, min(following, shape[1])), left, written, mean)
+            kept = blended[:, following - first :].clone()
+            blended.zero_()[:, : kept.shape[1]] = kept
+        written = right
     return scales
 
 
@@ -225,6 +233,26 @@ def fill_wedge(
     return filled
 
 
+def _read_cut(
+    source: NDArray[Any],
+    rows: NDArray[np.int64],
+    z_source: NDArray[np.int64],
+    x_source: NDArray[np.int64],
+    mean: float,
+    factor: float,
+    mask: Tensor,
+) -> Tensor:
+    """Standardised rows along y, the wedge cut from their whole sections, then these voxels of z and x."""
+    band = torch.empty(len(z_source), len(rows), len(x_source), device=mask.device)
+    z_index, x_index = (torch.from_numpy(index).to(mask.device) for index in (z_source, x_source))
+    step = _fft_rows(source.shape)
+    for begin in range(0, len(rows), step):
+        some = _read_rows(source, rows[begin : begin + step], mean, factor).to(mask.device)
+        _cut_wedge_from_rows(some, mask)
+        band[:, begin : begin + step] = some.index_select(0, z_index).index_select(2, x_index)
+    return band
+
+
 def _read_rows(source: NDArray[Any], rows: NDArray[np.int64], mean: float, factor: float) -> Tensor:
     """``(z, len(rows), x)`` standardised rows along y, section by section so that float64 stays small."""
     band = np.empty((source.shape[0], len(rows), source.shape[2]), dtype=np.float32)
@@ -237,15 +265,12 @@ def _read_rows(source: NDArray[Any], rows: NDArray[np.int64], mean: float, facto
 def _cut_wedge_from_rows(band: Tensor, mask: Tensor) -> None:
     """Multiply, in place, the (z, x) spectrum of every row of ``(z, y, x)`` with ``(z, 1, x // 2 + 1)``."""
     size = (band.shape[0], band.shape[2])
-    for rows in torch.split(band, FFT_ROWS, dim=1):
+    for rows in torch.split(band, _fft_rows(band.shape), dim=1):
         rows.copy_(torch.fft.irfftn(torch.fft.rfftn(rows, dim=(0, 2)) * mask, s=size, dim=(0, 2)))
 
 
-def _padded(band: Tensor, z_source: NDArray[np.int64], x_source: NDArray[np.int64]) -> Tensor:
-    for axis, source in ((0, z_source), (2, x_source)):
-        if len(source) > band.shape[axis]:
-            band = band.index_select(axis, torch.from_numpy(source).to(band.device))
-    return band
+def _fft_rows(shape_zyx: Sequence[int]) -> int:
+    return max(1, FFT_VOXELS // (shape_zyx[0] * shape_zyx[2]))
 
 
 @torch.no_grad()
@@ -261,7 +286,13 @@ def _predict(
     return total / len(turns)
 
 
-def _write_rows(output: NDArray[np.float32], blended: Tensor, first: int, end: int, mean: np.float64) -> None:
-    finished = blended[: output.shape[0], : end - first, : output.shape[2]].cpu().numpy()
+def _write_rows(
+    output: NDArray[np.float32], blended: Tensor, rows: slice, left: int, written: int, mean: np.float64
+) -> None:
+    """Write finished rows of the column that begins at ``left``; before ``written``, add to what is there."""
+    right = min(left + blended.shape[2], output.shape[2])
+    finished = blended[: output.shape[0], : rows.stop - rows.start, : right - left].cpu().numpy()
+    shared = max(written - left, 0)
     for target, section in zip(output, finished, strict=True):
-        target[first:end] = section + mean  # a float64 sum, rounded once
+        target[rows, left : left + shared] += section[:, :shared]
+        target[rows, left + shared : right] = section[:, shared:] + mean  # a float64 sum, rounded once

@@ -87,5 +87,16 @@ def tile_axis(n: int, largest: int, overlap: int, multiple: int) -> AxisTiles:
     return AxisTiles(source, size, starts, weights.astype(np.float32))
 
 
+def tile_groups(axis: AxisTiles, largest: int) -> list[range]:
+    """Tiles in groups of neighbours that span at most ``largest`` voxels together, or are one tile alone."""
+    groups: list[range] = []
+    first = 0
+    for i, start in enumerate(axis.starts):
+        if i > first and start + axis.size - axis.starts[first] > largest:
+            groups.append(range(first, i))
+            first = i
+    return [*groups, range(first, len(axis.starts))]
+
+
 def _up_to_multiple(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
