@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model
+from dewedge.learn.muon import Muon
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.noise import noise_weight
 from dewedge.learn.objective import WITHOUT_ROTATION, Objective
@@ -212,11 +213,12 @@ def _seeded(seed: int, index: int, device: torch.device) -> Iterator[None]:
 
 
 def _optimiser(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
-    if options.optimiser == "adamw":
-        return torch.optim.AdamW(
-            network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
-    return torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+    if options.optimiser == "adam":
+        return torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+    inner = network.inner_weights()
+    chosen = {id(weights) for weights in inner}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
+    return Muon(inner, others, lr=options.learning_rate)
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

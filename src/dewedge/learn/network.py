@@ -125,6 +125,11 @@ class UNet(nn.Module):
         """Edges of the input must be multiples of this."""
         return self.config.multiple
 
+    def inner_weights(self) -> list[Tensor]:
+        """Weights of all convolutions but the first and the last."""
+        convolutions = [m for m in self.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d)]
+        return [module.weight for module in convolutions[1:] if module is not self.head]
+
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):

@@ -38,9 +38,8 @@ class FitOptions:
     schedule
         ``cosine``: decay to 0 at the end. ``constant``: none.
     optimiser
-        ``adam`` or ``adamw``.
-    weight_decay
-        Of AdamW.
+        ``muon`` for steps that go equally far in all directions of a convolution's weights; ``adam``, as
+        published.
     gradient_clip
         Highest norm of the gradient; None for no limit.
     average_decay
@@ -94,11 +93,10 @@ class FitOptions:
     epochs: int | None = None
     budget_s: float | None = None
     objective: Literal["dewedge", "noise2noise", "isonet", "equivariant", "supervised"] = "dewedge"
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     warm_up: float = 0.05
     schedule: Literal["cosine", "constant"] = "cosine"
-    optimiser: Literal["adam", "adamw"] = "adam"
-    weight_decay: float = 0.01
+    optimiser: Literal["muon", "adam"] = "muon"
     gradient_clip: float | None = 1.0
     average_decay: float = 0.99
     wedge_weight: float = 2.0
@@ -139,8 +137,6 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; expected a positive number")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"weight_decay is {self.weight_decay}; expected a number of at least 0")
         for name in ("warm_up", "average_decay", "fill_wedge", "exact_rotations", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
