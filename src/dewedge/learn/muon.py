@@ -77,7 +77,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     They go on in the small matrix of products of rows: every iterate is a polynomial of it, times the matrix.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / (torch.linalg.matrix_norm(wide) + EPSILON)
+    wide = wide / torch.linalg.matrix_norm(wide).clamp_min(torch.finfo(wide.dtype).tiny)
     products = wide @ wide.T
     identity = torch.eye(len(wide), device=wide.device)
     total = identity
