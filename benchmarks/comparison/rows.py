@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,18 @@ def job_of(row: dict[str, Any]) -> Job:
     return Job(**{field.name: row[field.name] for field in fields(Job)})
 
 
-def add_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a file that others may be adding to as well; it replaces that of another machine."""
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from what they do under the lock of the same path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a file that others may be adding to as well; it replaces that of another machine."""
+    with locked(path):
         rows = [*(other for other in read_rows(path) if job_of(other) != job_of(row)), row]
         temporary = path.with_suffix(".new")
         lines = ",\n".join(json.dumps(row) for row in rows)

@@ -13,6 +13,7 @@ import torch
 from ablation import CHANGES
 from jobs import SIZES, Job
 from numpy.typing import NDArray
+from rows import locked
 
 from dewedge.geometry import TiltGeometry, TiltRange
 from dewedge.io.mrc import read_mrc
@@ -86,19 +87,20 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
     frames = job.split == "frames"
     name = f"{job.size}_{job.specimen}_{job.snr:.3f}_{seed}{'_frames' if frames else ''}".replace(" ", "-")
     stack = folder / f"{name}.mrc"
-    if not (folder / f"{name}_particles.star").exists():  # written last
-        simulate(
-            folder,
-            name,
-            shape_zyx=shape,
-            voxel_size_A=VOXEL_SIZE_A,
-            molecules=molecules,
-            tilt_deg=kind.tilt_deg,
-            snr=job.snr,
-            frames=frames,
-            seed=seed,
-            **(kind.options or {}),
-        )
+    with locked(stack):
+        if not (folder / f"{name}_particles.star").exists():  # written last
+            simulate(
+                folder,
+                name,
+                shape_zyx=shape,
+                voxel_size_A=VOXEL_SIZE_A,
+                molecules=molecules,
+                tilt_deg=kind.tilt_deg,
+                snr=job.snr,
+                frames=frames,
+                seed=seed,
+                **(kind.options or {}),
+            )
     series = read_tilt_series(stack)
     geometry = series.geometry
     filter = CHANGES.get(job.change, {}).get("reconstruct", {}).get("filter", FILTER)
