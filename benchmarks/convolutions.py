@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from comparison.machine import machine
 from torch import Tensor, nn
 
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
@@ -248,6 +249,7 @@ def main() -> None:
         "threads": arguments.threads,
         "device": arguments.device,
         "torch": torch.__version__,
+        "machine": machine(),
         "peak": {name: round(2 * 2048**3 / seconds / 1e9) for name, seconds in peak.items()},
     }
     for name, config in NETWORKS.items():

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from comparison.machine import machine
 from lightning_fabric import Fabric
 from scipy import ndimage
 from torch import Tensor
@@ -36,7 +37,7 @@ from torch.nn.utils import clip_grad_norm_, convert_conv3d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel
 
 from dewedge.geometry import TiltRange
-from dewedge.learn.fit import _moving_average, fit
+from dewedge.learn.fit import _moving_average, _optimiser, fit
 from dewedge.learn.loss import cut_wedge, dewedge_loss
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
 from dewedge.learn.objective import _input_mask, _target_mask
@@ -168,7 +169,7 @@ def parts(config: NetworkConfig, device: torch.device) -> dict[str, Callable[[],
     sampler = CropSampler([pair], SIZE, held_out=0, exact_rotations=options.exact_rotations)
     network = convert_conv3d_weight_memory_format(UNet(config).to(device), torch.channels_last_3d)
     average = AveragedModel(network, avg_fn=_moving_average(options.average_decay))
-    optimiser = torch.optim.Adam(network.parameters())
+    optimiser = _optimiser(network, options)
     indices = itertools.count()
 
     def load() -> Any:
@@ -205,7 +206,7 @@ def parts(config: NetworkConfig, device: torch.device) -> dict[str, Callable[[],
         DATA[2]: loss,
         "network, forward": forward,
         "network, backward": both_ways,
-        "clipping, Adam, average": update,
+        "clipping, Muon, average": update,
     }
 
 
@@ -273,6 +274,7 @@ def main() -> None:
         "threads": arguments.threads,
         "device": arguments.device,
         "torch": torch.__version__,
+        "machine": machine(),
         "compare": compare(arguments.quick, device, clock),
         "shares": shares(arguments.quick, device, clock),
     }

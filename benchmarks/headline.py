@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison.machine import machine
 from numpy.typing import NDArray
 
 from dewedge.geometry import TiltRange
@@ -127,7 +127,7 @@ def main() -> None:
         figures = {
             "shape_zyx": shape,
             "budget": budget,
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+            "machine": f"{os.cpu_count()} cores, {machine()}",
             "seconds": round(seconds, 1),
             "steps_s": by_step,
             "fbp": scored(np.asarray(read_mrc(files["full"]).data), truth),

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from comparison.machine import machine
 
 from dewedge.geometry import TiltRange
 from dewedge.learn.loss import cut_wedge
@@ -205,6 +206,7 @@ def main() -> None:
         "threads": arguments.threads,
         "device": arguments.device,
         "torch": torch.__version__,
+        "machine": machine(),
         "compare": compare(arguments.quick, device, clock),
         "memory": rows,
     }

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -67,7 +66,7 @@ def main() -> None:
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             rows += measure(name, SPECIMENS[name], budget, Path(folder))
-        figures = {"budget": budget, "cores": os.cpu_count(), "machine": platform.machine(), "rows": rows}
+        figures = {"budget": budget, "cores": os.cpu_count(), "machine": machine(), "rows": rows}
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
