@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from comparison.machine import machine
+
 SPECIMENS = {
     "built-in 21": ["--seed", "21"],
     "built-in 22": ["--seed", "22"],
