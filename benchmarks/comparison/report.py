@@ -29,6 +29,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
         "splitting": tables.splitting,
         "joint": tables.joint,
         "specimens": tables.specimens,
+        "hour": tables.hour,
     },
     "ablation.md": {
         "screen": verdicts.screen,

@@ -72,6 +72,17 @@ def joint(size: str, rows: Rows) -> str:
     return scores_table(["fits for three tomograms", "budgets in all"], groups, rows)
 
 
+def hour(size: str, rows: Rows) -> str:
+    """A line for each budget, the short ones first."""
+    jobs = list(TABLES["hour"](size))
+    kinds = sorted({(one.budget_s, one.method) for one in jobs})
+    groups = [
+        ([f"{budget_s:g}", label(method, rows)], alike(jobs, budget_s=budget_s, method=method))
+        for budget_s, method in kinds
+    ]
+    return scores_table(["budget (s)", "method"], groups, rows)
+
+
 def alike(jobs: Iterable[Job], **fields: Any) -> list[Job]:
     """The jobs that have these values, thus those of all seeds."""
     return [one for one in jobs if all(getattr(one, name) == value for name, value in fields.items())]

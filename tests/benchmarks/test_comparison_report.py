@@ -155,7 +155,7 @@ def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
         (tmp_path / page).write_text((ROOT / "docs" / page).read_text())
     file = tmp_path / "rows.json"
     write_pages("small", file, tmp_path, tmp_path)
-    assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 7
+    assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 8
     every = {one for table in TABLES.values() for one in table("small")}
     assert {one.snr for one in every} == set(SNRS)
     file.write_text(json.dumps({"rows": [row(one, 0.5) for one in every]}))
