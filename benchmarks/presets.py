@@ -3,7 +3,7 @@
     python benchmarks/presets.py [--quick] [--json FILE]
 
 Each preset runs in its own process: one step of the fit on 4 cubes of 48 voxels (forward, backward, Adam),
-and one refined tile of 96 voxels. Memory is the peak resident size above that before the network was made.
+and one refined tile of 128 voxels. Memory is the peak resident size above that before the network was made.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dewedge.learn.network import PRESETS, UNet
 from dewedge.learn.precision import preferred_precision
+from dewedge.learn.tiling import TILE
 
-CUBE, BATCH, TILE = 48, 4, 96
+CUBE, BATCH = 48, 4
 
 
 def resident_bytes(key: str) -> int:

@@ -39,9 +39,9 @@ from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import PRESETS, UNet
 from dewedge.learn.precision import preferred_precision
 from dewedge.learn.refine import refine
-from dewedge.learn.tiling import TILE
 from dewedge.physics.wedge import wedge_mask
 
+PLAIN_TILE = 96
 SHAPE_ZYX = (176, 320, 320)
 QUICK_SHAPE_ZYX = (96, 128, 160)
 MEMORY_SHAPES = ((256, 256, 256), (512, 512, 512), (512, 1024, 1024))
@@ -51,11 +51,11 @@ TILT_RANGE = TiltRange(-60, 60)
 
 def plain_refine(volume: np.ndarray, network: UNet, device: torch.device) -> np.ndarray:
     """Tile by tile, as published."""
-    edge, stride = TILE, TILE - TILE // 3
+    edge, stride = PLAIN_TILE, PLAIN_TILE - PLAIN_TILE // 3
     padding = [(0, -(n - edge) % stride if n > edge else edge - n) for n in volume.shape]
     padded = np.pad((volume - volume.mean()) / volume.std(), padding, mode="reflect")
     depth = np.minimum(np.arange(edge), np.arange(edge)[::-1]) + 1.0
-    ramp = np.minimum(depth / (TILE // 3), 1).astype(np.float32)
+    ramp = np.minimum(depth / (PLAIN_TILE // 3), 1).astype(np.float32)
     weight = ramp[:, None, None] * ramp[:, None] * ramp
     total, weights = np.zeros_like(padded), np.zeros_like(padded)
     mask = wedge_mask(3 * (edge,), TILT_RANGE)
@@ -81,7 +81,6 @@ def our_refine(
         network,
         TILT_RANGE,
         input_std=1.0,
-        tile=TILE,
         device=device,
         precision=precision,
         average_rotations=turns,
@@ -158,7 +157,6 @@ def memory(shape: tuple[int, int, int], whole: bool, device: torch.device) -> di
                 network,
                 TILT_RANGE,
                 input_std=1.0,
-                tile=TILE,
                 device=device,
                 precision=precision,
                 on_tile=stop_after_a_band,

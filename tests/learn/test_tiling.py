@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dewedge.errors import InputError
 from dewedge.learn.network import PRESETS
-from dewedge.learn.tiling import tile_axis, tile_groups, tile_size
+from dewedge.learn.tiling import TILE, tile_axis, tile_groups, tile_size
 
 MULTIPLES = st.sampled_from([1, 2, 4, 8])
 
@@ -58,7 +58,7 @@ def test_a_negative_overlap_is_refused():
 
 
 def test_instance_normalisation_is_applied_to_tiles_as_large_as_the_cubes():
-    assert tile_size(PRESETS["default"], 48) == 96
+    assert tile_size(PRESETS["default"], 48) == TILE
     assert tile_size(PRESETS["paper"], 48) == 48
 
 

@@ -17,7 +17,7 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.grey_scale import mean_and_covariance
 from dewedge.learn.network import UNet
 from dewedge.learn.precision import Precision
-from dewedge.learn.tiling import tile_axis, tile_groups
+from dewedge.learn.tiling import TILE, tile_axis, tile_groups
 from dewedge.physics.wedge import wedge_mask
 
 # Axes of (b, z, y, x) tiles that rotations by 180 degrees flip: none, about y, about z, about x.
@@ -42,7 +42,7 @@ def refine(
     tilt_range: TiltRange,
     *,
     input_std: float,
-    tile: int = 96,
+    tile: int = TILE,
     overlap: int = 24,
     device: torch.device | None = None,
     precision: Precision = "32-true",

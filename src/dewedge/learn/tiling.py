@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.learn.network import NetworkConfig
 
-TILE = 96  # of the sizes from 48 to 160 the best compromise of speed and overlap, measured on a CPU
+TILE = 128  # of 64 to 160 the best compromise of speed, overlap and memory on CPUs (docs/speed.md)
 
 
 def tile_size(network: NetworkConfig, cube_size: int) -> int:
