@@ -282,7 +282,7 @@ class TileSection(Section):
     tile: int | None = Field(
         default=None,
         gt=0,
-        description="Largest edge of the tiles in voxels; 128 if not given, the cube size for --preset paper.",
+        description="Largest edge of the tiles in voxels; 128 if not given, the cubes' for --preset paper.",
     )
     overlap: int = Field(default=24, ge=0, description="Least overlap of neighbouring tiles in voxels.")
     average_rotations: Annotated[Literal[1, 2, 4], BeforeValidator(_whole)] = Field(
