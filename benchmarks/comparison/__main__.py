@@ -64,6 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
 def wanted(job: Job, arguments: argparse.Namespace) -> bool:
     return (
         (not arguments.method or job.method in arguments.method)
+        and (not arguments.change or job.change in arguments.change)
         and (not arguments.seed or job.seed in arguments.seed)
         and (not arguments.snr or job.snr in arguments.snr)
         and (not job.method.startswith("topaz") or arguments.peers is not None)
@@ -166,6 +167,7 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.add_argument("--jobs", type=int, default=2, help="processes at a time")
     verb.add_argument("--hours", type=float, default=1e6, help="start no row after so many")
     verb.add_argument("--method", action="append", help="only this one; repeat for more")
+    verb.add_argument("--change", action="append", help="only this one of the ablation; repeat for more")
     verb.add_argument("--seed", action="append", type=int, help="only this one; repeat for more")
     verb.add_argument(
         "--snr", action="append", type=fraction, help="only this one, such as 1/4; repeat for more"
