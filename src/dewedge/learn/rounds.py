@@ -3,12 +3,13 @@
 A rotated crop lacks two wedges, its own and the one that is cut from it, but the tomogram to be refined lacks
 one. With the crop's own wedge filled, the network is fitted to what it will be applied to.
 
-A large tomogram is filled, and drawn from, one band of rows along the tilt axis in each round: the wedge does
-not depend on them.
+Of a large tomogram one block is filled, and drawn from, in each round, and with it the part of the held-out
+region that is looked at: a network that has learnt from filled inputs is validated on filled ones.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -19,14 +20,14 @@ from torch import Tensor
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.refine import fill_wedge
-from dewedge.learn.sampling import CropSampler, Inputs, TomogramPair
+from dewedge.learn.sampling import CropSampler, Inputs, TomogramPair, slices, whole_box
 from dewedge.learn.tiling import tile_axis, tile_size
 from dewedge.physics.rotation import source_size
 
 AUTO_SHARE = 0.1  # of the time of a fit that goes into filling, where the interval is "auto"
 STEP_COST = 3  # times the cost of applying the network: forward and backward pass
-BAND_VOXELS = 2**25
-BAND_CUBES = 2  # rows of a band, at least, in edges of the largest source of a crop
+BLOCK_VOXELS = 2**24
+BLOCK_CUBES = 2  # edge of a block, at least, in edges of the largest source of a crop
 
 
 def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOptions) -> int | None:
@@ -37,57 +38,86 @@ def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOption
     if options.update_interval != "auto":
         return options.update_interval
     voxels = 0
-    for pair in sampler.pairs:
-        depth, _, width = pair.shape_zyx
-        rows = bands(pair, sampler.size)[0]
-        shape = (depth, rows.stop - rows.start, width)
-        axes = [tile_axis(n, *_tiles(sampler, config), config.multiple) for n in shape]
-        voxels += _halves(pair, sampler) * math.prod(len(axis.starts) * axis.size for axis in axes)
+    for number, pair in enumerate(sampler.pairs):
+        for box in _boxes(sampler, number, 0):
+            seen = _with_margin(box, pair, sampler.size)
+            axes = [
+                tile_axis(n, *_tiles(sampler, config), config.multiple) for n in (seen[1] - seen[0]).tolist()
+            ]
+            voxels += _halves(pair, sampler) * math.prod(len(axis.starts) * axis.size for axis in axes)
     epoch = STEP_COST * options.epoch_samples * options.cube_size**3
     return max(1, round(voxels / (AUTO_SHARE * epoch)))
 
 
-def bands(pair: TomogramPair, size: int) -> list[slice]:
-    """Bands of rows that cover a tomogram, all of one width, for cubes of ``size`` voxels."""
-    depth, height, width = pair.shape_zyx
-    rows = max(BAND_VOXELS // (depth * width), BAND_CUBES * source_size(size))
-    if rows >= height:
-        return [slice(0, height)]
-    count = -(-height // rows)
-    starts = [(height - rows) * i // (count - 1) for i in range(count)]
-    return [slice(start, start + rows) for start in starts]
+def blocks(shape_zyx: tuple[int, int, int], size: int) -> list[NDArray[np.int64]]:
+    """Boxes ``(2, 3)`` of one shape that cover a tomogram, as deep as it, for cubes of ``size`` voxels.
+
+    They are square in y and x, but a small tomogram is one box. Neighbours in the list lie apart, so that few
+    rounds see much of a tomogram.
+    """
+    depth, *section = shape_zyx
+    if math.prod(shape_zyx) <= BLOCK_VOXELS:
+        return [whole_box(shape_zyx)]
+    edge = max(math.isqrt(BLOCK_VOXELS // depth), BLOCK_CUBES * source_size(size))
+    starts = []
+    for n in section:
+        count = -(-n // edge)
+        starts.append([max(n - edge, 0) * i // max(count - 1, 1) for i in range(count)])
+    height, width = (min(n, edge) for n in section)
+    boxes = [np.array([(0, y, x), (depth, y + height, x + width)]) for y, x in itertools.product(*starts)]
+    step = next(
+        k for k in range(round(0.618 * len(boxes)), 2 * len(boxes) + 1) if math.gcd(k, len(boxes)) == 1
+    )
+    return [boxes[i * step % len(boxes)] for i in range(len(boxes))]
 
 
 def filled_inputs(
     sampler: CropSampler, config: NetworkConfig, weights: dict[str, Tensor], round_: int, fabric: Fabric
-) -> list[Inputs]:
-    """The inputs of a round: a band of both half-sets of each tomogram, what they lack predicted."""
+) -> list[list[Inputs]]:
+    """The inputs of a round: boxes of both half-sets of each tomogram, what they lack predicted."""
     network = UNet(config)
     network.load_state_dict(weights)
     tile, overlap = _tiles(sampler, config)
 
-    def filled(half: NDArray[np.float32], pair: TomogramPair, std: float) -> NDArray[np.float32]:
-        return fill_wedge(
-            half,
+    def filled(half: NDArray[np.float32], box: NDArray[np.int64], number: int) -> NDArray[np.float32]:
+        pair = sampler.pairs[number]
+        seen = _with_margin(box, pair, sampler.size)
+        part = half[slices(seen)]
+        volume = fill_wedge(
+            part,
             network,
             pair.tilt_range,
-            input_std=float(np.std(half, dtype=np.float64)) / std,
+            input_std=float(np.std(part, dtype=np.float64)) / sampler.grey_scales[number].std_half,
             tile=tile,
             overlap=overlap,
             device=fabric.device,
             precision="bf16-mixed" if fabric.strategy.precision.precision == "bf16-mixed" else "32-true",
         )
+        return volume[slices(box - seen[0])]
 
-    inputs = []
-    for pair, scale in zip(sampler.pairs, sampler.grey_scales, strict=True):
-        possible = bands(pair, sampler.size)
-        rows = possible[round_ % len(possible)]
-        half0 = filled(pair.half0[:, rows], pair, scale.std_half)
-        half1 = half0
-        if _halves(pair, sampler) == 2:
-            half1 = filled(pair.half1[:, rows], pair, scale.std_half)
-        inputs.append(Inputs(rows, half0, half1))
+    inputs: list[list[Inputs]] = []
+    for number, pair in enumerate(sampler.pairs):
+        inputs.append([])
+        for box in _boxes(sampler, number, round_):
+            half0 = half1 = filled(pair.half0, box, number)
+            if _halves(pair, sampler) == 2:
+                half1 = filled(pair.half1, box, number)
+            inputs[-1].append(Inputs(box, half0, half1))
     return inputs
+
+
+def _boxes(sampler: CropSampler, number: int, round_: int) -> list[NDArray[np.int64]]:
+    """What is filled of a tomogram in a round: a block, and what is looked at of the held-out region."""
+    possible = blocks(sampler.pairs[number].shape_zyx, sampler.size)
+    validated = sampler.validated[number]
+    apart = len(possible) > 1 and np.prod(validated[1] - validated[0]) > 0
+    return [possible[round_ % len(possible)], *([validated] if apart else [])]
+
+
+def _with_margin(box: NDArray[np.int64], pair: TomogramPair, size: int) -> NDArray[np.int64]:
+    """The box and a third of a cube more along y and x, where the tomogram goes on."""
+    margin = np.array([0, 1, 1]) * (size // 3)
+    return np.stack([np.maximum(box[0] - margin, 0), np.minimum(box[1] + margin, pair.shape_zyx)])
 
 
 def _tiles(sampler: CropSampler, config: NetworkConfig) -> tuple[int, int]:

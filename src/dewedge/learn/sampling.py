@@ -28,6 +28,7 @@ from dewedge.physics.rotation import (
 SPECIMEN_FRACTION = 0.4  # least share of a crop inside the specimen mask: Wiedemann and Heckel 2024, Methods
 TRIES = 2000
 VALIDATION_SEED = 0x5EED
+VALIDATED_CUBES = 3  # edge, in cubes, of the part of a large held-out region that is looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +128,9 @@ class Batch(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What the inputs of the network are drawn from: ``(z, rows, x)`` volumes of a band of rows along y."""
+    """What inputs of the network are drawn from: both halves of a box, ``(2, 3)`` begin and end in zyx."""
 
-    rows: slice
+    box: NDArray[np.int64]
     half0: NDArray[np.float32]
     half1: NDArray[np.float32]
 
@@ -155,20 +156,22 @@ class CropSampler:
     exact_rotations
         Share of crops that take an exact rotation of the cube, which needs no interpolation.
     rotate
-        False to draw rotations, but not to carry them out.
+        False to leave the crops as they lie.
     interpolation
         Of crops whose rotation is not exact.
     swap
-        ``never``, ``random`` or ``both``: see `FitOptions.swap_halves`.
+        ``never`` or ``random``: see `FitOptions.swap_halves`.
     supervised
         Whether a truth stands in the place of half-set 1.
 
     Attributes
     ----------
     inputs
-        Of each tomogram: the band of rows that crops are drawn from, and the volumes of their inputs. At
-        first the whole half-sets. The targets always are the half-sets, or, where both are one array, the
-        inputs.
+        Of each tomogram: the box that crops are drawn from, then that of the held-out crops if it is another
+        one. At first the whole half-sets. The targets always are the half-sets, or, where both are one
+        array, the inputs.
+    validated
+        Of each tomogram: ``(2, 3)`` begin and end of the part of the held-out region that is looked at.
 
     Raises
     ------
@@ -186,44 +189,44 @@ class CropSampler:
         exact_rotations: float = 0.0,
         rotate: bool = True,
         interpolation: Interpolation = "linear",
-        swap: Literal["never", "random", "both"] = "random",
+        swap: Literal["never", "random"] = "random",
         supervised: bool = False,
     ) -> None:
         self.pairs = list(pairs)
         self.rotate = rotate
         self.interpolation = interpolation
         self.swap = swap
-        self.inputs = [_measured(pair) for pair in self.pairs]
+        self.inputs = [[_measured(pair)] for pair in self.pairs]
         self.size = size
         self.seed = seed
         self.exact_rotations = exact_rotations
         self.grey_scales = [measure_grey_scale(pair, supervised) for pair in self.pairs]
         self.held_out = [self._held_out_box(pair, held_out) for pair in self.pairs]
+        self.validated = [_middle(box, VALIDATED_CUBES * size) for box in self.held_out]
         voxels = np.array([float(np.prod(pair.shape_zyx)) for pair in self.pairs])
         self._share = voxels / voxels.sum()
 
     def draw(self, index: int) -> Crop:
         """Crop number ``index`` for fitting, outside the held-out region."""
-        # In both directions, two crops in a row differ in their direction only.
-        rng = np.random.default_rng([self.seed, index // 2 if self.swap == "both" else index])
+        rng = np.random.default_rng([self.seed, index])
         tomogram = int(rng.choice(len(self.pairs), p=self._share))
         pair, box = self.pairs[tomogram], self.held_out[tomogram]
-        # A band may lie beside the specimen, or in the held-out rows; then crops come from anywhere.
-        boxes = [_box(pair, self.inputs[tomogram].rows), _box(pair, slice(0, pair.shape_zyx[1]))]
+        # The box may lie beside the specimen, or in the held-out region; then crops come from anywhere.
+        boxes = [self.inputs[tomogram][0].box, whole_box(pair.shape_zyx)]
         for attempt in range(2 * TRIES):
-            band = boxes[attempt // TRIES]
+            around = boxes[attempt // TRIES]
             exact = rng.random() < self.exact_rotations
             rotation = self._exact(rng) if exact else random_rotation(rng)
             low, high = self._extent(rotation)
-            if not exact and ((high - low) >= band[1] - band[0]).any():
+            if not exact and ((high - low) >= around[1] - around[0]).any():
                 rotation = self._exact(rng)
                 low, high = self._extent(rotation)
-            centre = _random_centre(rng, band, low, high)
+            centre = _random_centre(rng, around, low, high)
             if centre is None:
                 continue
             beside = (centre + low >= box[1]) | (centre + high < box[0])
             if beside.any() and self._on_specimen(pair, centre):
-                return Crop(tomogram, centre, rotation, self._swapped(rng, index))
+                return Crop(tomogram, centre, rotation, self._swapped(rng))
         raise InputError(
             f"{pair.name}: found no place for cubes of {self.size} voxels; use a smaller cube or a wider mask"
         )
@@ -242,10 +245,10 @@ class CropSampler:
             tomogram = candidates[len(crops) % len(candidates)]
             rotation = self._exact(rng)
             low, high = self._extent(rotation)
-            centre = _random_centre(rng, self.held_out[tomogram], low, high)
+            centre = _random_centre(rng, self.validated[tomogram], low, high)
             anywhere = attempt >= TRIES
             if centre is not None and (anywhere or self._on_specimen(self.pairs[tomogram], centre)):
-                crops.append(Crop(tomogram, centre, rotation, self._swapped(rng, len(crops))))
+                crops.append(Crop(tomogram, centre, rotation, self._swapped(rng)))
         return crops
 
     def load(self, crops: Sequence[Crop], device: torch.device) -> Batch:
@@ -273,36 +276,34 @@ class CropSampler:
         for source, crop in zip(sources, crops, strict=True):
             pair, scale = self.pairs[crop.tomogram], self.grey_scales[crop.tomogram]
             inputs = self._inputs_of(crop)
-            first = inputs.rows.start
-            half0, half1 = pair.half0[:, inputs.rows], pair.half1[:, inputs.rows]
+            box = inputs.box
+            half0, half1 = pair.half0[slices(box)], pair.half1[slices(box)]
             halves = (inputs.half1, half0) if crop.swapped else (inputs.half0, half1)
             if pair.half1 is pair.half0:
                 halves = (inputs.half0, inputs.half0)
             # No more is read than the rotated cube sees; cubic splines see on, faintly.
             begin = crop.centre_zyx - edge // 2
             least, most = self._extent(crop.rotation) if self.interpolation == "linear" else (-edge, edge)
-            box = _box(pair, inputs.rows)
             low = np.maximum(np.maximum(begin, box[0]), crop.centre_zyx + least)
             high = np.minimum(np.minimum(begin + edge, box[1]), crop.centre_zyx + most + 1)
             inside = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
-            here = tuple(slice(a, b) for a, b in zip(low - (0, first, 0), high - (0, first, 0), strict=True))
+            here = tuple(slice(a, b) for a, b in zip(low - box[0], high - box[0], strict=True))
             for target, half in zip(source, halves, strict=True):
                 # The mean leaves before the scale, so that a large offset costs no precision.
                 target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
         return torch.from_numpy(sources)
 
     def _inputs_of(self, crop: Crop) -> Inputs:
-        """Those of now; the measured ones where a crop lies beside the band."""
+        """Those of now; the measured ones where a crop lies beside their boxes."""
         low, high = self._extent(crop.rotation)
-        rows, y = self.inputs[crop.tomogram].rows, int(crop.centre_zyx[1])
-        if rows.start <= y + low[1] and y + high[1] < rows.stop:
-            return self.inputs[crop.tomogram]
+        for inputs in self.inputs[crop.tomogram]:
+            first, end = inputs.box
+            if (first <= crop.centre_zyx + low).all() and (crop.centre_zyx + high < end).all():
+                return inputs
         return _measured(self.pairs[crop.tomogram])
 
-    def _swapped(self, rng: np.random.Generator, index: int) -> bool:
-        if self.swap == "random":
-            return bool(rng.random() < 0.5)
-        return self.swap == "both" and index % 2 == 1
+    def _swapped(self, rng: np.random.Generator) -> bool:
+        return self.swap == "random" and bool(rng.random() < 0.5)
 
     def _extent(self, rotation: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return source_extent(rotation if self.rotate else np.eye(3), self.size)
@@ -335,14 +336,24 @@ class CropSampler:
         return corners[int(np.argmax(coverage))]
 
 
-def _box(pair: TomogramPair, rows: slice) -> NDArray[np.int64]:
-    """``(2, 3)`` begin and end of a band of rows."""
-    depth, _, width = pair.shape_zyx
-    return np.array([[0, rows.start, 0], [depth, rows.stop, width]])
+def whole_box(shape_zyx: tuple[int, int, int]) -> NDArray[np.int64]:
+    """``(2, 3)`` begin and end of a tomogram."""
+    return np.array([(0, 0, 0), shape_zyx])
+
+
+def slices(box: NDArray[np.int64]) -> tuple[slice, ...]:
+    """What cuts a box out of a volume."""
+    return tuple(slice(begin, end) for begin, end in box.T.tolist())
+
+
+def _middle(box: NDArray[np.int64], largest: int) -> NDArray[np.int64]:
+    """The middle of a box, its edges along y and x at most ``largest``."""
+    excess = np.maximum(box[1] - box[0] - largest, 0) * (0, 1, 1)
+    return np.stack([box[0] + excess // 2, box[1] - (excess - excess // 2)])
 
 
 def _measured(pair: TomogramPair) -> Inputs:
-    return Inputs(slice(0, pair.shape_zyx[1]), pair.half0, pair.half1)
+    return Inputs(whole_box(pair.shape_zyx), pair.half0, pair.half1)
 
 
 def held_out_side(name: str, shape_zyx: tuple[int, int, int], size: int, share: float) -> tuple[int, int]:
