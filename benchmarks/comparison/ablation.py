@@ -78,4 +78,16 @@ DEPARTURES: dict[str, Settings] = {
 
 COMBINATIONS: dict[str, Settings] = {}
 
+# Lost, and are no longer in the code: `again` computes their rows anew, with the code of their commit.
+DROPPED = (
+    "both directions",
+    "both directions at once",
+    "online fill, no updates",
+    "online fill",
+    "equivariant loss",
+    "equivariant loss, default",
+    "loss on the inner cube",
+    "loss on the inner cube, default",
+)
+
 CHANGES: dict[str, Settings] = IDEAS | DEPARTURES | COMBINATIONS

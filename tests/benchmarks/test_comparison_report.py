@@ -17,7 +17,9 @@ sys.path.insert(0, str(ROOT / "benchmarks" / "comparison"))
 import cells  # noqa: E402
 import tables  # noqa: E402
 import verdicts  # noqa: E402
+from ablation import CHANGES, DEPARTURES, DROPPED  # noqa: E402
 from jobs import METHODS, SNRS, TABLES, Job, job  # noqa: E402
+from methods import configuration  # noqa: E402
 from report import PAGES, with_blocks, write_pages  # noqa: E402
 from rows import add_row, job_of, read_rows, volume_file  # noqa: E402
 
@@ -147,6 +149,18 @@ def test_volumes_are_kept_for_the_first_seed_of_figure_5_alone() -> None:
     )
     for other in ({"seed": 2}, {"snr": 0.3}, {"cube_size": 80}, {"budget_s": 1.0}, {"change": "residual"}):
         assert volume_file(folder, job("small", "dewedge", **other)) is None
+
+
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_every_change_is_one_that_the_code_knows_or_did_know(change: str) -> None:
+    recipe = "dewedge" if change in DEPARTURES else "deepdewedge"
+    one = job("small", recipe, change=change)
+    if change in DROPPED:
+        with pytest.raises(ValueError, match="validation error"):
+            configuration(one, recipe, 1.0)
+    else:
+        config, network = configuration(one, recipe, 1.0)
+        assert config != configuration(job("small", recipe), recipe, 1.0)[0] or network
 
 
 def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:

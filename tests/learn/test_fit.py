@@ -39,9 +39,9 @@ def assert_same_weights(a, b) -> None:
         assert torch.equal(a.weights[name], b.weights[name]), name
 
 
-@pytest.mark.parametrize("fill", [0.0, 0.5])
-def test_a_resumed_fit_is_the_unbroken_one_bit_by_bit(fabric, pairs, tmp_path: Path, fill: float):
-    options = replace(OPTIONS, fill_wedge=fill, schedule="constant", warm_up=0.0)
+@pytest.mark.parametrize("optimiser", ["muon", "adam"])
+def test_a_resumed_fit_is_the_unbroken_one_bit_by_bit(fabric, pairs, tmp_path: Path, optimiser):
+    options = replace(OPTIONS, optimiser=optimiser, schedule="constant", warm_up=0.0)
     unbroken, rows = fit(pairs, NETWORK, options, fabric)
     file = tmp_path / "checkpoint.safetensors"
     fit(pairs, NETWORK, replace(options, epochs=2), fabric, checkpoint=file)

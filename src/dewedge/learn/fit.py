@@ -23,7 +23,7 @@ from dewedge.learn.checkpoint import Model
 from dewedge.learn.muon import Muon
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.noise import noise_weight
-from dewedge.learn.objective import WITHOUT_ROTATION, Objective
+from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.rounds import filled_inputs, round_epochs
 from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
@@ -87,7 +87,7 @@ def fit(
         seed=options.seed,
         held_out=options.held_out,
         exact_rotations=options.exact_rotations,
-        rotate=options.objective not in WITHOUT_ROTATION,
+        rotate=options.objective != "noise2noise",
         interpolation=options.interpolation,
         swap=options.swap_halves,
         supervised=options.objective == "supervised",
@@ -140,9 +140,8 @@ def fit(
                 group["lr"] = rate
             first = state.step * options.batch_size + fabric.global_rank * local
             batch = sampler.load([sampler.draw(first + i) for i in range(local)], fabric.device)
-            fill = _falls_within(options.fill_wedge, state.step) and progress > options.warm_up
             with _seeded(options.seed, first, fabric.device):
-                loss = objective(network, batch, state.round_(interval), fill)
+                loss = objective(network, batch, state.round_(interval))
                 fabric.backward(loss)
             if options.gradient_clip is not None:
                 fabric.clip_gradients(
@@ -229,11 +228,6 @@ def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Te
         return torch.lerp(current, averaged, keep)
 
     return average
-
-
-def _falls_within(share: float, step: int) -> bool:
-    """True for a share of the steps, evenly spread."""
-    return math.floor((step + 1) * share) > math.floor(step * share)
 
 
 def _validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabric) -> list[Batch]:

@@ -29,8 +29,7 @@ class FitOptions:
     objective
         What is minimised. ``dewedge``: denoise and fill the wedge at once. ``noise2noise``: denoise only,
         from one half to the other, as cryoCARE. ``isonet``: fill the wedge of the full tomogram, without
-        halves. ``equivariant``: the loss of ICECREAM. ``supervised``: from half-set 0 to a truth in the place
-        of half-set 1.
+        halves. ``supervised``: from half-set 0 to a truth in the place of half-set 1.
     learning_rate
         Highest rate.
     warm_up
@@ -49,17 +48,11 @@ class FitOptions:
     loss_weighting
         ``noise``: each frequency counts in inverse proportion to the noise power there, measured from the
         half-sets' difference. ``none``: all frequencies count alike, as published.
-    loss_margin
-        Voxels at the faces of the cube over which the loss fades out.
     swap_halves
-        ``never``: half-set 0 is always the input. ``random``: the half-sets change roles at random. ``both``:
-        each pair of crops is used in both directions.
+        ``never``: half-set 0 is always the input. ``random``: the half-sets change roles at random.
     update_interval
         Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
         prediction; ``auto`` for rounds ten times as long as that takes, None to never do it.
-    fill_wedge
-        Share of the steps whose inputs get the network's own prediction in place of their own missing wedge,
-        before the second wedge is cut.
     exact_rotations
         Share of the crops rotated by an exact rotation of the cube, not by one of SO(3).
     interpolation
@@ -92,7 +85,7 @@ class FitOptions:
     epoch_samples: int = 100
     epochs: int | None = None
     budget_s: float | None = None
-    objective: Literal["dewedge", "noise2noise", "isonet", "equivariant", "supervised"] = "dewedge"
+    objective: Literal["dewedge", "noise2noise", "isonet", "supervised"] = "dewedge"
     learning_rate: float = 3e-3
     warm_up: float = 0.05
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -101,10 +94,8 @@ class FitOptions:
     average_decay: float = 0.99
     wedge_weight: float = 2.0
     loss_weighting: Literal["noise", "none"] = "noise"
-    loss_margin: int = 0
-    swap_halves: Literal["never", "random", "both"] = "random"
+    swap_halves: Literal["never", "random"] = "random"
     update_interval: int | Literal["auto"] | None = "auto"
-    fill_wedge: float = 0.0
     exact_rotations: float = 0.8
     interpolation: Literal["linear", "cubic"] = "linear"
     noise_level: float = 0.05
@@ -130,14 +121,14 @@ class FitOptions:
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise InputError(f"{name} is {value}; expected at least 1")
-        for name in ("seed", "validation_crops", "loss_margin", "noise_level"):
+        for name in ("seed", "validation_crops", "noise_level"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least 0")
         for name in ("budget_s", "learning_rate", "gradient_clip", "wedge_weight"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; expected a positive number")
-        for name in ("warm_up", "average_decay", "fill_wedge", "exact_rotations", "held_out"):
+        for name in ("warm_up", "average_decay", "exact_rotations", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
 
