@@ -83,7 +83,7 @@ def run(folder: Path, files: dict[str, Path], budget: str) -> tuple[float, dict[
 def steps(log: Path) -> dict[str, float]:
     """Seconds of each step that a log records."""
     found: dict[str, float] = {}
-    for name, clock in re.findall(r"(\w[\w ]*): ([\d:.]+) (?:s|min|h), peak memory", log.read_text()):
+    for name, clock in re.findall(r"(\w+): ([\d:.]+) (?:s|min|h), peak memory", log.read_text()):
         seconds = 0.0
         for part in clock.split(":"):
             seconds = 60 * seconds + float(part)

@@ -226,10 +226,10 @@ def fill_wedge(
         precision=precision,
     )
     missing = 1 - wedge_mask((source.shape[0], 1, source.shape[2]), tilt_range)
-    correction = torch.from_numpy(filled)
-    correction -= torch.from_numpy(np.asarray(source, dtype=np.float32))
-    _cut_wedge_from_rows(correction, missing)
-    correction += torch.from_numpy(np.asarray(source, dtype=np.float32))
+    measured = np.asarray(source, dtype=np.float32)
+    filled -= measured
+    _cut_wedge_from_rows(torch.from_numpy(filled), missing)
+    filled += measured
     return filled
 
 
