@@ -14,7 +14,8 @@ from dewedge.learn.options import FitOptions
 
 
 def predict(shapes, options: FitOptions, folder: Path, **changes) -> Forecast:
-    values = {"voxels_per_s": 1e6, "precision": "32-true", "tile": 96, "overlap": 24, **changes}
+    values = {"voxels_per_s": 1e6, "precision": "32-true", "tile": 96, "overlap": 24, "predictions": 1}
+    values |= changes
     return forecast(shapes, 0, PRESETS["default"], options, folder=folder, **values)
 
 
@@ -40,6 +41,17 @@ class TestForecast:
         whole = predict([(96, 96, 96)], options, tmp_path)
         assert whole.refine_s == pytest.approx(96**3 / 1e6)
         assert predict([(96, 168, 96)], options, tmp_path).refine_s == pytest.approx(2 * whole.refine_s)
+
+    def test_every_prediction_takes_time(self, tmp_path: Path):
+        one, four = (
+            predict([(64, 128, 128)], FitOptions(budget_s=60), tmp_path, predictions=n) for n in (1, 4)
+        )
+        assert four.refine_s == pytest.approx(4 * one.refine_s)
+
+    def test_memory_does_not_grow_with_the_section(self, tmp_path: Path):
+        shapes = [(512, 512, 512), (512, 1024, 1024), (512, 1024, 4096)]
+        needed = [predict([shape], FitOptions(budget_s=60), tmp_path).memory_GB for shape in shapes]
+        assert needed[0] == needed[1] == needed[2]
 
     def test_what_is_short_is_found(self, tmp_path: Path):
         enough = replace(predict([(64, 128, 128)], FitOptions(budget_s=60), tmp_path), free_memory_GB=None)

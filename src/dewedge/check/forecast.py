@@ -15,6 +15,7 @@ from dewedge.check.finding import Finding
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import Precision
+from dewedge.learn.refine import COLUMN_VOXELS
 
 # The edge of the cube on which the network's speed is measured.
 _PROBE = 48
@@ -89,6 +90,7 @@ def forecast(
     precision: Precision,
     tile: int,
     overlap: int,
+    predictions: int,
     folder: Path,
 ) -> Forecast:
     """What a run of tomograms of these shapes will take.
@@ -101,6 +103,8 @@ def forecast(
         Pixels of the largest aligned, binned tilt series; 0 for ready-made half-sets.
     voxels_per_s
         Of `network_speed`.
+    tile, overlap, predictions
+        Of refinement; predictions are how many each tile is the average of.
     folder
         Where the results go; it need not exist.
     """
@@ -116,7 +120,10 @@ def forecast(
     bytes_each = 2 if precision == "bf16-mixed" else 4
     kept = _KEPT * config.convolutions / 2 * config.channels / config.fold**3 * bytes_each
     fit_bytes = kept * options.batch_size * options.cube_size**3
-    band_bytes = max(12 * z * min(tile, y) * x for z, y, x in shapes_zyx)
+    band_bytes = 12 * max(
+        min(z * min(tile, y) * x, max(COLUMN_VOXELS, z * min(tile, y) * min(tile, x)))
+        for z, y, x in shapes_zyx
+    )
     tile_bytes = kept / 4 * max(min(tile, z) * min(tile, y) * min(tile, x) for z, y, x in shapes_zyx)
     align_bytes = 2 * 4 * largest_stack_pixels
     memory = _BASE_BYTES + max(fit_bytes, band_bytes + tile_bytes, align_bytes)
@@ -126,8 +133,8 @@ def forecast(
         disk_GB=_FILES * 4 * sum(voxels) / 1e9,
         free_disk_GB=shutil.disk_usage(_existing(folder)).free / 1e9,
         fit_s=fit_s,
-        fit_samples=int(fit_s / sample_s),
-        refine_s=sum(v * g for v, g in zip(voxels, growth, strict=True)) / voxels_per_s,
+        fit_samples=round(fit_s / sample_s),
+        refine_s=predictions * sum(v * g for v, g in zip(voxels, growth, strict=True)) / voxels_per_s,
     )
 
 
