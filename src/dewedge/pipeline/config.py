@@ -29,7 +29,7 @@ from dewedge.learn.options import FitOptions
 
 DEFAULT_BUDGET = "10min"
 # From random weights it is that of FitOptions: docs/initial_weights.md.
-RATE_FROM_GIVEN_WEIGHTS = 3e-4
+RATE_FROM_GIVEN_WEIGHTS = 1e-4
 
 _SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0}
 
@@ -235,7 +235,7 @@ class NetworkSection(Section):
     init: str = Field(
         default="random",
         description="Weights that the fit starts from: random; simulated, learnt on simulated specimens; "
-        "or the model.safetensors of an earlier fit. Unless random, the learning rate is 3e-4 if not given.",
+        "or the model.safetensors of an earlier fit. Unless random, the learning rate is 1e-4 if not given.",
     )
     mask: Names = Field(
         default=[],
