@@ -145,7 +145,7 @@ BAD_INPUT: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
     ),
     "bad budget": (lambda s, f: [str(s / TS), "--budget", "soon"], "--budget: duration 'soon': expected"),
     "odd tile": (lambda s, f: [str(s / TS), "--tile", "20"], "tile of 20 voxels: expected a multiple of 8"),
-    "wide overlap": (lambda s, f: [str(s / TS), "--overlap", "128"], "overlap of 96 voxels"),
+    "wide overlap": (lambda s, f: [str(s / TS), "--overlap", "128"], "overlap of 128 voxels"),
     "no epochs": (lambda s, f: [str(s / TS), "--epochs", "0"], "epochs is 0"),
     "no patience": (lambda s, f: [str(s / TS), "--patience", "0"], "patience is 0"),
     "negative seed": (lambda s, f: [str(s / TS), "--seed", "-1"], "seed is -1"),
