@@ -52,23 +52,17 @@ def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOption
 def blocks(shape_zyx: tuple[int, int, int], size: int) -> list[NDArray[np.int64]]:
     """Boxes ``(2, 3)`` of one shape that cover a tomogram, as deep as it, for cubes of ``size`` voxels.
 
-    They are square in y and x, but a small tomogram is one box. Neighbours in the list lie apart, so that few
+    They are square in y and x, but a small tomogram is one box. Their order is a shuffled one, so that few
     rounds see much of a tomogram.
     """
     depth, *section = shape_zyx
     if math.prod(shape_zyx) <= BLOCK_VOXELS:
         return [whole_box(shape_zyx)]
     edge = max(math.isqrt(BLOCK_VOXELS // depth), BLOCK_CUBES * source_size(size))
-    starts = []
-    for n in section:
-        count = -(-n // edge)
-        starts.append([max(n - edge, 0) * i // max(count - 1, 1) for i in range(count)])
     height, width = (min(n, edge) for n in section)
+    starts = [np.linspace(0, max(n - edge, 0), -(-n // edge)).astype(int) for n in section]
     boxes = [np.array([(0, y, x), (depth, y + height, x + width)]) for y, x in itertools.product(*starts)]
-    step = next(
-        k for k in range(round(0.618 * len(boxes)), 2 * len(boxes) + 1) if math.gcd(k, len(boxes)) == 1
-    )
-    return [boxes[i * step % len(boxes)] for i in range(len(boxes))]
+    return [boxes[i] for i in np.random.default_rng(0).permutation(len(boxes))]
 
 
 def filled_inputs(
