@@ -16,7 +16,7 @@ from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.sampling import TomogramPair
-from dewedge.pipeline.config import RATE_FROM_GIVEN_WEIGHTS, FitSection
+from dewedge.pipeline.config import RATES, FitSection
 from dewedge.pipeline.config_file import resolve_config, write_config
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.folder import CHECKPOINT
@@ -162,7 +162,8 @@ def test_a_fit_from_given_weights_is_slower_unless_told_otherwise(tmp_path: Path
         return resolve_config(None, {"fit": fit}).fit.options().learning_rate
 
     assert rate() == FitOptions(epochs=1).learning_rate
-    assert rate(init="simulated") == rate(init="model.safetensors") == RATE_FROM_GIVEN_WEIGHTS < rate()
+    assert rate(optimiser="adam") == 1e-3 and rate(optimiser="adam", init="simulated") == 3e-4
+    assert rate(init="simulated") == rate(init="model.safetensors") == RATES["muon"][1] < rate()
     assert rate(init="simulated", learning_rate=2e-3) == 2e-3
     write_config(tmp_path / "config.toml", resolve_config(None, {"fit": {"init": "simulated"}}))
-    assert resolve_config(tmp_path / "config.toml", {}).fit.learning_rate == RATE_FROM_GIVEN_WEIGHTS
+    assert resolve_config(tmp_path / "config.toml", {}).fit.learning_rate == RATES["muon"][1]

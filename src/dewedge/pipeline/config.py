@@ -28,8 +28,8 @@ from dewedge.errors import InputError
 from dewedge.learn.options import FitOptions
 
 DEFAULT_BUDGET = "10min"
-# From random weights it is that of FitOptions: docs/initial_weights.md.
-RATE_FROM_GIVEN_WEIGHTS = 1e-4
+# Learning rates from random and from given weights: docs/defaults.md and docs/initial_weights.md.
+RATES = {"muon": (3e-3, 1e-4), "adam": (1e-3, 3e-4)}
 
 _SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0}
 
@@ -235,7 +235,8 @@ class NetworkSection(Section):
     init: str = Field(
         default="random",
         description="Weights that the fit starts from: random; simulated, learnt on simulated specimens; "
-        "or the model.safetensors of an earlier fit. Unless random, the learning rate is 1e-4 if not given.",
+        "or the model.safetensors of an earlier fit. The learning rate that is taken if none is given "
+        "depends on this and on the optimiser.",
     )
     mask: Names = Field(
         default=[],
@@ -342,8 +343,9 @@ class Config(Section):
         fit: Any = self.fit
         if fit.epochs is None and fit.budget is None:
             fit = fit.model_copy(update={"budget": DEFAULT_BUDGET})
-        if fit.init != "random" and "learning_rate" not in fit.model_fields_set:
-            fit = fit.model_copy(update={"learning_rate": RATE_FROM_GIVEN_WEIGHTS})
+        if "learning_rate" not in fit.model_fields_set:
+            rate = RATES[fit.optimiser][fit.init != "random"]
+            fit = fit.model_copy(update={"learning_rate": rate})
         mask = [name if name in ("none", "auto") else str(Path(name).absolute()) for name in fit.mask]
         init = fit.init if fit.init in ("random", "simulated") else str(Path(fit.init).absolute())
         return self.model_copy(
