@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from dewedge.pipeline.config_file import merged
+
 Settings = dict[str, dict[str, Any]]
 
 # Against the published recipe in bfloat16: in float32, as published, an equal time is too short to tell
@@ -73,10 +75,24 @@ DEPARTURES: dict[str, Settings] = {
     "ramp filter": {"reconstruct": {"filter": "ramp"}},
     "predictions not averaged": {"refine": {"average_rotations": 1}},
     "halves refined, default": {"refine": {"refine": "halves"}},
-    "init simulated": {"fit": {"init": "simulated"}},
 }
 
-COMBINATIONS: dict[str, Settings] = {}
+# The default from given weights.
+STARTS: dict[str, Settings] = {"init simulated": {"fit": {"init": "simulated"}}}
+
+# What the screen found better (docs/ablation.md), and all of it together.
+WINNERS = (
+    "no residual",
+    "no normalisation",
+    "two convolutions a block",
+    "80 % exact rotations",
+    "warm-up, cosine",
+    "4 predictions averaged",
+)
+COMBINATIONS: dict[str, Settings] = {
+    "no residual, no normalisation": {**REFERENCE, "network": {"residual": False, "normalisation": "none"}},
+    "all winners": merged([IDEAS[name] for name in WINNERS]),
+}
 
 # Lost, and are no longer in the code: `again` computes their rows anew, with the code of their commit.
 DROPPED = (
@@ -90,4 +106,4 @@ DROPPED = (
     "loss on the inner cube, default",
 )
 
-CHANGES: dict[str, Settings] = IDEAS | DEPARTURES | COMBINATIONS
+CHANGES: dict[str, Settings] = IDEAS | DEPARTURES | STARTS | COMBINATIONS

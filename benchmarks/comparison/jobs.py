@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ablation import COMBINATIONS, DEPARTURES, IDEAS
+from ablation import COMBINATIONS, DEPARTURES, IDEAS, STARTS, WINNERS
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,7 @@ def hour(size: str) -> Iterable[Job]:
         yield job(size, method, seed=seed, budget_s=share * budget_s)
 
 
+CONFIRMED = ("bfloat16", *WINNERS, *COMBINATIONS)
 SCREEN_S = 150.0
 DEPARTURES_S = 100.0
 
@@ -155,21 +156,20 @@ def screen(size: str) -> Iterable[Job]:
 
 def departures(size: str) -> Iterable[Job]:
     """Every setting of the default, changed one at a time, at equal seconds."""
-    changes = ("", *(change for change in DEPARTURES if change != "init simulated"))
-    for seed, change in itertools.product((11, 12), changes):
+    for seed, change in itertools.product((11, 12), ("", *DEPARTURES)):
         yield job(size, "dewedge", change=change, seed=seed, budget_s=DEPARTURES_S)
 
 
 def confirm(size: str) -> Iterable[Job]:
     """What won, and combinations: SNR 1/4 and 1/6, three seeds."""
-    for seed, snr, change in itertools.product((11, 12, 13), (0.25, 1 / 6), ("bfloat16", *COMBINATIONS)):
+    for seed, snr, change in itertools.product((11, 12, 13), (0.25, 1 / 6), CONFIRMED):
         yield job(size, "deepdewedge", change=change, seed=seed, snr=snr, budget_s=SCREEN_S)
 
 
 def init(size: str) -> Iterable[Job]:
     """Fits from random weights and from those learnt on simulated specimens, by the seconds of the fit."""
     for seed, snr in ((11, 0.25), (12, 0.25), (11, 1 / 6)):
-        for budget_s, change in itertools.product((0.0, 30.0, 60.0, 120.0, 240.0), ("", "init simulated")):
+        for budget_s, change in itertools.product((0.0, 30.0, 60.0, 120.0, 240.0), ("", *STARTS)):
             if budget_s or change:
                 yield job(size, "dewedge", change=change, seed=seed, snr=snr, budget_s=budget_s)
 

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from ablation import CHANGES, COMBINATIONS, DEPARTURES, IDEAS, Settings
+from ablation import CHANGES, COMBINATIONS, DEPARTURES, IDEAS, STARTS, Settings
 from cells import SCORES, TITLES, Rows, markdown, mean, mean_sd, scores_table, snr_name, values
 from jobs import TABLES, Job
 from tables import alike
@@ -116,7 +116,11 @@ def verdict(differences: Sequence[float], spread: float) -> str:
 
 def settings(size: str, rows: Rows) -> str:
     """What each name sets; keys of the network are those of its configuration, all others those of a run."""
-    titles = {"published recipe": IDEAS, "default": DEPARTURES, "published recipe, combined": COMBINATIONS}
+    titles = {
+        "published recipe": IDEAS,
+        "default": DEPARTURES | STARTS,
+        "published recipe, combined": COMBINATIONS,
+    }
     lines = [
         [against, change, written(CHANGES[change])]
         for against, changes in titles.items()

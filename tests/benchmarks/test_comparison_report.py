@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "benchmarks" / "comparison"))
 import cells  # noqa: E402
 import tables  # noqa: E402
 import verdicts  # noqa: E402
-from ablation import CHANGES, DEPARTURES, DROPPED  # noqa: E402
+from ablation import CHANGES, DEPARTURES, DROPPED, STARTS  # noqa: E402
 from jobs import METHODS, SNRS, TABLES, Job, job  # noqa: E402
 from methods import configuration  # noqa: E402
 from report import PAGES, with_blocks, write_pages  # noqa: E402
@@ -153,7 +153,7 @@ def test_volumes_are_kept_for_the_first_seed_of_figure_5_alone() -> None:
 
 @pytest.mark.parametrize("change", sorted(CHANGES))
 def test_every_change_is_one_that_the_code_knows_or_did_know(change: str) -> None:
-    recipe = "dewedge" if change in DEPARTURES else "deepdewedge"
+    recipe = "dewedge" if change in DEPARTURES | STARTS else "deepdewedge"
     one = job("small", recipe, change=change)
     if change in DROPPED:
         with pytest.raises(ValueError, match="validation error"):
