@@ -34,7 +34,8 @@ class TestForecast:
         assert two.disk_GB == pytest.approx(2 * one.disk_GB) and two.refine_s == pytest.approx(
             2 * one.refine_s
         )
-        assert two.memory_GB == one.memory_GB
+        filled = 2 * 4 * 64 * 128 * 128  # both halves of the second
+        assert two.memory_GB == pytest.approx(one.memory_GB + filled / 1e9)
 
     def test_overlap_takes_time(self, tmp_path: Path):
         options = FitOptions(budget_s=60)

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
@@ -16,6 +17,7 @@ from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import Precision
 from dewedge.learn.refine import COLUMN_VOXELS
+from dewedge.learn.rounds import blocks
 
 # The edge of the cube on which the network's speed is measured.
 _PROBE = 48
@@ -120,6 +122,9 @@ def forecast(
     bytes_each = 2 if precision == "bf16-mixed" else 4
     kept = _KEPT * config.convolutions / 2 * config.channels / config.fold**3 * bytes_each
     fit_bytes = kept * options.batch_size * options.cube_size**3
+    if options.update_interval is not None:  # the filled inputs, both halves
+        edges = [np.diff(blocks(shape, options.cube_size)[0], axis=0) for shape in shapes_zyx]
+        fit_bytes += 8 * sum(float(edge.prod()) for edge in edges)
     band_bytes = 12 * max(
         min(z * min(tile, y) * x, max(COLUMN_VOXELS, z * min(tile, y) * min(tile, x)))
         for z, y, x in shapes_zyx
