@@ -39,6 +39,7 @@ STRUCTURES = ROOT.parent / "shared" / "data" / "structures-10A"
 
 def run(arguments: argparse.Namespace) -> None:
     here = machine()
+    os.environ.setdefault("COMPARISON_COMMIT", commit())
     done = {job_of(row) for row in read_rows(arguments.json) if row["machine"] == here}
     jobs = [job for job in TABLES[arguments.table](arguments.size) if wanted(job, arguments)]
     missing = [job for job in dict.fromkeys(jobs) if job not in done]
@@ -126,7 +127,8 @@ def row(arguments: argparse.Namespace) -> None:
         cc_inside=round(scores.cc_inside, 4),
         fsc=None if scores.fsc_A is None else round(scores.fsc_A, 2),
         fsc_inside=None if scores.fsc_inside_A is None else round(scores.fsc_inside_A, 2),
-        commit=commit(),
+        refine_s=round(result.refine_s, 1),
+        commit=os.environ["COMPARISON_COMMIT"],
         torch=torch.__version__,
         machine=machine(),
         selected_by_truth=result.selected_by_truth,
@@ -145,10 +147,9 @@ def report(arguments: argparse.Namespace) -> None:
 
 
 def commit() -> str:
-    if "COMPARISON_COMMIT" in os.environ:  # code that was unpacked from an archive knows no commit
-        return os.environ["COMPARISON_COMMIT"]
-    shown = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return shown.stdout.strip()
+    """The commit of this code, and whether it was changed since."""
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def fraction(text: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ablation import CHANGES
+from ablation import CHANGES, REFERENCE
 from jobs import SIZES, Job
 from lightning_fabric import Fabric
 from peers import denoise
@@ -33,26 +33,32 @@ from dewedge.scores import correlation
 
 SNAPSHOTS = 8  # of which the truth may choose, for the methods of SELECTED_BY_TRUTH
 SELECTED_BY_TRUTH = ("cryocare", "isonet")
+BF16 = " bf16"  # a recipe that asks for float32, with this after its name
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A volume, and what it took: samples and seconds of all fits."""
+    """A volume, and what it took: samples and seconds of all fits, and seconds of refinement."""
 
     volume: Volume
     samples: int = 0
     seconds: float = 0.0
+    refine_s: float = 0.0
     selected_by_truth: bool = False
 
 
+# Of a process on its cores, whatever else they do; a GPU's work takes no time of the process.
+clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+
+
 class Stopwatch:
-    """Seconds of this process on its cores, without those spent looking at the truth."""
+    """Seconds, without those spent looking at the truth."""
 
     def __init__(self) -> None:
         self.paused_s = 0.0
 
     def __call__(self) -> float:
-        return time.process_time() - self.paused_s
+        return clock() - self.paused_s
 
 
 def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estimate:
@@ -64,21 +70,26 @@ def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estim
         case "fbp":
             return Estimate(first.full)
         case "sirt" | "tv":
-            start = time.process_time()
+            start = clock()
             images = torch.from_numpy(np.array(first.images))
             reconstruct = sirt if job.method == "sirt" else tv
             volume = reconstruct(images, first.geometry, first.thickness).numpy()
-            return Estimate(volume, seconds=time.process_time() - start)
+            return Estimate(volume, seconds=clock() - start)
         case "topaz-10a" | "topaz-20a":
             return by_peer(job.method, first, peers)
         case "oracle":
             return fitted(job, "dewedge", data, job.budget_s, truth=True)
-    stages = read_recipe(job.method).stages
+    stages = read_recipe(job.method.removesuffix(BF16)).stages
     result = Estimate(first.full)
     for stage in stages:
         data = [replace(first, full=result.volume), *data[1:]]
         step = fitted(job, stage, data, job.budget_s / len(stages))
-        result = replace(step, samples=result.samples + step.samples, seconds=result.seconds + step.seconds)
+        result = replace(
+            step,
+            samples=result.samples + step.samples,
+            seconds=result.seconds + step.seconds,
+            refine_s=result.refine_s + step.refine_s,
+        )
     return result
 
 
@@ -111,16 +122,18 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
     fabric.launch()
     first = data[0]
-    scale = measure_grey_scale(TomogramPair(first.half0, first.half1, first.tilt_range))
-    full_std = scale.std_full / scale.std_half
+    full_std = 1.0
     if truth:
         options = replace(options, objective="supervised", swap_halves="never")
-        pairs = [TomogramPair(half, d.truth, d.tilt_range) for d in data for half in (d.half0, d.half1)]
+        pairs = [TomogramPair(d.full, d.truth - d.truth.mean() + d.full.mean(), d.tilt_range) for d in data]
     elif options.objective == "isonet":
         pairs = [TomogramPair(d.full, d.full, d.tilt_range) for d in data]
-        full_std = 1.0
     else:
-        pairs = [TomogramPair(d.half0, d.half1, d.tilt_range) for d in data]
+        pairs = [TomogramPair(d.half0, d.half1, d.tilt_range, full=d.full) for d in data]
+        scale = measure_grey_scale(pairs[0])
+        full_std = scale.std_full / scale.std_half
+
+    tile = config.refine.tile or tile_size(network, options.cube_size)
 
     def refined(weights: UNet) -> Volume:
         halves = config.refine.refine == "halves"
@@ -132,8 +145,8 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
             weights,
             first.tilt_range,
             input_std=1.0 if halves else full_std,
-            tile=config.refine.tile or tile_size(network, options.cube_size),
-            overlap=options.cube_size // (3 if config.fit.preset == "paper" else 2),
+            tile=tile,
+            overlap=min(config.refine.overlap, tile // 3),
             average_rotations=config.refine.average_rotations,
             device=device,
             precision=precision,
@@ -154,13 +167,13 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
         nonlocal best, looked
         if state.progress(options) * SNAPSHOTS < looked + 1:
             return
-        start = time.process_time()
+        start = clock()
         looked += 1
         copy = UNet(network.config)
         copy.load_state_dict(network.state_dict())
         volume = refined(copy)
         best = max(best, (correlation(volume, first.truth), volume), key=lambda pair: pair[0])
-        watch.paused_s += time.process_time() - start
+        watch.paused_s += clock() - start
 
     selected = recipe in SELECTED_BY_TRUTH
     model, rows = fit(
@@ -172,27 +185,36 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
         initial=initial,
         **({"on_epoch": look} if selected else {}),
     )
-    volume = best[1] if looked else refined(model.build())
-    return Estimate(volume, rows[-1].samples, rows[-1].seconds, selected_by_truth=selected)
+    start = clock()
+    volume = refined(model.build())
+    refine_s = clock() - start
+    return Estimate(
+        best[1] if selected else volume,
+        rows[-1].samples,
+        rows[-1].seconds,
+        refine_s,
+        selected_by_truth=selected,
+    )
 
 
 def configuration(job: Job, recipe: str, budget_s: float) -> tuple[Config, dict[str, object]]:
     """The settings of a recipe at the size and with the change of a job; keys of the network apart."""
     size = SIZES[job.size]
-    sizes = {
+    sizes: dict[str, object] = {
         "budget": f"{budget_s}s",
         "cube_size": job.cube_size,
         "epoch_samples": size.epoch_samples,
         "epochs": "none" if size.max_epochs is None else size.max_epochs,
+        "seed": job.seed,
     }
+    if recipe == "deepdewedge" and job.budget_s <= size.budget_s:
+        sizes["update_interval"] = size.update_interval
+    if recipe == "isonet" and size.round_samples is not None:
+        sizes |= {"epoch_samples": size.round_samples, "update_interval": 1}
     settings = merged([read_recipe(recipe).settings, {"fit": sizes}])
     if size.channels is not None and settings["fit"].get("preset") == "paper":
         settings["fit"]["channels"] = size.channels
-    if recipe == "deepdewedge":
-        settings["fit"]["update_interval"] = size.update_interval
-    if recipe == "isonet":
-        settings["fit"]["update_interval"] = 1
-    change = CHANGES[job.change] if job.change else {}
-    settings = merged([settings, change])
+    bf16 = REFERENCE if job.method.endswith(BF16) else {}
+    settings = merged([settings, bf16, CHANGES[job.change] if job.change else {}])
     network = settings.pop("network", {})
     return Config.model_validate(settings).resolved(), network

@@ -25,6 +25,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "isonet": {"color": "#0072B2", "marker": "s"},
     "cryocare+isonet": {"color": "#0072B2", "marker": "*", "linestyle": "--"},
     "deepdewedge": {"color": "#009E73", "marker": "p"},
+    "deepdewedge bf16": {"color": "#009E73", "marker": "h", "linestyle": "--"},
     "dewedge": {"color": "#D55E00", "marker": "o", "linewidth": 2.2},
     "noise-free fbp": {"color": "black", "linestyle": ":"},
     "oracle": {"color": "black", "linestyle": "-."},

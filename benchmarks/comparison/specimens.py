@@ -53,6 +53,7 @@ KINDS = {
     "shrec": Kind(),
     "asymmetric": Kind(tilt_deg=tuple(range(-44, 61, 2))),
     "thin crowded": Kind(thickness=2 / 3, options={"n_particles": 10_000, "n_membranes": 0}),
+    "thick": Kind(thickness=3 / 2),
     "thick sparse": Kind(thickness=4 / 3, options={"n_particles": 40}),
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import convert_conv3d_weight_memory_format
 from torch.optim.swa_utils import AveragedModel
 
@@ -174,6 +174,9 @@ def fit(
             updating = _weights(average)
             sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
             validation = _validation_batches(sampler, options, fabric)
+            known = _validation_loss(_network(network_config, best, fabric), validation, objective, fabric)
+            if known is not None:  # losses of other inputs do not compare
+                state.best_loss = known
             state.seconds = float(fabric.broadcast(clock() - started))
         averaged = average.module
         assert isinstance(averaged, UNet)
@@ -238,16 +241,16 @@ def _validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabri
 
 @torch.no_grad()
 def _validation_loss(
-    average: AveragedModel,
+    network: nn.Module,
     batches: list[Batch],
     objective: Objective,
     fabric: Fabric,
 ) -> float | None:
     if not batches:
         return None
-    average.eval()
+    network.eval()
     with fabric.autocast():
-        losses = [objective(average, batch) for batch in batches]
+        losses = [objective(network, batch) for batch in batches]
     sizes = [len(batch.half0) for batch in batches]
     return sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
 
@@ -260,6 +263,12 @@ def _mean_over_processes(value: Tensor, fabric: Fabric) -> float:
 
 def _weights(average: AveragedModel) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in average.module.state_dict().items()}
+
+
+def _network(config: NetworkConfig, weights: dict[str, Tensor], fabric: Fabric) -> UNet:
+    network = UNet(config)
+    network.load_state_dict(weights)
+    return convert_conv3d_weight_memory_format(network.to(fabric.device), torch.channels_last_3d)
 
 
 def _fingerprint(sampler: CropSampler) -> list[dict[str, Any]]:

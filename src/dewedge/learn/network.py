@@ -110,15 +110,17 @@ class UNet(nn.Module):
             _Convolution(deepest, 2 * deepest),
             nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
             _Convolution(2 * deepest, deepest),
-            nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
         )
+        if config.resampling == "fixed":  # as published, none before a transposed convolution
+            self.bottleneck.append(nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
         self.up = nn.ModuleList(
             _up(config, n_in, n_out)
             for n_in, n_out in zip([deepest, *widths[:0:-1]], widths[::-1], strict=True)
         )
         self.decoder = nn.ModuleList(_block(config, 2 * width, width) for width in widths[::-1])
         self.head = nn.Conv3d(config.channels, config.fold**3, 1)
-        self._initialise()
+        if config.normalisation == "none":
+            self._keep_variances()
 
     @property
     def multiple(self) -> int:
@@ -130,7 +132,8 @@ class UNet(nn.Module):
         convolutions = [m for m in self.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d)]
         return [module.weight for module in convolutions[1:] if module is not self.head]
 
-    def _initialise(self) -> None:
+    def _keep_variances(self) -> None:
+        """He et al. 2015: without normalisation layers, torch's own initial weights let the signal fade."""
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
                 nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
@@ -159,7 +162,7 @@ class UNet(nn.Module):
 
 
 def _decoded(up: nn.Module, block: nn.Module, hidden: Tensor, skip: Tensor) -> Tensor:
-    decoded: Tensor = block(torch.cat([up(hidden), skip], dim=1))
+    decoded: Tensor = block(up(hidden, skip))
     return decoded
 
 
@@ -231,8 +234,7 @@ def _down(config: NetworkConfig, width: int) -> nn.Module:
 def _up(config: NetworkConfig, n_in: int, n_out: int) -> nn.Module:
     if config.resampling == "fixed":
         return _ResizeConvolution(n_in, n_out)
-    transposed = nn.ConvTranspose3d(n_in, n_out, 3, stride=2, padding=1, output_padding=1)
-    return nn.Sequential(transposed, nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
+    return _TransposedConvolution(n_in, n_out)
 
 
 class _AveragePool(nn.Module):
@@ -246,11 +248,25 @@ class _AveragePool(nn.Module):
 
 
 class _ResizeConvolution(nn.Module):
-    """1^3 convolution, then nearest-neighbour resizing by 2; the two commute, and this order is cheaper."""
+    """1^3 convolution, then nearest-neighbour resizing by 2, beside the skip connection.
+
+    The two commute, and this order is cheaper.
+    """
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
         self.mix = nn.Conv3d(n_in, n_out, 1)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        return F.interpolate(self.mix(hidden), scale_factor=2, mode="nearest")
+    def forward(self, hidden: Tensor, skip: Tensor) -> Tensor:
+        return torch.cat([F.interpolate(self.mix(hidden), scale_factor=2, mode="nearest"), skip], dim=1)
+
+
+class _TransposedConvolution(nn.Module):
+    """Transposed convolution beside the skip connection, then the activation of both, as published."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.transposed = nn.ConvTranspose3d(n_in, n_out, 3, stride=2, padding=1, output_padding=1)
+
+    def forward(self, hidden: Tensor, skip: Tensor) -> Tensor:
+        return F.leaky_relu(torch.cat([self.transposed(hidden), skip], dim=1), NEGATIVE_SLOPE)

@@ -17,6 +17,8 @@ from dewedge.physics.wedge import wedge_mask
 
 Network = Callable[[Tensor], Tensor]
 
+ISONET_ROUNDS = 50  # the most that are published; in later ones the noise rises no more
+
 
 @dataclass(frozen=True, eq=False)
 class Objective:
@@ -83,7 +85,8 @@ class Objective:
 
 def isonet_noise_level(round_: int, options: FitOptions) -> float:
     """Noise added to the inputs after ``round_`` replacements, in standard deviations."""
-    steps = math.floor((round_ + 1 - options.noise_first) / options.noise_interval) + 1
+    number = min(round_ + 1, ISONET_ROUNDS)
+    steps = math.floor((number - options.noise_first) / options.noise_interval) + 1
     return options.noise_level * max(0, steps)
 
 

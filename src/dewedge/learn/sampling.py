@@ -46,6 +46,8 @@ class TomogramPair:
         ``(z, y, x)`` booleans, True where there is specimen; None for everywhere.
     name
         For messages.
+    full
+        ``(z, y, x)`` reconstruction of both, of their grey scale; None for their average.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class TomogramPair:
     tilt_range: TiltRange
     mask: NDArray[np.bool_] | None = None
     name: str = "tomogram"
+    full: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.half0.ndim != 3 or self.half0.shape != self.half1.shape:
@@ -75,7 +78,7 @@ class TomogramPair:
 
 
 class PairGreyScale(NamedTuple):
-    """Mean of both half-sets, standard deviation of a half-set and of their average."""
+    """Mean of both half-sets, standard deviation of a half-set and of the whole."""
 
     mean: float
     std_half: float
@@ -102,11 +105,11 @@ def measure_grey_scale(pair: TomogramPair, supervised: bool = False) -> PairGrey
             f"{pair.name}: both half-sets are the same up to scale; they must hold independent noise, "
             "from different tilts or frames"
         )
-    return PairGreyScale(
-        mean=float(means.mean()),
-        std_half=float(np.sqrt(variances.mean())),
-        std_full=float(np.sqrt(covariance.sum()) / 2),
-    )
+    std_full = float(np.sqrt(covariance.sum()) / 2)
+    if pair.full is not None:
+        _, of_full = mean_and_covariance([pair.full], [f"{pair.name}: full tomogram"])
+        std_full = float(np.sqrt(of_full[0, 0]))
+    return PairGreyScale(float(means.mean()), float(np.sqrt(variances.mean())), std_full)
 
 
 class Crop(NamedTuple):

@@ -260,8 +260,8 @@ def fit_and_refine(
 
 def pair_of(source: Estimate, mask: Path, item: RunInput, config: Config) -> TomogramPair:
     """What the fit of a stage takes: both half-sets, or the whole alone."""
-    paths = [source.full] if config.fit.objective == "isonet" else source.halves
-    return read_pair(paths, mask, item.tilt_range, item.name)
+    halves = [] if config.fit.objective == "isonet" else source.halves
+    return read_pair(source.full, halves, mask, item)
 
 
 def is_older(path: Path, than: Path) -> bool:

@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 
 from dewedge.check.finding import Finding
 from dewedge.errors import InputError
-from dewedge.geometry import TiltRange
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.sampling import CropSampler, TomogramPair
@@ -235,16 +234,21 @@ def check_crops(pair: TomogramPair, config: Config) -> None:
 
 def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
     """The half-sets of a tomogram, memory-mapped, with its mask; twice the whole where none are needed."""
-    folder, item = tomogram.folder, tomogram.item
-    names = (FULL,) if config.fit.objective == "isonet" else (HALF0, HALF1)
-    return read_pair([folder / name for name in names], folder / MASK, item.tilt_range, tomogram.name)
+    folder = tomogram.folder
+    halves = [] if config.fit.objective == "isonet" else [folder / HALF0, folder / HALF1]
+    return read_pair(folder / FULL, halves, folder / MASK, tomogram.item)
 
 
-def read_pair(paths: Sequence[Path], mask_path: Path, tilt_range: TiltRange, name: str) -> TomogramPair:
+def read_pair(full_path: Path, half_paths: Sequence[Path], mask_path: Path, item: RunInput) -> TomogramPair:
     """What a fit takes of both half-sets, or of the whole alone, and of the mask if there is one."""
-    volumes = [read_mrc(path).data for path in paths]
+    full = read_mrc(full_path).data
     mask = read_mrc(mask_path).data > 0.5 if mask_path.exists() else None
-    return TomogramPair(volumes[0], volumes[-1], tilt_range, mask, name)
+    if not half_paths:
+        return TomogramPair(full, full, item.tilt_range, mask, item.name)
+    half0, half1 = (read_mrc(path).data for path in half_paths)
+    # Another program's need not have the grey scale of its half tomograms.
+    ours = None if isinstance(item, HalvesInput) else full
+    return TomogramPair(half0, half1, item.tilt_range, mask, item.name, ours)
 
 
 def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:
