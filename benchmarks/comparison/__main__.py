@@ -28,7 +28,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ablation import DROPPED
 from jobs import SIZES, TABLES, Job, Row
 from machine import machine
 from rows import add_row, job_of, read_rows, volume_file
@@ -66,7 +65,6 @@ def run(arguments: argparse.Namespace) -> None:
 def wanted(job: Job, arguments: argparse.Namespace) -> bool:
     return (
         (not arguments.method or job.method in arguments.method)
-        and job.change not in DROPPED
         and (not arguments.change or job.change in arguments.change)
         and (not arguments.seed or job.seed in arguments.seed)
         and (not arguments.snr or job.snr in arguments.snr)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ablation import COMBINATIONS, DEPARTURES, IDEAS, STARTS, WINNERS
+from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, STARTS, WINNERS
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,13 @@ def confirm(size: str) -> Iterable[Job]:
         yield job(size, "deepdewedge", change=change, seed=seed, snr=snr, budget_s=SCREEN_S)
 
 
+def dropped(size: str) -> Iterable[Job]:
+    """What is no longer in the code, and the references, of the code that had it."""
+    for method, reference, budget_s in (("deepdewedge", "bfloat16", SCREEN_S), ("dewedge", "", DEPARTURES_S)):
+        for seed, change in itertools.product((11, 12), (reference, *DROPPED[method])):
+            yield job(size, method, change=change, seed=seed, budget_s=budget_s)
+
+
 def init(size: str) -> Iterable[Job]:
     """Fits from random weights and from those learnt on simulated specimens, by the seconds of the fit."""
     for seed, snr in ((11, 0.25), (12, 0.25), (11, 1 / 6)):
@@ -192,6 +199,7 @@ TABLES: Mapping[str, Any] = {
     "init": init,
     "confirm": confirm,
 }
+JOBS: Mapping[str, Any] = {**TABLES, "dropped": dropped}
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ablation import CHANGES, REFERENCE
+from ablation import BFLOAT16, settings_of
 from jobs import SIZES, Job
 from lightning_fabric import Fabric
 from peers import denoise
@@ -19,12 +19,12 @@ from specimens import VOXEL_SIZE_A, Data, Volume
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.fit import fit
 from dewedge.learn.network import UNet, network_config
-from dewedge.learn.precision import preferred_precision
 from dewedge.learn.refine import refine
 from dewedge.learn.sampling import TomogramPair, measure_grey_scale
 from dewedge.learn.state import FitState
 from dewedge.learn.tiling import tile_size
 from dewedge.physics.iterative import sirt, tv
+from dewedge.pipeline.compute import choose_precision
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import merged
 from dewedge.pipeline.initial import initial_weights
@@ -116,9 +116,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     )
     cpu = torch.device("cpu")
     device = torch.device("cuda") if torch.cuda.is_available() else cpu
-    precision = (
-        preferred_precision(device) if config.compute.precision == "auto" else config.compute.precision
-    )
+    precision = choose_precision(config.compute, device)
     fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
     fabric.launch()
     first = data[0]
@@ -214,7 +212,7 @@ def configuration(job: Job, recipe: str, budget_s: float) -> tuple[Config, dict[
     settings = merged([read_recipe(recipe).settings, {"fit": sizes}])
     if size.channels is not None and settings["fit"].get("preset") == "paper":
         settings["fit"]["channels"] = size.channels
-    bf16 = REFERENCE if job.method.endswith(BF16) else {}
-    settings = merged([settings, bf16, CHANGES[job.change] if job.change else {}])
+    bfloat16 = BFLOAT16 if job.method.endswith(BF16) else {}
+    settings = merged([settings, bfloat16, settings_of(job.method, job.change)])
     network = settings.pop("network", {})
     return Config.model_validate(settings).resolved(), network

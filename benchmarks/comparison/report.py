@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tables
 import verdicts
 from cells import Rows
-from jobs import TABLES
+from jobs import JOBS, Job
 from pictures import slices_figure, snr_figure
 from rows import job_of, read_rows
 
@@ -35,6 +36,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
         "screen": verdicts.screen,
         "confirm": verdicts.confirm,
         "departures": verdicts.departures,
+        "dropped": verdicts.dropped,
         "init": verdicts.init,
         "settings": verdicts.settings,
     },
@@ -47,24 +49,32 @@ CAPTIONS = {
 
 def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
     """Write the tables and figures of the rows of a size into the pages of a folder."""
-    rows = {job_of(row): row for row in read_rows(rows_file) if row["size"] == size}
+    rows = rows_by_job(rows_file, size)
+    dropped = rows_by_job(rows_file.with_stem(f"{rows_file.stem}_dropped"), size)
     figures = {"comparison_snr": snr_figure(size, rows), "comparison_slices": slices_figure(size, rows, data)}
     for name, figure in figures.items():
         if figure is not None:
             (docs / "images").mkdir(exist_ok=True)
             figure.savefig(docs / "images" / f"{name}.png", dpi=WIDTH / figure.get_figwidth())
     for page, tables_of_page in PAGES.items():
-        blocks = {name: made(name, table, size, rows) for name, table in tables_of_page.items()}
+        blocks = {
+            name: made(name, table, size, dropped if name == "dropped" else rows)
+            for name, table in tables_of_page.items()
+        }
         if page == "comparison.md":
             blocks |= {name: picture(docs, name) for name in figures}
         path = docs / page
         path.write_text(with_blocks(path, blocks))
 
 
+def rows_by_job(path: Path, size: str) -> dict[Job, dict[str, Any]]:
+    return {job_of(row): row for row in read_rows(path) if row["size"] == size}
+
+
 def made(name: str, table: Callable[[str, Rows], str], size: str, rows: Rows) -> str:
     """A table, the budget of its fits, and which machine and code its rows are of."""
     text = table(size, rows)
-    jobs = [job for job in (TABLES[name](size) if name in TABLES else []) if job in rows]
+    jobs = [job for job in (JOBS[name](size) if name in JOBS else []) if job in rows]
     if not jobs:
         return text or EMPTY
     budgets = " or ".join(f"{budget_s:g} s" for budget_s in sorted({job.budget_s for job in jobs}))

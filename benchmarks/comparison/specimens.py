@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ablation import CHANGES
+from ablation import settings_of
 from jobs import SIZES, Job
 from numpy.typing import NDArray
 from rows import locked
@@ -104,7 +104,7 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
             )
     series = read_tilt_series(stack)
     geometry = series.geometry
-    filter = CHANGES.get(job.change, {}).get("reconstruct", {}).get("filter", FILTER)
+    filter = settings_of(job.method, job.change).get("reconstruct", {}).get("filter", FILTER)
     reconstruct = functools.partial(_fbp, thickness=shape[0], filter=filter)
     images = np.asarray(series.images, dtype=np.float32)
     full = reconstruct(images, geometry)

@@ -6,9 +6,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from ablation import CHANGES, COMBINATIONS, DEPARTURES, IDEAS, STARTS, Settings
+from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, STARTS, Settings
 from cells import SCORES, TITLES, Rows, markdown, mean, mean_sd, scores_table, snr_name, values
-from jobs import TABLES, Job
+from jobs import JOBS, TABLES, Job
 from tables import alike
 
 OTHER_SCORES = ("cc_outside", "cc_inside", "fsc_inside")
@@ -24,6 +24,17 @@ def departures(size: str, rows: Rows) -> str:
 
 def confirm(size: str, rows: Rows) -> str:
     return against_reference(size, rows, "confirm", "bfloat16", "")
+
+
+def dropped(size: str, rows: Rows) -> str:
+    """A table against the published recipe, one against the default."""
+    parts = []
+    for method, reference in (("deepdewedge", "bfloat16"), ("dewedge", "")):
+        jobs = alike(JOBS["dropped"](size), method=method)
+        changes = dict.fromkeys(one.change for one in jobs)
+        groups = {change: alike(jobs, change=change) for change in changes}
+        parts.append(one_snr(groups, rows, reference, method))
+    return "\n\n".join(part for part in parts if part)
 
 
 def init(size: str, rows: Rows) -> str:
@@ -115,18 +126,20 @@ def verdict(differences: Sequence[float], spread: float) -> str:
 
 
 def settings(size: str, rows: Rows) -> str:
-    """What each name sets; keys of the network are those of its configuration, all others those of a run."""
+    """What each name means and sets."""
     titles = {
         "published recipe": IDEAS,
         "default": DEPARTURES | STARTS,
         "published recipe, combined": COMBINATIONS,
+        "published recipe, dropped": DROPPED["deepdewedge"],
+        "default, dropped": DROPPED["dewedge"],
     }
     lines = [
-        [against, change, written(CHANGES[change])]
+        [against, name, change.meaning, written(change.settings)]
         for against, changes in titles.items()
-        for change in changes
+        for name, change in changes.items()
     ]
-    return markdown(["against", "change", "settings"], lines)
+    return markdown(["against", "change", "in words", "settings"], lines)
 
 
 def written(sections: Settings) -> str:

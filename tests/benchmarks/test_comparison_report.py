@@ -17,19 +17,21 @@ sys.path.insert(0, str(ROOT / "benchmarks" / "comparison"))
 import cells  # noqa: E402
 import tables  # noqa: E402
 import verdicts  # noqa: E402
-from ablation import CHANGES, DEPARTURES, DROPPED, STARTS  # noqa: E402
-from jobs import METHODS, SNRS, TABLES, Job, job  # noqa: E402
+from ablation import CHANGES, DROPPED  # noqa: E402
+from jobs import JOBS, METHODS, SNRS, TABLES, Job, job  # noqa: E402
 from methods import configuration  # noqa: E402
 from report import PAGES, with_blocks, write_pages  # noqa: E402
 from rows import add_row, job_of, read_rows, volume_file  # noqa: E402
+
+from dewedge.pipeline.config import Config  # noqa: E402
 
 PEER = next(method for method in METHODS if tables.is_peer(method))
 
 
 def row(one: Job, cc: float, **values: Any) -> dict[str, Any]:
     scores = {"cc": cc, "cc_outside": cc + 0.1, "cc_inside": cc - 0.1, "fsc": 30.04, "fsc_inside": 90.0}
-    cost = {"samples": 1500, "seconds": one.budget_s, "wall_s": 1.0}
-    code = {"commit": "abc1234", "torch": "2", "machine": "x", "selected_by_truth": False, "notes": {}}
+    cost = {"samples": 1500, "seconds": one.budget_s, "wall_s": 1.0, "refine_s": 1.0}
+    code = {"commit": "abc1234", "torch": "2", "machine": "x", "selected_by_truth": False}
     return {**asdict(one), **cost, **scores, **code, **values}
 
 
@@ -151,16 +153,38 @@ def test_volumes_are_kept_for_the_first_seed_of_figure_5_alone() -> None:
         assert volume_file(folder, job("small", "dewedge", **other)) is None
 
 
-@pytest.mark.parametrize("change", sorted(CHANGES))
-def test_every_change_is_one_that_the_code_knows_or_did_know(change: str) -> None:
-    recipe = "dewedge" if change in DEPARTURES | STARTS else "deepdewedge"
-    one = job("small", recipe, change=change)
-    if change in DROPPED:
+@pytest.mark.parametrize(
+    ("recipe", "change"), [(recipe, change) for recipe, changes in CHANGES.items() for change in changes]
+)
+def test_every_change_is_one_that_the_code_knows(recipe: str, change: str) -> None:
+    config, network = configuration(job("small", recipe, change=change), recipe, 1.0)
+    assert config != configuration(job("small", recipe), recipe, 1.0)[0] or network
+
+
+def test_what_was_dropped_is_no_longer_in_the_code() -> None:
+    for change in (change for changes in DROPPED.values() for change in changes.values()):
         with pytest.raises(ValueError, match="validation error"):
-            configuration(one, recipe, 1.0)
-    else:
-        config, network = configuration(one, recipe, 1.0)
-        assert config != configuration(job("small", recipe), recipe, 1.0)[0] or network
+            Config.model_validate(change.settings)
+
+
+def test_the_seed_of_a_job_is_that_of_the_fit() -> None:
+    for recipe in ("cryocare", "isonet", "deepdewedge", "dewedge"):
+        assert configuration(job("small", recipe, seed=7), recipe, 1.0)[0].fit.seed == 7
+
+
+def test_the_budget_of_every_method_is_that_of_the_job() -> None:
+    for recipe in ("cryocare", "isonet", "deepdewedge", "dewedge"):
+        options = configuration(job("small", recipe), recipe, 300.0)[0].fit.options()
+        assert (options.budget_s, options.epochs) == (300.0, None)
+
+
+def test_the_published_recipe_in_bfloat16_differs_in_nothing_else() -> None:
+    published, other = (
+        configuration(job("small", name), "deepdewedge", 1.0)[0]
+        for name in ("deepdewedge", "deepdewedge bf16")
+    )
+    assert (published.compute.precision, other.compute.precision) == ("32-true", "bf16-mixed")
+    assert published.model_copy(update={"compute": other.compute}) == other
 
 
 def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
@@ -170,11 +194,12 @@ def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     write_pages("small", file, tmp_path, tmp_path)
     assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 8
-    every = {one for table in TABLES.values() for one in table("small")}
+    every = {one for table in JOBS.values() for one in table("small")}
     assert {one.snr for one in every} == set(SNRS)
-    file.write_text(json.dumps({"rows": [row(one, 0.5) for one in every]}))
+    for path in (file, tmp_path / "rows_dropped.json"):
+        path.write_text(json.dumps({"rows": [row(one, 0.5) for one in every]}))
     write_pages("small", file, tmp_path, tmp_path)
     text = "".join((tmp_path / page).read_text() for page in PAGES)
     assert text.count("No rows yet.") == 1  # no volumes
-    assert text.count("Commits: abc1234.") == len(TABLES)
+    assert text.count("Commits: abc1234.") == len(JOBS)
     assert (tmp_path / "images" / "comparison_snr.png").stat().st_size > 10_000
