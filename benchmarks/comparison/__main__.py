@@ -74,6 +74,8 @@ def wanted(job: Job, arguments: argparse.Namespace) -> bool:
 
 def again(arguments: argparse.Namespace) -> None:
     old = read_rows(arguments.json)[arguments.number]
+    if old["commit"].endswith("-dirty"):
+        raise SystemExit(f"row {arguments.number}: computed by code that was not committed ({old['commit']})")
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(["git", "archive", old["commit"]], cwd=ROOT, check=True, capture_output=True)
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)

@@ -60,6 +60,18 @@ def test_a_second_run_computes_nothing(folder: Path) -> None:
     assert (folder / "rows.json").read_bytes() == before
 
 
+def test_a_row_is_computed_again(folder: Path) -> None:
+    rows = json.loads((folder / "rows.json").read_text())["rows"]
+    (number,) = (i for i, row in enumerate(rows) if row["method"] == "fbp")
+    if rows[number]["commit"].endswith("-dirty"):
+        with pytest.raises(subprocess.CalledProcessError):
+            comparison("again", folder, str(number))
+        return
+    both = json.loads(comparison("again", folder, str(number)).stdout)
+    assert both["then"] == rows[number]
+    assert both["now"]["cc"] == pytest.approx(both["then"]["cc"], abs=1e-4)
+
+
 def test_the_pages_are_made_from_the_rows(folder: Path) -> None:
     docs = folder / "docs"
     docs.mkdir()

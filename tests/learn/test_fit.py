@@ -175,6 +175,17 @@ def test_rounds_replace_the_wedge_of_the_inputs(pairs, fabric):
     assert plain[2].fit_loss != updated[2].fit_loss
 
 
+def test_losses_are_compared_on_the_inputs_of_the_same_round(pairs, fabric):
+    """What is validated changes with the inputs, so the best weights are looked at again."""
+    best = []
+    options = replace(OPTIONS, update_interval=2)
+    rows = fit(pairs, NETWORK, options, fabric, on_epoch=lambda state, _: best.append(state.best_loss))[1]
+    losses = [row.validation_loss for row in rows]
+    assert best[0] == losses[0]
+    assert best[1] not in losses  # the round ended here
+    assert best[2] == min(best[1], losses[2])
+
+
 def test_automatic_rounds_are_ten_times_as_long_as_filling_takes(pairs):
     options = replace(OPTIONS, update_interval="auto", epoch_samples=100)
     one, both = (

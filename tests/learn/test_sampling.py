@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,14 @@ def test_grey_scale_and_offset_do_not_matter(scale: float, offset: float):
     expected, got = (sampler.load(crops, torch.device("cpu")) for sampler in (plain, scaled))
     # A float32 near 1e5 is known to 0.008 only.
     torch.testing.assert_close(got.half0, expected.half0, atol=6e-3, rtol=0)
+
+
+def test_the_whole_of_uneven_halves_has_its_own_deviation():
+    pair = make_pair()
+    full = 0.25 * pair.half0 + 0.75 * pair.half1
+    scale = measure_grey_scale(replace(pair, full=full))
+    assert scale == measure_grey_scale(pair)._replace(std_full=pytest.approx(full.std(), rel=1e-4))
+    assert scale.std_full > 1.02 * measure_grey_scale(pair).std_full
 
 
 def test_grey_scale_is_that_of_the_halves_and_their_average():

@@ -113,6 +113,12 @@ def fit(
     best = _weights(average)
     updating: dict[str, Tensor] = {}
     identity = {"network": asdict(network_config), "options": asdict(options), "data": _fingerprint(sampler)}
+
+    def loss_of_best() -> float:
+        """On the inputs of now, since losses of other inputs do not compare."""
+        loss = _validation_loss(_network(network_config, best, fabric), validation, objective, fabric)
+        return math.inf if loss is None else loss
+
     if resume and checkpoint is not None and checkpoint.exists():
         state, best, updating = restore_fit(checkpoint, identity, plain, average, optimiser)
         if state.rows and state.ends_round(interval):
@@ -120,6 +126,7 @@ def fit(
         if updating:
             sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
             validation = _validation_batches(sampler, options, fabric)
+            state.best_loss = loss_of_best()
 
     started = clock() - state.seconds
     saved = time.monotonic()
@@ -174,9 +181,7 @@ def fit(
             updating = _weights(average)
             sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
             validation = _validation_batches(sampler, options, fabric)
-            known = _validation_loss(_network(network_config, best, fabric), validation, objective, fabric)
-            if known is not None:  # losses of other inputs do not compare
-                state.best_loss = known
+            state.best_loss = loss_of_best()
             state.seconds = float(fabric.broadcast(clock() - started))
         averaged = average.module
         assert isinstance(averaged, UNet)
