@@ -33,9 +33,15 @@ def noise(shape, seed=0):
 
 
 def small_unet(levels=1, seed=0):
+    """Of random weights that let a signal through, as those of a fit do."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return UNet(NetworkConfig(channels=4, levels=levels))
+        network = UNet(NetworkConfig(channels=4, levels=levels))
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv3d):
+                torch.nn.init.kaiming_normal_(module.weight)
+                torch.nn.init.zeros_(module.bias)
+    return network
 
 
 def refined(sources, network, tilt_range=ALL, *, input_std=1.0, **options):

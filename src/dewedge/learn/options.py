@@ -31,7 +31,7 @@ class FitOptions:
         from one half to the other, as cryoCARE. ``isonet``: fill the wedge of the full tomogram, without
         halves. ``supervised``: from half-set 0 to a truth in the place of half-set 1.
     learning_rate
-        Highest rate. If not given, 3e-3 for Muon and 1e-3 for Adam, or less from given weights.
+        Highest rate; where a run is not given one, 3e-3 for Muon, 1e-3 for Adam, less from given weights.
     warm_up
         Share of the fit in which the rate rises linearly.
     schedule
