@@ -56,4 +56,5 @@ def test_two_processes_fit_and_refine_as_one_does(tmp_path: Path):
     (curve, refined), (curve_of_two, refined_by_two) = results
     for one, two in zip(curve, curve_of_two, strict=True):
         assert one == pytest.approx(two, rel=1e-5)
-    assert refined_by_two == pytest.approx(refined, abs=1e-3)  # of the deviation, beside a mean 1000 times as large
+    # Of the deviation, beside a mean that is 1000 times as large.
+    assert refined_by_two == pytest.approx(refined, abs=1e-3)
