@@ -131,7 +131,9 @@ def test_fit_then_refine_equals_the_run(finished: Path, tmp_path: Path, tiny_fit
     full = tmp_path / "TS.mrc"
     shutil.copy(finished / "full.mrc", full)
     assert main(["refine", model, str(full), "--precision", "32-true"]) == 0
-    np.testing.assert_array_equal(data(tmp_path / "TS_refined.mrc"), data(finished / "refined.mrc"))
+    # A run measures the whole, a fit the average of the halves.
+    of_run = data(finished / "refined.mrc")
+    np.testing.assert_allclose(data(tmp_path / "TS_refined.mrc"), of_run, atol=1e-3 * of_run.std())
     both = tmp_path / "both.mrc"
     assert main(["refine", model, *halves, "-o", str(both)]) == 0
     assert 0.8 < correlation(data(both), data(finished / "refined.mrc")) < 0.99999

@@ -33,15 +33,9 @@ def noise(shape, seed=0):
 
 
 def small_unet(levels=1, seed=0):
-    """Of random weights that let a signal through, as those of a fit do."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = UNet(NetworkConfig(channels=4, levels=levels))
-        for module in network.modules():
-            if isinstance(module, torch.nn.Conv3d):
-                torch.nn.init.kaiming_normal_(module.weight)
-                torch.nn.init.zeros_(module.bias)
-    return network
+        return UNet(NetworkConfig(channels=4, levels=levels))
 
 
 def refined(sources, network, tilt_range=ALL, *, input_std=1.0, **options):

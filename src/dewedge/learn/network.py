@@ -119,6 +119,8 @@ class UNet(nn.Module):
         )
         self.decoder = nn.ModuleList(_block(config, 2 * width, width) for width in widths[::-1])
         self.head = nn.Conv3d(config.channels, config.fold**3, 1)
+        if config.normalisation == "none":
+            self._keep_variances()
 
     @property
     def multiple(self) -> int:
@@ -129,6 +131,14 @@ class UNet(nn.Module):
         """Weights of all convolutions but the first and the last."""
         convolutions = [m for m in self.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d)]
         return [module.weight for module in convolutions[1:] if module is not self.head]
+
+    def _keep_variances(self) -> None:
+        """He et al. 2015: without normalisation layers, torch's own initial weights let the signal fade."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                nn.init.kaiming_normal_(module.weight, a=NEGATIVE_SLOPE)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, volume: Tensor) -> Tensor:
         """``(b, 1, d, h, w)`` standardised volumes to the same shape; edges are multiples of ``multiple``."""
