@@ -24,7 +24,7 @@ from dewedge.pipeline.comparison_report import (
     Outcome,
     write_report,
 )
-from dewedge.pipeline.compute import launch, log_device, on_first_process, told_how_to_resume
+from dewedge.pipeline.compute import launch, launched, log_device, on_first_process, told_how_to_resume
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.folder import (
@@ -104,8 +104,10 @@ def compare(
     if not base.no_check:
         for warning in check_inputs(inputs, base, faults)[1]:
             logger.warning("%s: %s", warning.severity, warning)
-    fabric = launch(base.compute)
-    with told_how_to_resume(f"dewedge compare --resume -o {output}"):
+    with (
+        launched(base.compute) as fabric,
+        told_how_to_resume(f"dewedge compare --resume -o {output}"),
+    ):
         on_first_process(fabric, lambda: begin(settings, output, item, fabric, resume, arguments))
         carry_out(methods, item, output, fabric, arguments)
     logger.info("done: %s", output / PAGE)

@@ -45,6 +45,20 @@ def choose_precision(section: DeviceSection, device: torch.device) -> Precision:
     return preferred_precision(device) if section.precision == "auto" else section.precision
 
 
+@contextmanager
+def launched(section: ComputeSection) -> Iterator[Fabric]:
+    """The Fabric of `launch` for the block, after which all processes leave together.
+
+    Gloo's threads let go of their last tensors a little late; one that does so while its interpreter ends
+    aborts the process (https://github.com/pytorch/pytorch/pull/179291).
+    """
+    fabric = launch(section)
+    yield fabric
+    if fabric.world_size > 1:
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def launch(section: ComputeSection) -> Fabric:
     """A launched Fabric; other processes, if any, start here and run the same command.
 

@@ -18,7 +18,7 @@ from dewedge.learn.fit import fit
 from dewedge.learn.network import UNet, network_config
 from dewedge.learn.sampling import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
-from dewedge.pipeline.compute import launch, log_device, on_first_process, told_how_to_resume
+from dewedge.pipeline.compute import launched, log_device, on_first_process, told_how_to_resume
 from dewedge.pipeline.config import Config, FitSection
 from dewedge.pipeline.config_file import write_config
 from dewedge.pipeline.folder import (
@@ -134,8 +134,10 @@ def fit_files(
         write_config(output / CONFIG, config, "fit")
         log_device(fabric, config.compute)
 
-    fabric = launch(config.compute)
-    with told_how_to_resume(f"dewedge fit --resume -o {output}"):
+    with (
+        launched(config.compute) as fabric,
+        told_how_to_resume(f"dewedge fit --resume -o {output}"),
+    ):
         on_first_process(fabric, begin)
         pairs = []
         for item in inputs:

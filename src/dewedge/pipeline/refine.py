@@ -17,7 +17,7 @@ from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import refine
 from dewedge.learn.tiling import tile_size
-from dewedge.pipeline.compute import choose_precision, launch, on_first_process
+from dewedge.pipeline.compute import choose_precision, launched, on_first_process
 from dewedge.pipeline.config import ComputeSection, TileSection
 from dewedge.pipeline.folder import check_new, refuse_sources
 from dewedge.pipeline.log import step
@@ -131,7 +131,7 @@ def refine_with_model(
     refuse_sources(outputs, [path for paths in sources for path in paths])
     check_new(outputs, overwrite)
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
-    fabric = launch(compute)
-    for paths, result in zip(sources, outputs, strict=True):
-        refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric)
-        logger.info("done: %s", result)
+    with launched(compute) as fabric:
+        for paths, result in zip(sources, outputs, strict=True):
+            refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric)
+            logger.info("done: %s", result)

@@ -16,7 +16,7 @@ from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.sampling import CropSampler, TomogramPair
 from dewedge.pipeline.check import check_inputs
-from dewedge.pipeline.compute import launch, log_device, on_first_process, told_how_to_resume
+from dewedge.pipeline.compute import launched, log_device, on_first_process, told_how_to_resume
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import write_config
 from dewedge.pipeline.faults import collected, summary
@@ -86,25 +86,27 @@ def run(
         sources.append(model)
     check_output(output, folders, config, resume, overwrite, sources)
     tomograms = [Tomogram(item, folder) for item, folder in zip(inputs, folders, strict=True)]
-    fabric = launch(config.compute)
-    warnings: list[Finding] = []
-    if not config.no_check:
-        tomograms, warnings = checked(tomograms, config, fabric, faults)
-    with told_how_to_resume(f"dewedge run --resume -o {output}"):
-        on_first_process(fabric, lambda: begin(config, fabric, output, tomograms, faults, resume, arguments))
-        for warning in warnings:
-            logger.warning("%s: %s", warning.severity, warning)
-        if config.fit_each:
-            for count, tomogram in enumerate(tomograms, start=1):
-                logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
-                raised: list[InputError] = []
-                with collected(raised):
-                    process([tomogram], tomogram.folder, config, fabric, resume, faults)
-                for fault in raised:
-                    logger.info("left out: %s", fault)
-                faults += raised
-        else:
-            process(tomograms, output, config, fabric, resume, faults)
+    with launched(config.compute) as fabric:
+        warnings: list[Finding] = []
+        if not config.no_check:
+            tomograms, warnings = checked(tomograms, config, fabric, faults)
+        with told_how_to_resume(f"dewedge run --resume -o {output}"):
+            on_first_process(
+                fabric, lambda: begin(config, fabric, output, tomograms, faults, resume, arguments)
+            )
+            for warning in warnings:
+                logger.warning("%s: %s", warning.severity, warning)
+            if config.fit_each:
+                for count, tomogram in enumerate(tomograms, start=1):
+                    logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
+                    raised: list[InputError] = []
+                    with collected(raised):
+                        process([tomogram], tomogram.folder, config, fabric, resume, faults)
+                    for fault in raised:
+                        logger.info("left out: %s", fault)
+                    faults += raised
+            else:
+                process(tomograms, output, config, fabric, resume, faults)
     if not faults:
         logger.info("done: %s", output)
         return
