@@ -68,6 +68,7 @@ def wanted(job: Job, arguments: argparse.Namespace) -> bool:
         and (not arguments.change or job.change in arguments.change)
         and (not arguments.seed or job.seed in arguments.seed)
         and (not arguments.snr or job.snr in arguments.snr)
+        and (not arguments.budget or job.budget_s in arguments.budget)
         and (not job.method.startswith("topaz") or arguments.peers is not None)
     )
 
@@ -174,6 +175,9 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.add_argument("--seed", action="append", type=int, help="only this one; repeat for more")
     verb.add_argument(
         "--snr", action="append", type=fraction, help="only this one, such as 1/4; repeat for more"
+    )
+    verb.add_argument(
+        "--budget", action="append", type=float, help="only this one, in seconds; repeat for more"
     )
     verb.set_defaults(function=run)
     verb = verbs.add_parser("again", parents=[shared], help="compute a row anew, with the code of its commit")
