@@ -80,7 +80,7 @@ IDEAS = _in_bfloat16({
         "both half tomograms are refined and averaged", {"refine": {"refine": "halves"}}
     ),
     "4 predictions averaged": Change(
-        "refinement averages over four half turns of the tile", {"refine": {"average_rotations": 4}}
+        "refinement averages over four half turns", {"refine": {"average_rotations": 4}}
     ),
 })  # fmt: skip
 
@@ -124,7 +124,7 @@ DEPARTURES = {
         "back-projection without attenuation of high frequencies", {"reconstruct": {"filter": "ramp"}}
     ),
     "predictions not averaged": Change(
-        "refinement in a quarter of the time", {"refine": {"average_rotations": 1}}
+        "no half turns averaged: refinement in a quarter of the time", {"refine": {"average_rotations": 1}}
     ),
     "halves refined": Change(
         "both half tomograms are refined and averaged", {"refine": {"refine": "halves"}}

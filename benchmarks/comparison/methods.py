@@ -146,6 +146,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
             tile=tile,
             overlap=min(config.refine.overlap, tile // 3),
             average_rotations=config.refine.average_rotations,
+            average_shifts=weights.config.fold,
             device=device,
             precision=precision,
         )

@@ -117,15 +117,32 @@ def test_averaging_over_rotations_keeps_what_is_equivariant(turns):
     np.testing.assert_allclose(many, one, atol=1e-5)
 
 
+@pytest.mark.parametrize("axis", [2, 3, 4])
+def test_averaging_over_shifts_takes_out_stripes_along_an_axis(axis):
+    """Of a network that predicts every other voxel too bright, as one that unfolds blocks may."""
+
+    def striped(volume):
+        places = torch.arange(volume.shape[axis]).reshape([-1 if i == axis else 1 for i in range(5)])
+        return volume * torch.where(places % 2 == 0, 1.5, 0.5)
+
+    source = noise((8, 12, 16))
+    options = {"tile": 8, "overlap": 4}
+    identity = refined([source], Pointwise(multiple=2), **options)
+    network = Pointwise(striped, multiple=2)
+    assert np.abs(refined([source], network, **options) - identity).max() > 0.5
+    np.testing.assert_allclose(refined([source], network, average_shifts=2, **options), identity, atol=1e-5)
+
+
 @pytest.mark.parametrize(("tilt_range", "turns"), [(TiltRange(-60, 60), 4), (ASYMMETRIC, 2)])
 def test_averaging_makes_the_result_turn_with_its_source(tilt_range, turns):
     """By 180 degrees about the tilt axis always, about z only where that leaves the wedge where it is."""
     network, source = small_unet(), noise((8, 8, 16))
     about_y, about_z = (0, 2), (1, 2)
-    result = refined([source], network, tilt_range, average_rotations=4)
-    turned = refined([np.flip(source, about_y)], network, tilt_range, average_rotations=4)
+    options = {"average_rotations": 4, "average_shifts": 2}
+    result = refined([source], network, tilt_range, **options)
+    turned = refined([np.flip(source, about_y)], network, tilt_range, **options)
     np.testing.assert_allclose(np.flip(turned, about_y), result, atol=1e-3)
-    turned = refined([np.flip(source, about_z)], network, tilt_range, average_rotations=4)
+    turned = refined([np.flip(source, about_z)], network, tilt_range, **options)
     difference = np.abs(np.flip(turned, about_z) - result).max()
     assert (difference < 1e-3) == (turns == 4)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -48,6 +49,7 @@ def refine(
     precision: Precision = "32-true",
     batch_size: int = 1,
     average_rotations: Literal[1, 2, 4] = 1,
+    average_shifts: int = 1,
     names: Sequence[str] | None = None,
     fabric: Fabric | None = None,
     on_tile: Callable[[int, int], None] | None = None,
@@ -91,6 +93,11 @@ def refine(
         Average the predictions over rotations by 180 degrees: 1 for none; 2 for that about the tilt axis; 4
         for those about all axes. The latter two turn the wedge of an asymmetric tilt range over, so
         beyond `SYMMETRIC_DEG` 4 is taken for 2.
+    average_shifts
+        Average each of these predictions over as many positions of the tile, one voxel apart along all axes.
+        With :attr:`~dewedge.learn.network.NetworkConfig.fold` of them every voxel is predicted at all places
+        of a block along each axis, and fine stripes along the axes, images of what is coarse, cancel
+        (cycle spinning; Coifman and Donoho 1995).
     names
         Of the sources, for messages.
     fabric
@@ -158,7 +165,7 @@ def refine(
                     for i, j in batch
                 ]
                 tiles = torch.stack([band[box] for box in boxes])
-                predictions = _predict(network, tiles, precision, turns)
+                predictions = _predict(network, tiles, precision, turns, average_shifts)
                 for (i, j), box, prediction in zip(batch, boxes, predictions, strict=True):
                     prediction *= gain * z_weights[i, :, None, None]
                     prediction *= y_weights[k, :, None] * x_weights[j]
@@ -275,15 +282,17 @@ def _fft_rows(shape_zyx: Sequence[int]) -> int:
 
 @torch.no_grad()
 def _predict(
-    network: UNet, tiles: Tensor, precision: Precision, turns: Sequence[tuple[int, ...]] = ((),)
+    network: UNet, tiles: Tensor, precision: Precision, turns: Sequence[tuple[int, ...]], shifts: int
 ) -> Tensor:
-    """``(b, d, h, w)`` float32 output of the network, averaged over turns, given by the axes they flip."""
+    """``(b, d, h, w)`` float32 output of the network, averaged over turns, given by the axes they flip, and
+    over shifts, which wrap what leaves a tile around."""
     total = torch.zeros_like(tiles)
-    for axes in turns:
+    for axes, shift in itertools.product(turns, range(shifts)):
+        moved = tiles.flip(axes).roll((shift,) * 3, (1, 2, 3))
         with torch.autocast(tiles.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            prediction: Tensor = network(tiles.flip(axes).unsqueeze(1))
-        total += prediction.squeeze(1).float().flip(axes)
-    return total / len(turns)
+            prediction: Tensor = network(moved.unsqueeze(1))
+        total += prediction.squeeze(1).float().roll((-shift,) * 3, (1, 2, 3)).flip(axes)
+    return total / (len(turns) * shifts)
 
 
 def _write_rows(

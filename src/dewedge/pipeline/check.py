@@ -218,7 +218,9 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         precision=precision,
         tile=config.refine.tile or tile_size(network, config.fit.cube_size),
         overlap=config.refine.overlap,
-        predictions=config.refine.average_rotations * (2 if config.refine.refine == "halves" else 1),
+        predictions=config.refine.average_rotations
+        * network.fold
+        * (2 if config.refine.refine == "halves" else 1),
         folder=config.output or Path(),
     )
 

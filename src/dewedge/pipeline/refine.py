@@ -82,6 +82,7 @@ def refine_files(
             tile=section.tile or tile_size(model.network, model.cube_size),
             overlap=section.overlap,
             average_rotations=section.average_rotations,
+            average_shifts=model.network.fold,
             device=fabric.device,
             precision=choose_precision(compute, fabric.device),
             names=[str(path) for path in sources],
