@@ -123,8 +123,11 @@ DEPARTURES = {
     "ramp filter": Change(
         "back-projection without attenuation of high frequencies", {"reconstruct": {"filter": "ramp"}}
     ),
-    "predictions not averaged": Change(
-        "no half turns averaged: refinement in a quarter of the time", {"refine": {"average_rotations": 1}}
+    "no half turns averaged": Change(
+        "refinement in half the time", {"refine": {"average_rotations": 1}}
+    ),
+    "4 half turns averaged": Change(
+        "refinement in twice the time", {"refine": {"average_rotations": 4}}
     ),
     "halves refined": Change(
         "both half tomograms are refined and averaged", {"refine": {"refine": "halves"}}

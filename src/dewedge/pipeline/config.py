@@ -287,7 +287,7 @@ class TileSection(Section):
     )
     overlap: int = Field(default=24, ge=0, description="Least overlap of neighbouring tiles in voxels.")
     average_rotations: Annotated[Literal[1, 2, 4], BeforeValidator(_whole)] = Field(
-        default=4,
+        default=2,
         description="Average so many predictions, of the tomogram turned by 180 degrees: 2 about the tilt "
         "axis, 4 about all axes (as 2 if the tilt range is not symmetric). Each is the average of two, one "
         "voxel apart, but for --preset paper.",
