@@ -47,8 +47,9 @@ def choose_precision(section: DeviceSection, device: torch.device) -> Precision:
 
 @contextmanager
 def launched(section: ComputeSection) -> Iterator[Fabric]:
-    """The Fabric of `launch` for the block, after which all processes leave together.
+    """The Fabric of `launch` for the block, at whose end all processes wait for each other.
 
+    Not after an exception, which may be of one process alone.
     Gloo's threads let go of their last tensors a little late; one that does so while its interpreter ends
     aborts the process (https://github.com/pytorch/pytorch/pull/179291).
     """
