@@ -34,10 +34,9 @@ from lightning_fabric import Fabric
 from scipy import ndimage
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, convert_conv3d_weight_memory_format
-from torch.optim.swa_utils import AveragedModel
 
 from dewedge.geometry import TiltRange
-from dewedge.learn.fit import _moving_average, _optimiser, fit
+from dewedge.learn.fit import _optimiser, fit
 from dewedge.learn.loss import cut_wedge, dewedge_loss
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
 from dewedge.learn.objective import _input_mask, _target_mask
@@ -69,7 +68,7 @@ def whole_mask(size: int, tilt_range: TiltRange) -> np.ndarray:
 
 
 class PlainFit:
-    """The published fit without its conveniences: no moving average, no clipping, one process."""
+    """The published fit without our conveniences: no clipping, one process."""
 
     def __init__(self, pair: TomogramPair, config: NetworkConfig, device: torch.device) -> None:
         self.pair, self.device = pair, device
@@ -168,7 +167,6 @@ def parts(config: NetworkConfig, device: torch.device) -> dict[str, Callable[[],
     precision = preferred_precision(device)
     sampler = CropSampler([pair], SIZE, held_out=0, exact_rotations=options.exact_rotations)
     network = convert_conv3d_weight_memory_format(UNet(config).to(device), torch.channels_last_3d)
-    average = AveragedModel(network, avg_fn=_moving_average(options.average_decay))
     optimiser = _optimiser(network, options)
     indices = itertools.count()
 
@@ -194,7 +192,6 @@ def parts(config: NetworkConfig, device: torch.device) -> dict[str, Callable[[],
     def update() -> None:
         clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        average.update_parameters(network)
 
     batch = load()
     input_mask, target_mask = masks()
@@ -206,7 +203,7 @@ def parts(config: NetworkConfig, device: torch.device) -> dict[str, Callable[[],
         DATA[2]: loss,
         "network, forward": forward,
         "network, backward": both_ways,
-        "clipping, Muon, average": update,
+        "clipping, Muon": update,
     }
 
 

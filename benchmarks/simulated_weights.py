@@ -102,7 +102,6 @@ def main() -> None:
     options = FitOptions(
         objective="supervised",
         budget_s=60 * arguments.minutes,
-        swap_halves="never",
         exact_rotations=0.6,
         held_out=0,
         seed=arguments.seed,

@@ -8,8 +8,8 @@
 own with one thread, ``--jobs`` at a time, and adds each to the file when it is done; a run can be stopped and
 started again.
 ``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. ``report``
-writes tables and figures of all rows into docs/comparison.md and docs/ablation.md. TABLE is one of those in
-jobs.py.
+writes tables and figures of all rows into docs/comparison.md and docs/ablation.md, those of each machine
+apart. TABLE is one of those in jobs.py.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     def compute(job: Job) -> None:
         if time.monotonic() > end:
             return
-        row = row_in_process(job, arguments, Path(__file__).parent, volume_file(arguments.data, job))
+        row = row_in_process(job, arguments, Path(__file__).parent, volume_file(arguments.data, job, here))
         if row is None:
             print(f"failed: {job}", file=sys.stderr)
         else:

@@ -38,10 +38,6 @@ IDEAS = _in_bfloat16({
         "most crops are turned by quarter turns, which need no interpolation",
         {"fit": {"exact_rotations": 0.8}},
     ),
-    "random direction": Change(
-        "which half-set is the input, and which the target, changes at random",
-        {"fit": {"swap_halves": "random"}},
-    ),
     "no update of the wedge": Change(
         "the wedge of the inputs is never replaced by the prediction", {"fit": {"update_interval": "none"}}
     ),
@@ -67,9 +63,6 @@ IDEAS = _in_bfloat16({
     ),
     "rate 1e-3": Change("2.5 times the learning rate", {"fit": {"learning_rate": 1e-3}}),
     "clipping": Change("large gradients are shortened", {"fit": {"gradient_clip": 1.0}}),
-    "moving average": Change(
-        "the weights are averaged over the last steps", {"fit": {"average_decay": 0.99}}
-    ),
     "Muon": Change(
         "the optimiser Muon in place of Adam", {"fit": {"optimiser": "muon", "learning_rate": 3e-3}}
     ),
@@ -92,12 +85,10 @@ DEPARTURES = {
     "batches of 2": Change("half the sub-tomograms a step, twice the steps", {"fit": {"batch_size": 2}}),
     "batches of 8": Change("twice the sub-tomograms a step, half the steps", {"fit": {"batch_size": 8}}),
     "constant rate": Change("the learning rate does not fall to zero", {"fit": {"schedule": "constant"}}),
-    "no moving average": Change("the weights of the last step", {"fit": {"average_decay": 0.0}}),
     "no clipping": Change("large gradients are left as they are", {"fit": {"gradient_clip": "none"}}),
     "all rotations exact": Change("quarter turns only", {"fit": {"exact_rotations": 1.0}}),
     "all rotations SO(3)": Change("every crop is interpolated", {"fit": {"exact_rotations": 0.0}}),
     "cubic interpolation": Change("by cubic splines, not linear", {"fit": {"interpolation": "cubic"}}),
-    "one direction": Change("half-set 0 is always the input", {"fit": {"swap_halves": "never"}}),
     "no update of the wedge": Change(
         "the wedge of the inputs is never replaced by the prediction", {"fit": {"update_interval": "none"}}
     ),
@@ -155,8 +146,8 @@ COMBINATIONS = {
     ),
 }
 
-# Lost, and no longer in the code. Their rows and those that they compare with lie in a file of their own;
-# `again` computes them with the code of their commit.
+# Lost or gained nothing, and no longer in the code. Their rows and those that they compare with lie in a file
+# of their own; `again` computes them with the code of their commit.
 DROPPED: dict[str, dict[str, Change]] = {
     "deepdewedge": _in_bfloat16({
         "both directions": Change(
@@ -173,6 +164,13 @@ DROPPED: dict[str, dict[str, Change]] = {
         "loss on the inner cube": Change(
             "the outer 6 voxels of a cube do not count", {"fit": {"loss_margin": 6}}
         ),
+        "random direction": Change(
+            "which half-set is the input, and which the target, changes at random",
+            {"fit": {"swap_halves": "random"}},
+        ),
+        "moving average": Change(
+            "the weights are averaged over the last steps", {"fit": {"average_decay": 0.99}}
+        ),
     }),
     "dewedge": {
         "both directions at once": Change(
@@ -187,6 +185,12 @@ DROPPED: dict[str, dict[str, Change]] = {
         ),
         "loss on the inner cube, default": Change(
             "the outer 6 voxels of a cube do not count", {"fit": {"loss_margin": 6}}
+        ),
+        "no moving average": Change(
+            "the weights of the last step, as now", {"fit": {"average_decay": 0.0}}
+        ),
+        "one direction": Change(
+            "half-set 0 is always the input, as now", {"fit": {"swap_halves": "never"}}
         ),
     },
 }  # fmt: skip

@@ -122,7 +122,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     first = data[0]
     full_std = 1.0
     if truth:
-        options = replace(options, objective="supervised", swap_halves="never")
+        options = replace(options, objective="supervised")
         pairs = [TomogramPair(d.full, d.truth - d.truth.mean() + d.full.mean(), d.tilt_range) for d in data]
     elif options.objective == "isonet":
         pairs = [TomogramPair(d.full, d.full, d.tilt_range) for d in data]

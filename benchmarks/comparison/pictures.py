@@ -80,8 +80,8 @@ def slices_figure(size: str, rows: Rows, folder: Path) -> Figure | None:
     volumes, notes = {}, []
     for method in ORDER:
         one = job(size, method, snr=PICTURE_SNR, seed=SEEDS[0])
-        path = volume_file(folder, one)
-        if path is not None and path.exists() and one in rows:
+        path = volume_file(folder, one, rows[one]["machine"]) if one in rows else None
+        if path is not None and path.exists():
             volumes[method] = read_mrc(path).data
             notes.append(f"CC {rows[one]['cc']:.3f}")
     truth = folder / f"{size}_shrec_{PICTURE_SNR:.3f}_{SEEDS[0]}_truth.mrc"

@@ -1,5 +1,9 @@
 """The pages of docs/ that show the rows: what lies between two markers is made anew, the rest is kept.
 
+Seconds of one machine are not those of another, so a table has a part for each machine that has rows of it,
+the one with most rows first; the figures are of that of figure 5. A dropped idea is compared with the rows of
+its own commit.
+
 <!-- table NAME -->
 ...
 <!-- end -->
@@ -8,7 +12,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +54,9 @@ CAPTIONS = {
 
 def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
     """Write the tables and figures of the rows of a size into the pages of a folder."""
-    rows = rows_by_job(rows_file, size)
-    dropped = rows_by_job(rows_file.with_stem(f"{rows_file.stem}_dropped"), size)
+    groups = grouped(rows_file, size, "machine")
+    dropped = grouped(rows_file.with_stem(f"{rows_file.stem}_dropped"), size, "machine", "commit")
+    rows = max(groups, key=lambda group: len(rows_of("figure5", size, group)), default={})
     figures = {"comparison_snr": snr_figure(size, rows), "comparison_slices": slices_figure(size, rows, data)}
     for name, figure in figures.items():
         if figure is not None:
@@ -58,7 +64,7 @@ def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
             figure.savefig(docs / "images" / f"{name}.png", dpi=WIDTH / figure.get_figwidth())
     for page, tables_of_page in PAGES.items():
         blocks = {
-            name: made(name, table, size, dropped if name == "dropped" else rows)
+            name: made(name, table, size, dropped if name == "dropped" else groups)
             for name, table in tables_of_page.items()
         }
         if page == "comparison.md":
@@ -67,22 +73,36 @@ def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
         path.write_text(with_blocks(path, blocks))
 
 
-def rows_by_job(path: Path, size: str) -> dict[Job, dict[str, Any]]:
-    return {job_of(row): row for row in read_rows(path) if row["size"] == size}
+def grouped(path: Path, size: str, *keys: str) -> list[Rows]:
+    """The rows of a size that have the same values of ``keys``, by their jobs."""
+    groups: dict[tuple[str, ...], dict[Job, dict[str, Any]]] = defaultdict(dict)
+    for row in read_rows(path):
+        if row["size"] == size:
+            groups[tuple(row[key] for key in keys)][job_of(row)] = row
+    return list(groups.values())
 
 
-def made(name: str, table: Callable[[str, Rows], str], size: str, rows: Rows) -> str:
-    """A table, the budget of its fits, and which machine and code its rows are of."""
-    text = table(size, rows)
-    jobs = [job for job in (JOBS[name](size) if name in JOBS else []) if job in rows]
-    if not jobs:
-        return text or EMPTY
-    budgets = " or ".join(f"{budget_s:g} s" for budget_s in sorted({job.budget_s for job in jobs}))
-    commits = ", ".join(sorted({rows[job]["commit"] for job in jobs}))
-    machines = "; ".join(sorted({rows[job]["machine"] for job in jobs}))
-    return (
-        f"{text}\n\nBudget of a fit: {budgets}. Machine: {machines}. Rows: {len(jobs)}. Commits: {commits}."
-    )
+def rows_of(name: str, size: str, rows: Rows) -> list[dict[str, Any]]:
+    """The rows of a table, each once."""
+    return [rows[job] for job in dict.fromkeys(JOBS[name](size)) if job in rows]
+
+
+def made(name: str, table: Callable[[str, Rows], str], size: str, groups: Sequence[Rows]) -> str:
+    """A table of each group of rows, the budget of its fits, and which machine and code it is of."""
+    if name not in JOBS:
+        return table(size, {})
+    parts = []
+    for group in sorted(groups, key=lambda group: -len(rows_of(name, size, group))):
+        rows = rows_of(name, size, group)
+        text = table(size, group) if rows else ""
+        if text:
+            budgets = " or ".join(f"{budget_s:g} s" for budget_s in sorted({row["budget_s"] for row in rows}))
+            commits = ", ".join(sorted({row["commit"] for row in rows}))
+            parts.append(
+                f"{text}\n\nBudget of a fit: {budgets}. Machine: {rows[0]['machine']}. Rows: {len(rows)}. "
+                f"Commits: {commits}."
+            )
+    return "\n\n".join(parts) or EMPTY
 
 
 def picture(docs: Path, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -31,17 +32,23 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def add_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a file that others may be adding to as well; it replaces that of another machine."""
+    """Add a row to a file that others may be adding to as well; it replaces an earlier one of its machine."""
     with locked(path):
-        rows = [*(other for other in read_rows(path) if job_of(other) != job_of(row)), row]
+        rows = [*(other for other in read_rows(path) if key(other) != key(row)), row]
         temporary = path.with_suffix(".new")
         lines = ",\n".join(json.dumps(row) for row in rows)
         temporary.write_text(f'{{"rows": [\n{lines}\n]}}\n')
         temporary.replace(path)
 
 
-def volume_file(folder: Path, one: Job) -> Path | None:
+def key(row: dict[str, Any]) -> tuple[Job, str]:
+    """What there is one row of."""
+    return job_of(row), row["machine"]
+
+
+def volume_file(folder: Path, one: Job, machine: str) -> Path | None:
     """Where the volume of a row is kept for the pictures; None for rows that need none."""
     if one != job(one.size, one.method, snr=one.snr, seed=SEEDS[0]) or one.snr not in SNRS:
         return None
-    return folder / "volumes" / f"{one.size}_{one.method.replace(' ', '-')}_{one.snr:.3f}_{one.seed}.mrc"
+    name = f"{one.size}_{one.method}_{one.snr:.3f}_{one.seed}_{machine}.mrc"
+    return folder / "volumes" / re.sub(r"[^\w.]+", "-", name)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cells import SCORES, Rows, markdown, mean_sd, scores_table, snr_name, values
-from jobs import METHODS, SNRS, TABLES, Job, job
+from jobs import METHODS, SNRS, TABLES, Job
 
 REFERENCES = ("noise-free fbp", "oracle")
 BY_TRUTH, PEER = "†", "‡"
@@ -61,14 +61,13 @@ def by_field(size: str, rows: Rows, table: str, field: str, title: str) -> str:
 
 
 def joint(size: str, rows: Rows) -> str:
-    """One fit for three tomograms, beside the fit of the first alone, a row of figure 5."""
+    """One fit for three tomograms, beside the fit of the first alone."""
     jobs = list(TABLES["joint"](size))
-    if not any(one in rows for one in jobs):
-        return ""
-    single = [job(size, "dewedge", seed=seed) for seed in dict.fromkeys(one.seed for one in jobs)]
+    single, shared = (alike(jobs, tomograms=tomograms) for tomograms in (1, 3))
     groups: list[tuple[list[str], Sequence[Job]]] = [(["one each", "3"], single)]
-    for budget_s in sorted({one.budget_s for one in jobs}):
-        groups.append((["one for all", f"{budget_s / single[0].budget_s:g}"], alike(jobs, budget_s=budget_s)))
+    for budget_s in sorted({one.budget_s for one in shared}):
+        cost = f"{budget_s / single[0].budget_s:g}"
+        groups.append((["one for all", cost], alike(shared, budget_s=budget_s)))
     return scores_table(["fits for three tomograms", "budgets in all"], groups, rows)
 
 

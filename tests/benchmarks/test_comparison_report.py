@@ -54,9 +54,11 @@ def test_rows_come_back_from_their_file(tmp_path: Path) -> None:
     add_row(path, second)
     assert read_rows(path) == [first, second]
     assert [job_of(values).seed for values in read_rows(path)] == [1, 2]
+    again = first | {"cc": 0.31}
     elsewhere = first | {"machine": "y"}
+    add_row(path, again)
     add_row(path, elsewhere)
-    assert read_rows(path) == [second, elsewhere]
+    assert read_rows(path) == [second, again, elsewhere]
 
 
 def test_figure5_leaves_out_what_has_no_rows_and_sets_the_references_apart() -> None:
@@ -80,12 +82,10 @@ def test_figure5_leaves_out_what_has_no_rows_and_sets_the_references_apart() -> 
 
 
 def test_the_joint_fit_stands_beside_the_single_one() -> None:
-    single = job("small", "dewedge", seed=1)
-    assert tables.joint("small", made_up(row(single, 0.8))) == ""
-    rows = made_up(row(single, 0.8), *(row(one, 0.7) for one in TABLES["joint"]("small")))
+    rows = made_up(*(row(one, 0.8 if one.tomograms == 1 else 0.7) for one in TABLES["joint"]("small")))
     first = [line.split(" | ")[:3] for line in tables.joint("small", rows).splitlines()[2:]]
     assert first == [
-        ["| one each", "3", "0.800 (1 seed)"],
+        ["| one each", "3", "0.800 ± 0.000"],
         ["| one for all", "1", "0.700 ± 0.000"],
         ["| one for all", "3", "0.700 ± 0.000"],
     ]
@@ -112,14 +112,14 @@ def test_the_screen_compares_seed_by_seed_and_is_sorted() -> None:
     rows = made_up(
         *screened("bfloat16", 0.5, 0.6),  # seeds differ by 0.1, differences by 0.002
         *screened("no residual", 0.571, 0.669),
-        *screened("moving average", 0.502, 0.600),
+        *screened("clipping", 0.502, 0.600),
         *screened("wedge weight 20", 0.45),
     )
     lines = verdicts.screen("small", rows).splitlines()
     cut = [[line.split(" | ")[i] for i in (0, 2, 3, -1)] for line in lines[2:6]]
     assert cut == [
         ["| no residual", "0.571, 0.669", "+0.070", "better |"],
-        ["| moving average", "0.502, 0.600", "+0.001", "within the spread |"],
+        ["| clipping", "0.502, 0.600", "+0.001", "within the spread |"],
         ["| **bfloat16** (reference)", "0.500, 0.600", "", " |"],
         ["| wedge weight 20", "0.450", "-0.050", "too few seeds |"],
     ]
@@ -142,15 +142,15 @@ def test_only_the_text_between_markers_changes(tmp_path: Path) -> None:
 
 def test_volumes_are_kept_for_the_first_seed_of_figure_5_alone() -> None:
     folder = Path("data")
-    kept = [one for one in TABLES["figure5"]("small") if volume_file(folder, one) is not None]
+    kept = [one for one in TABLES["figure5"]("small") if volume_file(folder, one, "x") is not None]
     assert {one.seed for one in kept} == {1}
     assert (
-        len({volume_file(folder, one) for one in kept})
-        == len(kept)
-        == len(list(TABLES["figure5"]("small"))) // 3
+        len({volume_file(folder, one, machine) for one in kept for machine in ("x, 1", "x, 2")})
+        == 2 * len(kept)
+        == 2 * len(list(TABLES["figure5"]("small"))) // 3
     )
     for other in ({"seed": 2}, {"snr": 0.3}, {"cube_size": 80}, {"budget_s": 1.0}, {"change": "residual"}):
-        assert volume_file(folder, job("small", "dewedge", **other)) is None
+        assert volume_file(folder, job("small", "dewedge", **other), "x") is None
 
 
 @pytest.mark.parametrize(
@@ -203,3 +203,15 @@ def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
     assert text.count("No rows yet.") == 1  # no volumes
     assert text.count("Commits: abc1234.") == len(JOBS)
     assert (tmp_path / "images" / "comparison_snr.png").stat().st_size > 10_000
+
+
+def test_rows_of_two_machines_make_two_tables(tmp_path: Path) -> None:
+    for page in PAGES:
+        (tmp_path / page).write_text((ROOT / "docs" / page).read_text())
+    jobs = [one for one in TABLES["hour"]("small") if one.method == "dewedge"]
+    rows = [row(one, 0.5) for one in jobs] + [row(one, 0.7, machine="y") for one in jobs[:2]]
+    (tmp_path / "rows.json").write_text(json.dumps({"rows": rows}))
+    write_pages("small", tmp_path / "rows.json", tmp_path, tmp_path)
+    text = (tmp_path / "comparison.md").read_text().partition("<!-- table hour -->")[2]
+    assert text.index("0.500") < text.index("Machine: x. Rows: 6.") < text.index("0.700")
+    assert text.index("0.700") < text.index("Machine: y. Rows: 2.")

@@ -100,6 +100,13 @@ def test_it_stops_when_the_held_out_loss_stops_falling(fabric, pairs):
     assert len(rows) == best + 1 + 2
 
 
+def test_dropout_goes_on_after_validation(fabric, pairs):
+    training = []
+    network = replace(NETWORK, dropout=0.3)
+    fit(pairs, network, OPTIONS, fabric, on_epoch=lambda state, network: training.append(network.training))
+    assert training and all(training)
+
+
 def test_the_learning_rate_warms_up_and_decays():
     rates = [learning_rate(p, OPTIONS) for p in np.linspace(0, 1, 101)]
     assert rates[0] < 0.05 * OPTIONS.learning_rate
@@ -188,13 +195,8 @@ def test_losses_are_compared_on_the_inputs_of_the_same_round(pairs, fabric):
 
 def test_automatic_rounds_are_ten_times_as_long_as_filling_takes(pairs):
     options = replace(OPTIONS, update_interval="auto", epoch_samples=100)
-    one, both = (
-        round_epochs(CropSampler(pairs, 16, held_out=0, swap=swap), NETWORK, options)
-        for swap in ("never", "random")
-    )
-    assert both == pytest.approx(2 * one, abs=1)
     samples = round_epochs(CropSampler(pairs, 16, held_out=0), NETWORK, options) * options.epoch_samples
-    voxels = 2 * sum(np.prod(pair.shape_zyx) for pair in pairs)
+    voxels = sum(np.prod(pair.shape_zyx) for pair in pairs)
     assert voxels < 0.1 * 3 * samples * 16**3 < 4 * voxels  # tiles overlap
     assert round_epochs(CropSampler(pairs, 16), NETWORK, replace(options, update_interval=None)) is None
 

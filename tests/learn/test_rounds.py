@@ -57,7 +57,7 @@ def test_a_small_tomogram_is_one_block():
 
 
 def test_crops_of_a_round_lie_in_its_block_and_see_its_inputs(pair, fabric):
-    sampler = CropSampler([pair], SIZE, exact_rotations=0.5, held_out=0.1, swap="random")
+    sampler = CropSampler([pair], SIZE, exact_rotations=0.5, held_out=0.1)
     ((block, *_),) = inputs = filled_inputs(sampler, NETWORK, weights(), 2, fabric)
     begin, end = blocks(pair.shape_zyx, SIZE)[2]
     assert block.box.tolist() == [begin.tolist(), end.tolist()] and block.half0.shape == (20, 30, 30)
@@ -66,7 +66,7 @@ def test_crops_of_a_round_lie_in_its_block_and_see_its_inputs(pair, fabric):
     for index in range(50):
         centre = sampler.draw(index).centre_zyx
         assert (begin + SIZE // 2 - 1 <= centre).all() and (centre <= end - SIZE // 2 + 1).all()
-    upright = (c._replace(rotation=np.eye(3)) for c in map(sampler.draw, range(50)) if not c.swapped)
+    upright = (c._replace(rotation=np.eye(3)) for c in map(sampler.draw, range(50)))
     crop = next(c for c in upright if (c.centre_zyx - begin >= SIZE // 2).all())
     after = sampler.load([crop], torch.device("cpu"))
     scale = sampler.grey_scales[0]

@@ -52,24 +52,23 @@ def test_crops_depend_on_seed_and_index_alone():
     once = [sampler.draw(i) for i in (7, 3, 11)]
     again = [CropSampler(sampler.pairs, 16, seed=5).draw(i) for i in (7, 3, 11)]
     for a, b in zip(once, again, strict=True):
-        assert a.tomogram == b.tomogram and a.swapped == b.swapped
+        assert a.tomogram == b.tomogram
         np.testing.assert_array_equal(a.centre_zyx, b.centre_zyx)
         np.testing.assert_array_equal(a.rotation, b.rotation)
     assert not np.array_equal(CropSampler(sampler.pairs, 16, seed=6).draw(7).rotation, once[0].rotation)
     drawn = [sampler.draw(i) for i in range(60)]
-    assert {crop.tomogram for crop in drawn} == {0, 1} and {crop.swapped for crop in drawn} == {False, True}
+    assert {crop.tomogram for crop in drawn} == {0, 1}
 
 
-def test_an_unrotated_crop_is_the_standardised_data_and_halves_swap_roles():
+def test_an_unrotated_crop_is_the_standardised_data():
     pair = make_pair(scale=3, offset=100)
     sampler = CropSampler([pair], 16)
     scale = sampler.grey_scales[0]
     crop = sampler.draw(0)._replace(rotation=np.eye(3), centre_zyx=np.array([20, 30, 40]))
     here = np.s_[12:28, 22:38, 32:48]
-    for swapped, first, second in ((False, pair.half0, pair.half1), (True, pair.half1, pair.half0)):
-        batch = sampler.load([crop._replace(swapped=swapped)], torch.device("cpu"))
-        for got, half in ((batch.half0, first), (batch.half1, second)):
-            np.testing.assert_allclose(got[0], (half[here] - scale.mean) / scale.std_half, atol=2e-5)
+    batch = sampler.load([crop], torch.device("cpu"))
+    for got, half in ((batch.half0, pair.half0), (batch.half1, pair.half1)):
+        np.testing.assert_allclose(got[0], (half[here] - scale.mean) / scale.std_half, atol=2e-5)
     assert batch.tilt_range.tolist() == [list(RANGE)]
 
 
@@ -114,7 +113,7 @@ def test_validation_crops_lie_on_the_specimen_where_there_is_any():
     mask[40:] = True
     pair = make_pair(mask.shape, mask=mask)
     for crop in CropSampler([pair], 16).validation(8):
-        begin = crop.centre_zyx - 8
+        begin = np.maximum(crop.centre_zyx - 8, 0)
         assert mask[tuple(slice(a, a + 16) for a in begin)].mean() >= 0.4
     mask = np.zeros_like(mask)
     mask[:, 36:60, 36:60] = True  # not in any corner

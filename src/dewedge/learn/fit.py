@@ -15,7 +15,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv3d_weight_memory_format
-from torch.optim.swa_utils import AveragedModel
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
@@ -43,7 +42,7 @@ def fit(
     initial: dict[str, Tensor] | None = None,
     clock: Callable[[], float] = time.monotonic,
     on_step: Callable[[FitState, float], None] = lambda state, progress: None,
-    on_epoch: Callable[[FitState, UNet], None] = lambda state, averaged: None,
+    on_epoch: Callable[[FitState, UNet], None] = lambda state, network: None,
 ) -> tuple[Model, list[EpochRow]]:
     """Fit a network to pairs of half-sets.
 
@@ -66,13 +65,13 @@ def fit(
         Seconds that ``options.budget_s`` counts.
     on_step, on_epoch
         Called on every process after a step, with the share of the fit that is done, and after an epoch, with
-        the network of averaged weights.
+        the network of now.
 
     Returns
     -------
     Model, list of EpochRow
-        The averaged weights of the epoch with the lowest loss on the held-out region, or of the last epoch
-        where nothing was held out; the loss curve.
+        The weights of the epoch with the lowest loss on the held-out region, or of the last epoch where
+        nothing was held out; the loss curve.
 
     Raises
     ------
@@ -89,7 +88,6 @@ def fit(
         exact_rotations=options.exact_rotations,
         rotate=options.objective != "noise2noise",
         interpolation=options.interpolation,
-        swap=options.swap_halves,
         supervised=options.objective == "supervised",
     )
     with torch.random.fork_rng(devices=[]):
@@ -103,14 +101,13 @@ def fit(
             f"cube size {options.cube_size}: expected a multiple of {plain.multiple} for this network"
         )
     plain = convert_conv3d_weight_memory_format(plain.to(fabric.device), torch.channels_last_3d)
-    average = AveragedModel(plain, avg_fn=_moving_average(options.average_decay))
     network, optimiser = fabric.setup(plain, _optimiser(plain, options))
     weighted = options.objective == "dewedge" and options.loss_weighting == "noise"
     objective = Objective(options, noise_weight(sampler, fabric.device) if weighted else 1.0)
     validation = _validation_batches(sampler, options, fabric)
     state = FitState()
     interval = round_epochs(sampler, network_config, options)
-    best = _weights(average)
+    best = _weights(plain)
     updating: dict[str, Tensor] = {}
     identity = {"network": asdict(network_config), "options": asdict(options), "data": _fingerprint(sampler)}
 
@@ -120,9 +117,9 @@ def fit(
         return math.inf if loss is None else loss
 
     if resume and checkpoint is not None and checkpoint.exists():
-        state, best, updating = restore_fit(checkpoint, identity, plain, average, optimiser)
+        state, best, updating = restore_fit(checkpoint, identity, plain, optimiser)
         if state.rows and state.ends_round(interval):
-            updating = _weights(average)  # a fit that ended with a round did not replace them any more
+            updating = _weights(plain)  # a fit that ended with a round did not replace them any more
         if updating:
             sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
             validation = _validation_batches(sampler, options, fabric)
@@ -156,7 +153,6 @@ def fit(
                 )
             optimiser.step()
             optimiser.zero_grad()
-            average.update_parameters(plain)
             losses.append(loss.detach())
             state.step += 1
             state.seconds = float(fabric.broadcast(clock() - started))
@@ -173,23 +169,21 @@ def fit(
             seconds=state.seconds,
             learning_rate=rate,
             fit_loss=fit_loss,
-            validation_loss=_validation_loss(average, validation, objective, fabric),
+            validation_loss=_validation_loss(plain, validation, objective, fabric),
         )
         if state.record(row):
-            best = _weights(average)
+            best = _weights(plain)
         if state.ends_round(interval) and not state.finished(options):
-            updating = _weights(average)
+            updating = _weights(plain)
             sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
             validation = _validation_batches(sampler, options, fabric)
             state.best_loss = loss_of_best()
             state.seconds = float(fabric.broadcast(clock() - started))
-        averaged = average.module
-        assert isinstance(averaged, UNet)
-        on_epoch(state, averaged)
+        on_epoch(state, plain)
         done = state.finished(options)
         if checkpoint is not None and (done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S):
             if fabric.is_global_zero:
-                save_fit(checkpoint, identity, state, best, updating, plain, average, optimiser)
+                save_fit(checkpoint, identity, state, best, updating, plain, optimiser)
             fabric.barrier()
             saved = time.monotonic()
 
@@ -228,16 +222,6 @@ def _optimiser(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
     return Muon(inner, others, lr=options.learning_rate)
 
 
-def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average that forgets the first steps faster, so that short fits have one too."""
-
-    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        keep = min(decay, (1 + float(count)) / (10 + float(count)))
-        return torch.lerp(current, averaged, keep)
-
-    return average
-
-
 def _validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabric) -> list[Batch]:
     crops = sampler.validation(options.validation_crops if options.held_out > 0 else 0)
     size = options.batch_size
@@ -256,6 +240,7 @@ def _validation_loss(
     network.eval()
     with fabric.autocast():
         losses = [objective(network, batch) for batch in batches]
+    network.train()
     sizes = [len(batch.half0) for batch in batches]
     return sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
 
@@ -266,8 +251,8 @@ def _mean_over_processes(value: Tensor, fabric: Fabric) -> float:
     return float(reduced)
 
 
-def _weights(average: AveragedModel) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in average.module.state_dict().items()}
+def _weights(network: UNet) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
 def _network(config: NetworkConfig, weights: dict[str, Tensor], fabric: Fabric) -> UNet:

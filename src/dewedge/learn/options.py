@@ -41,15 +41,11 @@ class FitOptions:
         published.
     gradient_clip
         Highest norm of the gradient; None for no limit.
-    average_decay
-        Decay a step of the moving average of the weights, which is validated and becomes the model.
     wedge_weight
         Weight of the frequencies cut from the input only.
     loss_weighting
         ``noise``: each frequency counts in inverse proportion to the noise power there, measured from the
         half-sets' difference. ``none``: all frequencies count alike, as published.
-    swap_halves
-        ``never``: half-set 0 is always the input. ``random``: the half-sets change roles at random.
     update_interval
         Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
         prediction; ``auto`` for rounds ten times as long as that takes, None to never do it.
@@ -91,10 +87,8 @@ class FitOptions:
     schedule: Literal["cosine", "constant"] = "cosine"
     optimiser: Literal["muon", "adam"] = "muon"
     gradient_clip: float | None = 1.0
-    average_decay: float = 0.99
     wedge_weight: float = 2.0
     loss_weighting: Literal["noise", "none"] = "noise"
-    swap_halves: Literal["never", "random"] = "random"
     update_interval: int | Literal["auto"] | None = "auto"
     exact_rotations: float = 0.8
     interpolation: Literal["linear", "cubic"] = "linear"
@@ -128,7 +122,7 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; expected a positive number")
-        for name in ("warm_up", "average_decay", "exact_rotations", "held_out"):
+        for name in ("warm_up", "exact_rotations", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
 

@@ -44,7 +44,7 @@ def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOption
             axes = [
                 tile_axis(n, *_tiles(sampler, config), config.multiple) for n in (seen[1] - seen[0]).tolist()
             ]
-            voxels += _halves(pair, sampler) * math.prod(len(axis.starts) * axis.size for axis in axes)
+            voxels += math.prod(len(axis.starts) * axis.size for axis in axes)
     epoch = STEP_COST * options.epoch_samples * options.cube_size**3
     return max(1, round(voxels / (AUTO_SHARE * epoch)))
 
@@ -68,15 +68,15 @@ def blocks(shape_zyx: tuple[int, int, int], size: int) -> list[NDArray[np.int64]
 def filled_inputs(
     sampler: CropSampler, config: NetworkConfig, weights: dict[str, Tensor], round_: int, fabric: Fabric
 ) -> list[list[Inputs]]:
-    """The inputs of a round: boxes of both half-sets of each tomogram, what they lack predicted."""
+    """The inputs of a round: boxes of half-set 0 of each tomogram, what they lack predicted."""
     network = UNet(config)
     network.load_state_dict(weights)
     tile, overlap = _tiles(sampler, config)
 
-    def filled(half: NDArray[np.float32], box: NDArray[np.int64], number: int) -> NDArray[np.float32]:
+    def filled(box: NDArray[np.int64], number: int) -> Inputs:
         pair = sampler.pairs[number]
         seen = _with_margin(box, pair, sampler.size)
-        part = half[slices(seen)]
+        part = pair.half0[slices(seen)]
         volume = fill_wedge(
             part,
             network,
@@ -87,17 +87,12 @@ def filled_inputs(
             device=fabric.device,
             precision="bf16-mixed" if fabric.strategy.precision.precision == "bf16-mixed" else "32-true",
         )
-        return volume[slices(box - seen[0])]
+        return Inputs(box, volume[slices(box - seen[0])])
 
-    inputs: list[list[Inputs]] = []
-    for number, pair in enumerate(sampler.pairs):
-        inputs.append([])
-        for box in _boxes(sampler, number, round_):
-            half0 = half1 = filled(pair.half0, box, number)
-            if _halves(pair, sampler) == 2:
-                half1 = filled(pair.half1, box, number)
-            inputs[-1].append(Inputs(box, half0, half1))
-    return inputs
+    return [
+        [filled(box, number) for box in _boxes(sampler, number, round_)]
+        for number in range(len(sampler.pairs))
+    ]
 
 
 def _boxes(sampler: CropSampler, number: int, round_: int) -> list[NDArray[np.int64]]:
@@ -117,8 +112,3 @@ def _with_margin(box: NDArray[np.int64], pair: TomogramPair, size: int) -> NDArr
 def _tiles(sampler: CropSampler, config: NetworkConfig) -> tuple[int, int]:
     """Largest edge and least overlap of the tiles."""
     return tile_size(config, sampler.size), sampler.size // 3 // config.multiple * config.multiple
-
-
-def _halves(pair: TomogramPair, sampler: CropSampler) -> int:
-    """How many volumes are inputs."""
-    return 1 if sampler.swap == "never" or pair.half1 is pair.half0 else 2

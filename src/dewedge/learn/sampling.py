@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -118,7 +118,6 @@ class Crop(NamedTuple):
     tomogram: int
     centre_zyx: NDArray[np.int64]
     rotation: NDArray[np.float64]
-    swapped: bool
 
 
 class Batch(NamedTuple):
@@ -131,11 +130,10 @@ class Batch(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What inputs of the network are drawn from: both halves of a box, ``(2, 3)`` begin and end in zyx."""
+    """What inputs of the network are drawn from: half-set 0 of a box, ``(2, 3)`` begin and end in zyx."""
 
     box: NDArray[np.int64]
     half0: NDArray[np.float32]
-    half1: NDArray[np.float32]
 
 
 class CropSampler:
@@ -162,8 +160,6 @@ class CropSampler:
         False to leave the crops as they lie.
     interpolation
         Of crops whose rotation is not exact.
-    swap
-        ``never`` or ``random``: see `FitOptions.swap_halves`.
     supervised
         Whether a truth stands in the place of half-set 1.
 
@@ -171,7 +167,7 @@ class CropSampler:
     ----------
     inputs
         Of each tomogram: the box that crops are drawn from, then that of the held-out crops if it is another
-        one. At first the whole half-sets. The targets always are the half-sets, or, where both are one
+        one. At first the whole half-set 0. The targets always are of half-set 1, or, where both are one
         array, the inputs.
     validated
         Of each tomogram: ``(2, 3)`` begin and end of the part of the held-out region that is looked at.
@@ -192,13 +188,11 @@ class CropSampler:
         exact_rotations: float = 0.0,
         rotate: bool = True,
         interpolation: Interpolation = "linear",
-        swap: Literal["never", "random"] = "random",
         supervised: bool = False,
     ) -> None:
         self.pairs = list(pairs)
         self.rotate = rotate
         self.interpolation = interpolation
-        self.swap = swap
         self.inputs = [[_measured(pair)] for pair in self.pairs]
         self.size = size
         self.seed = seed
@@ -229,7 +223,7 @@ class CropSampler:
                 continue
             beside = (centre + low >= box[1]) | (centre + high < box[0])
             if beside.any() and self._on_specimen(pair, centre):
-                return Crop(tomogram, centre, rotation, self._swapped(rng))
+                return Crop(tomogram, centre, rotation)
         raise InputError(
             f"{pair.name}: found no place for cubes of {self.size} voxels; use a smaller cube or a wider mask"
         )
@@ -251,7 +245,7 @@ class CropSampler:
             centre = _random_centre(rng, self.validated[tomogram], low, high)
             anywhere = attempt >= TRIES
             if centre is not None and (anywhere or self._on_specimen(self.pairs[tomogram], centre)):
-                crops.append(Crop(tomogram, centre, rotation, self._swapped(rng)))
+                crops.append(Crop(tomogram, centre, rotation))
         return crops
 
     def load(self, crops: Sequence[Crop], device: torch.device) -> Batch:
@@ -280,10 +274,7 @@ class CropSampler:
             pair, scale = self.pairs[crop.tomogram], self.grey_scales[crop.tomogram]
             inputs = self._inputs_of(crop)
             box = inputs.box
-            half0, half1 = pair.half0[slices(box)], pair.half1[slices(box)]
-            halves = (inputs.half1, half0) if crop.swapped else (inputs.half0, half1)
-            if pair.half1 is pair.half0:
-                halves = (inputs.half0, inputs.half0)
+            half1 = inputs.half0 if pair.half1 is pair.half0 else pair.half1[slices(box)]
             # No more is read than the rotated cube sees; cubic splines see on, faintly.
             begin = crop.centre_zyx - edge // 2
             least, most = self._extent(crop.rotation) if self.interpolation == "linear" else (-edge, edge)
@@ -291,7 +282,7 @@ class CropSampler:
             high = np.minimum(np.minimum(begin + edge, box[1]), crop.centre_zyx + most + 1)
             inside = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
             here = tuple(slice(a, b) for a, b in zip(low - box[0], high - box[0], strict=True))
-            for target, half in zip(source, halves, strict=True):
+            for target, half in zip(source, (inputs.half0, half1), strict=True):
                 # The mean leaves before the scale, so that a large offset costs no precision.
                 target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
         return torch.from_numpy(sources)
@@ -304,9 +295,6 @@ class CropSampler:
             if (first <= crop.centre_zyx + low).all() and (crop.centre_zyx + high < end).all():
                 return inputs
         return _measured(self.pairs[crop.tomogram])
-
-    def _swapped(self, rng: np.random.Generator) -> bool:
-        return self.swap == "random" and bool(rng.random() < 0.5)
 
     def _extent(self, rotation: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return source_extent(rotation if self.rotate else np.eye(3), self.size)
@@ -356,7 +344,7 @@ def _middle(box: NDArray[np.int64], largest: int) -> NDArray[np.int64]:
 
 
 def _measured(pair: TomogramPair) -> Inputs:
-    return Inputs(whole_box(pair.shape_zyx), pair.half0, pair.half1)
+    return Inputs(whole_box(pair.shape_zyx), pair.half0)
 
 
 def held_out_side(name: str, shape_zyx: tuple[int, int, int], size: int, share: float) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from dewedge.errors import InputError
 from dewedge.learn.checkpoint import load_tensors, save_tensors
@@ -85,7 +84,6 @@ def save_fit(
     best: dict[str, Tensor],
     updating: dict[str, Tensor],
     plain: UNet,
-    average: AveragedModel,
     optimiser: torch.optim.Optimizer,
 ) -> None:
     """Write a checkpoint.
@@ -100,7 +98,6 @@ def save_fit(
         Weights that last replaced the wedge of the inputs; empty if none did.
     """
     tensors = {f"network.{name}": tensor for name, tensor in plain.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     tensors |= {f"updating.{name}": tensor for name, tensor in updating.items()}
     for index, moments in optimiser.state_dict()["state"].items():
@@ -112,7 +109,6 @@ def restore_fit(
     path: Path,
     identity: dict[str, Any],
     plain: UNet,
-    average: AveragedModel,
     optimiser: torch.optim.Optimizer,
 ) -> tuple[FitState, dict[str, Tensor], dict[str, Tensor]]:
     """Load a checkpoint of this very fit, only its limits may differ: state, best and updating weights."""
@@ -130,7 +126,6 @@ def restore_fit(
                     "or remove the file to start again"
                 )
         plain.load_state_dict(part("network."))
-        average.load_state_dict(part("average."))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in part("optimiser.").items():
             index, _, moment = name.partition(".")
