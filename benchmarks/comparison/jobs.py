@@ -147,8 +147,9 @@ def hour(size: str) -> Iterable[Job]:
             ("dewedge", 0.4),
             ("deepdewedge bf16", 1),
             ("dewedge", 1),
-            ("dewedge", 12),
             ("deepdewedge", 12),
+            ("deepdewedge", 1),
+            ("dewedge", 12),
         ),
     ):
         yield job(size, method, seed=seed, budget_s=share * budget_s)
