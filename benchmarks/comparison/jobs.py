@@ -137,22 +137,27 @@ def specimens(size: str) -> Iterable[Job]:
         yield job(size, method, specimen=kind, seed=seed, budget_s=half(size))
 
 
+FAST = "16 channels"  # the preset fast
+
+
 def hour(size: str) -> Iterable[Job]:
     """The default after two minutes and the published recipe after an hour, and both at equal time."""
     budget_s = SIZES[size].budget_s
-    for seed, (method, share) in itertools.product(
+    for seed, (method, change, share) in itertools.product(
         SEEDS[:2],
         (
-            ("deepdewedge bf16", 12),
-            ("dewedge", 0.4),
-            ("deepdewedge bf16", 1),
-            ("dewedge", 1),
-            ("deepdewedge", 12),
-            ("deepdewedge", 1),
-            ("dewedge", 12),
+            ("deepdewedge bf16", "", 12),
+            ("dewedge", "", 0.4),
+            ("dewedge", FAST, 0.4),
+            ("deepdewedge bf16", "", 1),
+            ("dewedge", "", 1),
+            ("dewedge", FAST, 1),
+            ("deepdewedge", "", 12),
+            ("deepdewedge", "", 1),
+            ("dewedge", "", 12),
         ),
     ):
-        yield job(size, method, seed=seed, budget_s=share * budget_s)
+        yield job(size, method, change=change, seed=seed, budget_s=share * budget_s)
 
 
 CONFIRMED = ("bfloat16", *WINNERS, *COMBINATIONS)

@@ -74,10 +74,13 @@ def joint(size: str, rows: Rows) -> str:
 def hour(size: str, rows: Rows) -> str:
     """A line for each budget, the short ones first."""
     jobs = list(TABLES["hour"](size))
-    kinds = sorted({(one.budget_s, one.method) for one in jobs})
+    kinds = sorted({(one.budget_s, one.method, one.change) for one in jobs})
     groups = [
-        ([f"{budget_s:g}", label(method, rows)], alike(jobs, budget_s=budget_s, method=method))
-        for budget_s, method in kinds
+        (
+            [f"{budget_s:g}", ", ".join(filter(None, (label(method, rows), change)))],
+            alike(jobs, budget_s=budget_s, method=method, change=change),
+        )
+        for budget_s, method, change in kinds
     ]
     return scores_table(["budget (s)", "method"], groups, rows)
 
