@@ -103,7 +103,7 @@ def figure5(size: str) -> Iterable[Job]:
 
 
 def half(size: str) -> float:
-    """The budget of the tables that compare a method with itself: half of that of the comparison."""
+    """The budget of the tables beside figure 5: half of its own."""
     return SIZES[size].budget_s / 2
 
 

@@ -64,6 +64,8 @@ def joint(size: str, rows: Rows) -> str:
     """One fit for three tomograms, beside the fit of the first alone."""
     jobs = list(TABLES["joint"](size))
     single, shared = (alike(jobs, tomograms=tomograms) for tomograms in (1, 3))
+    if not any(one in rows for one in shared):
+        return ""
     groups: list[tuple[list[str], Sequence[Job]]] = [(["one each", "3"], single)]
     for budget_s in sorted({one.budget_s for one in shared}):
         cost = f"{budget_s / single[0].budget_s:g}"

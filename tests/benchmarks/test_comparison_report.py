@@ -83,6 +83,7 @@ def test_figure5_leaves_out_what_has_no_rows_and_sets_the_references_apart() -> 
 
 def test_the_joint_fit_stands_beside_the_single_one() -> None:
     rows = made_up(*(row(one, 0.8 if one.tomograms == 1 else 0.7) for one in TABLES["joint"]("small")))
+    assert tables.joint("small", {one: rows[one] for one in rows if one.tomograms == 1}) == ""
     first = [line.split(" | ")[:3] for line in tables.joint("small", rows).splitlines()[2:]]
     assert first == [
         ["| one each", "3", "0.800 ± 0.000"],
