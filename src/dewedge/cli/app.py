@@ -10,7 +10,7 @@ VERBS = {
     "run": "From tilt series, or ready-made half-sets, to refined tomograms.",
     "import": "List what lies in files and folders, and write it as a dataset file.",
     "check": "Tell what is wrong with the input, and what a run will take.",
-    "reconstruct": "Reconstruct a tilt series by filtered back-projection.",
+    "reconstruct": "Reconstruct a tilt series: filtered back-projection, SIRT, or total variation.",
     "frames": "Average the even and the odd frames of movies.",
     "split": "Split a tilt series into two half-sets.",
     "fit": "Fit a network to tomograms of half-sets.",

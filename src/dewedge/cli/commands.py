@@ -124,7 +124,7 @@ def reconstruct(
     seed: int | None = None,
     device: Device = DeviceSection(),
 ) -> None:
-    """Reconstruct a tilt series by filtered back-projection.
+    """Reconstruct a tilt series: filtered back-projection, SIRT, or total variation.
 
     Parameters
     ----------

@@ -58,7 +58,9 @@ def compare(
         Folder of the results, with a folder for each method.
     methods
         Of fbp, sirt, tv, cryocare, isonet, cryocare+isonet, deepdewedge, dewedge: separated by commas, or
-        repeated. If not given: fbp,cryocare,isonet,deepdewedge,dewedge.
+        repeated. If not given: fbp,cryocare,isonet,deepdewedge,dewedge. A flag given below holds for all of
+        them; without it each has the setting of its recipe, which need not be the default shown there.
+        --objective, --algorithm and --iterations, which make a method what it is, are refused.
     config
         TOML file with keys of the flags below, which hold for all methods, as every comparison writes one
         (compare.toml); flags win over it, and both over the methods' own settings.

@@ -44,6 +44,7 @@ from dewedge.pipeline.folder import (
     first_difference,
     refuse_sources,
 )
+from dewedge.pipeline.initial import initial_weights
 from dewedge.pipeline.inputs import check_input, check_network, read_inputs
 from dewedge.pipeline.items import HalvesInput, RunInput
 from dewedge.pipeline.log import log_environment, log_to_file
@@ -87,6 +88,7 @@ def compare(
     base = stages[0].config if stages else without_fit(methods[0].stages[0].config)
     for stage in stages:
         check_network(stage.config.fit)
+        check_initial_weights(stage)
     inputs, faults = read_inputs(base)
     if faults:
         raise faults[0]
@@ -111,6 +113,14 @@ def compare(
         on_first_process(fabric, lambda: begin(settings, output, item, fabric, resume, arguments))
         carry_out(methods, item, output, fabric, arguments)
     logger.info("done: %s", output / PAGE)
+
+
+def check_initial_weights(stage: Stage) -> None:
+    """Refuse weights that do not fit the network of a method."""
+    try:
+        initial_weights(stage.config.fit)
+    except InputError as error:
+        raise InputError(f"{stage.recipe.name}: {error}, or leave it out by --methods") from None
 
 
 def without_fit(config: Config) -> Config:
