@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,11 +94,35 @@ def test_a_budget_ends_the_fit_in_time(fabric, pairs):
     assert rows[-1].step < 500
 
 
-def test_it_stops_when_the_held_out_loss_stops_falling(fabric, pairs):
+def test_the_rate_falls_and_the_fit_ends_when_the_held_out_loss_stops_falling(fabric, pairs):
     options = replace(OPTIONS, epochs=50, patience=2, learning_rate=1e-12)
     _, rows = fit(pairs, NETWORK, options, fabric)
-    best = int(np.argmin([row.validation_loss for row in rows]))
-    assert len(rows) == best + 1 + 2
+    stalled = 1 + int(np.argmin([row.validation_loss for row in rows])) + 2
+    assert stalled < len(rows) == math.ceil(1.25 * stalled)
+    rates = [row.learning_rate for row in rows]
+    assert rates[stalled - 1] > 0.8 * options.learning_rate
+    assert rates[-1] < 0.3 * options.learning_rate
+    constant = replace(options, schedule="constant")
+    assert len(fit(pairs, NETWORK, constant, fabric)[1]) == stalled
+
+
+def test_a_fit_killed_while_its_rate_falls_resumes_to_the_unbroken_result(
+    fabric, pairs, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr("dewedge.learn.fit.CHECKPOINT_INTERVAL_S", 0.0)
+    options = replace(OPTIONS, epochs=50, epoch_samples=4, patience=8, learning_rate=1e-12)
+    unbroken, rows = fit(pairs, NETWORK, options, fabric)
+    file = tmp_path / "checkpoint.safetensors"
+
+    def kill(state, network):
+        if state.cooling is not None and state.step > state.cooling[0]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(pairs, NETWORK, options, fabric, checkpoint=file, on_epoch=kill)
+    resumed, again = fit(pairs, NETWORK, options, fabric, checkpoint=file, resume=True)
+    assert_same_weights(unbroken, resumed)
+    assert [row.learning_rate for row in again] == [row.learning_rate for row in rows]
 
 
 def test_dropout_goes_on_after_validation(fabric, pairs):

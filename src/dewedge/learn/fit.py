@@ -173,6 +173,8 @@ def fit(
         )
         if state.record(row):
             best = _weights(plain)
+        elif state.stalls(options):
+            state.cool(options)
         if state.ends_round(interval) and not state.finished(options):
             updating = _weights(plain)
             sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)

@@ -67,8 +67,9 @@ class FitOptions:
     validation_crops
         Number of crops of the held-out region.
     patience
-        Stop after this many epochs, and at least a quarter of those so far, without a lower loss on the
-        held-out region; None to never stop early.
+        After this many epochs, and at least a quarter of those so far, without a lower loss on the held-out
+        region, the learning rate falls to zero within a quarter of the steps so far, and the fit ends; a
+        constant rate ends it at once. None to never end early.
     activation_checkpointing
         Compute the activations within the network's blocks again in the backward pass instead of keeping
         them: less memory, for large cubes and networks, and a third more time.

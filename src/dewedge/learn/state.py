@@ -17,6 +17,7 @@ from dewedge.learn.network import UNet
 from dewedge.learn.options import FitOptions
 
 FIT_KIND = "dewedge fit 1"
+COOLING = 0.25  # of the steps so far, in which the rate falls once the held-out loss does not
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class FitState:
     """What a checkpoint holds beside the tensors.
 
     Crops are functions of (seed, step), so this is the state of the random generator, too.
+
+    Parameters
+    ----------
+    cooling
+        Step and progress at which the held-out loss had stopped falling; None before.
     """
 
     step: int = 0
@@ -44,20 +50,41 @@ class FitState:
     rows: list[EpochRow] = field(default_factory=list)
     best_loss: float = math.inf
     best_epoch: int = 0
+    cooling: tuple[int, float] | None = None
 
     def progress(self, options: FitOptions) -> float:
-        """Share of the fit that is done, by steps or by time, whichever is further."""
+        """Share of the fit that is done, by steps or by time, whichever is further.
+
+        What is left of it when the held-out loss has stopped falling passes in a quarter of the steps so far.
+        """
         by_steps = self.step / (options.epochs * options.epoch_steps) if options.epochs is not None else 0.0
         by_time = self.seconds / options.budget_s if options.budget_s is not None else 0.0
-        return max(by_steps, by_time)
+        share = max(by_steps, by_time)
+        if self.cooling is None or options.patience is None:
+            return share
+        step, then = self.cooling
+        return max(share, then + (1 - then) * (self.step - step) / max(COOLING * step, 1))
 
     def finished(self, options: FitOptions) -> bool:
-        """True at a limit, or when the held-out loss has stopped falling."""
-        if self.progress(options) >= 1:
-            return True
+        """True at a limit, or when the rate has fallen since the held-out loss does not."""
+        return self.progress(options) >= 1
+
+    def stalls(self, options: FitOptions) -> bool:
+        """True, once, when the held-out loss has stopped falling."""
         epochs = len(self.rows)
-        # Long fits linger on plateaus until the learning rate falls, hence the share.
-        return options.patience is not None and epochs - self.best_epoch >= max(options.patience, epochs // 4)
+        # Long fits linger on plateaus, hence the share.
+        return (
+            self.cooling is None
+            and options.patience is not None
+            and epochs - self.best_epoch >= max(options.patience, epochs // 4)
+        )
+
+    def cool(self, options: FitOptions) -> None:
+        """Let the rate fall from now on, and the fit end; at once if the rate is constant.
+
+        Before the rate falls the weights are noisy: the best so far are not those that a shorter fit finds.
+        """
+        self.cooling = self.step, self.progress(options) if options.schedule == "cosine" else 1.0
 
     def round_(self, epochs: int | None) -> int:
         """How often the wedge of the inputs was replaced, if a round has so many epochs."""

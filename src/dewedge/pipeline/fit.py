@@ -59,8 +59,10 @@ def fit_model(
     def on_step(state: FitState, share: float) -> None:
         progress.step(state.step, state.seconds, share)
 
-    def on_epoch(state: FitState, averaged: UNet) -> None:
+    def on_epoch(state: FitState, network: UNet) -> None:
         progress.epoch(state.rows[-1], state.progress(options))
+        if state.cooling is not None and state.cooling[0] == state.step:
+            logger.info("the held-out loss does not fall any more: the fit is brought to its end")
         if main:
             write_loss_table(folder / LOSS_TABLE, state.rows)
 
