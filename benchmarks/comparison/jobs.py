@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, STARTS, WINNERS
+from ablation import COMBINATIONS, DEPARTURES, DROPPED, FAST, IDEAS, SAME_NETWORK, STARTS, WINNERS
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,12 @@ class Size:
         Sub-tomograms an epoch, and epochs between updates of DeepDeWedge: where the budget holds few epochs,
         fewer than the published 10, which update a fit of 1000 epochs 100 times.
     round_samples
-        Sub-tomograms in a round of IsoNet, so few that the budget holds its 30 rounds; None for those of the
-        recipe.
+        Sub-tomograms in a round of IsoNet, and between two looks at cryoCARE, so few that the budget holds
+        several; None for those of the recipe.
     budget_s
-        Seconds of one core for a fit; the same for all methods.
+        Seconds of one core for a fit; the same for all methods. The other tables have parts or multiples.
+    cubes
+        Edges that the table of cube sizes compares.
     max_epochs
         Limit beside the budget, for sizes whose results must not depend on the machine.
     """
@@ -41,13 +43,14 @@ class Size:
     update_interval: int
     round_samples: int | None
     budget_s: float
+    cubes: tuple[int, ...]
     max_epochs: int | None = None
 
 
 SIZES = {
-    "smoke": Size((40, 64, 64), 2, 16, 8, 1, 8, 3600.0, max_epochs=2),
-    "small": Size((96, 160, 160), 16, 48, 100, 2, 20, 300.0),
-    "full": Size((200, 512, 512), None, 96, 150, 10, None, 6 * 3600.0),
+    "smoke": Size((40, 64, 64), 2, 16, 8, 1, 8, 3600.0, (8, 16), max_epochs=2),
+    "small": Size((96, 160, 160), 16, 48, 100, 2, 40, 300.0, (32, 48, 64, 80)),
+    "full": Size((200, 512, 512), None, 96, 150, 10, None, 6 * 3600.0, (48, 64, 80, 96)),
 }
 
 
@@ -92,24 +95,31 @@ def job(size: str, method: str, **values: Any) -> Job:
 
 FITTED = ("cryocare", "isonet", "cryocare+isonet", "deepdewedge", "deepdewedge bf16", "dewedge", "oracle")
 METHODS = ("noise-free fbp", "fbp", "sirt", "tv", "topaz-10a", "topaz-20a", *FITTED)
+LINES = (  # methods, and what is changed of them
+    *((method, "") for method in METHODS),
+    *((method, SAME_NETWORK) for method in ("cryocare", "isonet", "cryocare+isonet", "deepdewedge")),
+    ("dewedge", FAST),
+)
 SNRS = (0.5, 0.25, 1 / 6)
 SEEDS = (1, 2, 3)
 
 
 def figure5(size: str) -> Iterable[Job]:
     """Every method at every SNR, seed by seed and 1/4 first, so that an unfinished table is a smaller one."""
-    for seed, snr, method in itertools.product(SEEDS, sorted(SNRS, key=lambda snr: snr != 0.25), METHODS):
-        yield job(size, method, snr=snr, seed=seed)
+    snrs = sorted(SNRS, key=lambda snr: snr != 0.25)
+    for seed, snr, (method, change) in itertools.product(SEEDS, snrs, LINES):
+        yield job(size, method, change=change, snr=snr, seed=seed)
 
 
 def half(size: str) -> float:
-    """The budget of the tables beside figure 5: half of its own."""
+    """The budget of the tables beside figure 5, and of the screen: half of its own."""
     return SIZES[size].budget_s / 2
 
 
 def figure7(size: str) -> Iterable[Job]:
     """Size of the cube; the specimen is so thick that the largest can be turned in any direction."""
-    for seed, cube, method in itertools.product(SEEDS[:2], (32, 48, 64, 80), ("deepdewedge bf16", "dewedge")):
+    cubes, methods = SIZES[size].cubes, ("deepdewedge bf16", "dewedge")
+    for seed, cube, method in itertools.product(SEEDS[:2], cubes, methods):
         yield job(size, method, specimen="thick", seed=seed, cube_size=cube, budget_s=half(size))
 
 
@@ -137,9 +147,6 @@ def specimens(size: str) -> Iterable[Job]:
         yield job(size, method, specimen=kind, seed=seed, budget_s=half(size))
 
 
-FAST = "16 channels"  # the preset fast
-
-
 def hour(size: str) -> Iterable[Job]:
     """The default after two minutes and the published recipe after an hour, and both at equal time."""
     budget_s = SIZES[size].budget_s
@@ -155,37 +162,44 @@ def hour(size: str) -> Iterable[Job]:
             ("deepdewedge", "", 12),
             ("deepdewedge", "", 1),
             ("dewedge", "", 12),
+            ("dewedge", FAST, 12),
         ),
     ):
         yield job(size, method, change=change, seed=seed, budget_s=share * budget_s)
 
 
 CONFIRMED = ("bfloat16", *WINNERS, *COMBINATIONS)
-SCREEN_S = 150.0
-DEPARTURES_S = 100.0
+
+
+def third(size: str) -> float:
+    """The budget of a departure from the default, which learns faster than the published recipe."""
+    return SIZES[size].budget_s / 3
 
 
 def screen(size: str) -> Iterable[Job]:
     """Every idea, one at a time against the published recipe, at equal seconds: SNR 1/4, two seeds."""
     for seed, change in itertools.product((11, 12), ("", *IDEAS)):
-        yield job(size, "deepdewedge", change=change, seed=seed, budget_s=SCREEN_S)
+        yield job(size, "deepdewedge", change=change, seed=seed, budget_s=half(size))
 
 
 def departures(size: str) -> Iterable[Job]:
     """Every setting of the default, changed one at a time, at equal seconds."""
     for seed, change in itertools.product((11, 12), ("", *DEPARTURES)):
-        yield job(size, "dewedge", change=change, seed=seed, budget_s=DEPARTURES_S)
+        yield job(size, "dewedge", change=change, seed=seed, budget_s=third(size))
 
 
 def confirm(size: str) -> Iterable[Job]:
     """What won, and combinations, on seeds that chose nothing: SNR 1/4 and 1/6."""
     for snr, seed, change in itertools.product((0.25, 1 / 6), (21, 22, 23), CONFIRMED):
-        yield job(size, "deepdewedge", change=change, seed=seed, snr=snr, budget_s=SCREEN_S)
+        yield job(size, "deepdewedge", change=change, seed=seed, snr=snr, budget_s=half(size))
 
 
 def dropped(size: str) -> Iterable[Job]:
     """What is no longer in the code, and the references, of the code that had it."""
-    for method, reference, budget_s in (("deepdewedge", "bfloat16", SCREEN_S), ("dewedge", "", DEPARTURES_S)):
+    for method, reference, budget_s in (
+        ("deepdewedge", "bfloat16", half(size)),
+        ("dewedge", "", third(size)),
+    ):
         for seed, change in itertools.product((11, 12), (reference, *DROPPED[method])):
             yield job(size, method, change=change, seed=seed, budget_s=budget_s)
 
@@ -193,8 +207,9 @@ def dropped(size: str) -> Iterable[Job]:
 def init(size: str) -> Iterable[Job]:
     """Fits from random weights and from those learnt on simulated specimens, by the seconds of the fit."""
     for seed, snr in ((11, 0.25), (12, 0.25), (11, 1 / 6)):
-        for budget_s, change in itertools.product((0.0, 30.0, 60.0, 120.0), ("", *STARTS)):
-            if budget_s or change:
+        for share, change in itertools.product((0.0, 0.1, 0.2, 0.4), ("", *STARTS)):
+            if share or change:
+                budget_s = share * SIZES[size].budget_s
                 yield job(size, "dewedge", change=change, seed=seed, snr=snr, budget_s=budget_s)
 
 

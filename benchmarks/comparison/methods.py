@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -100,9 +102,10 @@ def by_peer(peer: str, data: Data, python: Path | None) -> Estimate:
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder) / "fbp.mrc", Path(folder) / "denoised.mrc"
         write_mrc(source, data.full, VOXEL_SIZE_A, what="FBP")
-        start = time.perf_counter()
+        start = os.times()
         denoise(peer, source, output, python)
-        seconds = time.perf_counter() - start
+        end = os.times()
+        seconds = end.children_user + end.children_system - start.children_user - start.children_system
         return Estimate(np.array(read_mrc(output).data), seconds=seconds)
 
 
@@ -128,8 +131,8 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
         pairs = [TomogramPair(d.full, d.full, d.tilt_range) for d in data]
     else:
         pairs = [TomogramPair(d.half0, d.half1, d.tilt_range, full=d.full) for d in data]
-        scale = measure_grey_scale(pairs[0])
-        full_std = scale.std_full / scale.std_half
+        scales = [measure_grey_scale(pair) for pair in pairs]
+        full_std = statistics.fmean(scale.std_full / scale.std_half for scale in scales)
 
     tile = config.refine.tile or tile_size(network, options.cube_size)
 
@@ -215,12 +218,15 @@ def configuration(job: Job, recipe: str, budget_s: float) -> tuple[Config, dict[
     }
     if recipe == "deepdewedge" and job.budget_s <= size.budget_s:
         sizes["update_interval"] = size.update_interval
+    if recipe in SELECTED_BY_TRUTH and size.round_samples is not None:
+        sizes["epoch_samples"] = size.round_samples
     if recipe == "isonet" and size.round_samples is not None:
-        sizes |= {"epoch_samples": size.round_samples, "update_interval": 1}
-    settings = merged([read_recipe(recipe).settings, {"fit": sizes}])
+        sizes["update_interval"] = 1
+    bfloat16 = BFLOAT16 if job.method.endswith(BF16) else {}
+    settings = merged([
+        read_recipe(recipe).settings, {"fit": sizes}, bfloat16, settings_of(job.method, job.change)
+    ])  # fmt: skip
     if size.channels is not None and settings["fit"].get("preset") == "paper":
         settings["fit"]["channels"] = size.channels
-    bfloat16 = BFLOAT16 if job.method.endswith(BF16) else {}
-    settings = merged([settings, bfloat16, settings_of(job.method, job.change)])
     network = settings.pop("network", {})
     return Config.model_validate(settings).resolved(), network

@@ -6,10 +6,11 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablation import FAST, SAME_NETWORK
 from cells import SCORES, TITLES, Rows, snr_name, values
 from jobs import SEEDS, SNRS, TABLES, job
 from rows import volume_file
-from tables import ORDER, alike, label
+from tables import LINES_IN_ORDER, alike, label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +31,11 @@ STYLES: dict[str, dict[str, Any]] = {
     "noise-free fbp": {"color": "black", "linestyle": ":"},
     "oracle": {"color": "black", "linestyle": "-."},
 }
+# Of a method with a change: as without it, but for these.
+CHANGED = {
+    SAME_NETWORK: {"linestyle": ":", "markerfacecolor": "white"},
+    FAST: {"linestyle": "--", "linewidth": 1.3},
+}
 DODGE = 0.025  # between methods, in units of an SNR's step, so that error bars do not hide each other
 
 PICTURE_SNR = 0.25
@@ -41,24 +47,29 @@ def snr_figure(size: str, rows: Rows) -> Figure | None:
     from matplotlib.figure import Figure
 
     jobs = list(TABLES["figure5"](size))
-    methods = [method for method in ORDER if any(one in rows for one in alike(jobs, method=method))]
-    if not methods:
+    lines = [
+        (method, change)
+        for method, change in LINES_IN_ORDER
+        if any(one in rows for one in alike(jobs, method=method, change=change))
+    ]
+    if not lines:
         return None
     figure = Figure(figsize=(10, 6.4), layout="constrained", facecolor="white")
     *panels, legend = figure.subplots(2, 3).ravel()
     snrs = sorted(SNRS)
     for axes, score in zip(panels, SCORES, strict=True):
-        for i, method in enumerate(methods):
-            shift = DODGE * (i - (len(methods) - 1) / 2)
+        for i, (method, change) in enumerate(lines):
+            shift = DODGE * (i - (len(lines) - 1) / 2)
             places, means, bars = [], [], []
             for place, snr in enumerate(snrs):
-                found = values(rows, alike(jobs, method=method, snr=snr), score)
+                found = values(rows, alike(jobs, method=method, change=change, snr=snr), score)
                 if found:
                     places.append(place + shift)
                     means.append(statistics.fmean(found))
                     bars.append(statistics.stdev(found) if len(found) > 1 else 0.0)
             style = {"linewidth": 1.3, "markersize": 5.5, "elinewidth": 1, "capsize": 2} | STYLES[method]
-            axes.errorbar(places, means, bars, label=label(method, rows).replace("*", ""), **style)
+            style |= CHANGED.get(change, {})
+            axes.errorbar(places, means, bars, label=label(method, rows, change).replace("*", ""), **style)
         resolution = score.startswith("fsc")
         axes.set_title(f"0.143-{TITLES[score]}, low is good" if resolution else TITLES[score], fontsize=11)
         axes.set_xticks(range(len(snrs)), [snr_name(snr) for snr in snrs])
@@ -78,11 +89,11 @@ def slices_figure(size: str, rows: Rows, folder: Path) -> Figure | None:
     from dewedge.report.comparison import comparison_figure
 
     volumes, notes = {}, []
-    for method in ORDER:
-        one = job(size, method, snr=PICTURE_SNR, seed=SEEDS[0])
+    for method, change in LINES_IN_ORDER:
+        one = job(size, method, change=change, snr=PICTURE_SNR, seed=SEEDS[0])
         path = volume_file(folder, one, rows[one]["machine"]) if one in rows else None
         if path is not None and path.exists():
-            volumes[method] = read_mrc(path).data
+            volumes[", ".join(filter(None, (method, change)))] = read_mrc(path).data
             notes.append(f"CC {rows[one]['cc']:.3f}")
     truth = folder / f"{size}_shrec_{PICTURE_SNR:.3f}_{SEEDS[0]}_truth.mrc"
     if not volumes or not truth.exists():

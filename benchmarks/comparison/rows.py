@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from jobs import SEEDS, SNRS, Job, job
+from jobs import LINES, SEEDS, SNRS, Job, job
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -48,7 +48,9 @@ def key(row: dict[str, Any]) -> tuple[Job, str]:
 
 def volume_file(folder: Path, one: Job, machine: str) -> Path | None:
     """Where the volume of a row is kept for the pictures; None for rows that need none."""
-    if one != job(one.size, one.method, snr=one.snr, seed=SEEDS[0]) or one.snr not in SNRS:
+    plain = job(one.size, one.method, change=one.change, snr=one.snr, seed=SEEDS[0])
+    if one != plain or one.snr not in SNRS or (one.method, one.change) not in LINES:
         return None
-    name = f"{one.size}_{one.method}_{one.snr:.3f}_{one.seed}_{machine}.mrc"
+    line = "_".join(filter(None, (one.method, one.change)))
+    name = f"{one.size}_{line}_{one.snr:.3f}_{one.seed}_{machine}.mrc"
     return folder / "volumes" / re.sub(r"[^\w.]+", "-", name)

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cells import SCORES, Rows, markdown, mean_sd, scores_table, snr_name, values
-from jobs import METHODS, SNRS, TABLES, Job
+from jobs import LINES, METHODS, SNRS, TABLES, Job
 
 REFERENCES = ("noise-free fbp", "oracle")
 BY_TRUTH, PEER = "†", "‡"
 ORDER = (*(method for method in METHODS if method not in REFERENCES), *REFERENCES)
+LINES_IN_ORDER = sorted(LINES, key=lambda line: ORDER.index(line[0]))
 
 
 def is_peer(method: str) -> bool:
@@ -22,16 +23,19 @@ def figure5(size: str, rows: Rows) -> str:
     """CC of every method at every SNR, then all scores, a table for each SNR."""
     jobs = list(TABLES["figure5"](size))
     lines = []
-    for method in ORDER:
+    for method, change in LINES_IN_ORDER:
         cells = [
             mean_sd(values(rows, seeds, "cc"), len(seeds), SCORES["cc"])
-            for seeds in (alike(jobs, method=method, snr=snr) for snr in SNRS)
+            for seeds in (alike(jobs, method=method, change=change, snr=snr) for snr in SNRS)
         ]
         if any(cells):
-            lines.append([label(method, rows), *cells])
+            lines.append([label(method, rows, change), *cells])
     parts = [markdown(["CC", *(f"SNR {snr_name(snr)}" for snr in SNRS)], lines)]
     for snr in SNRS:
-        groups = [([label(method, rows)], alike(jobs, method=method, snr=snr)) for method in ORDER]
+        groups = [
+            ([label(method, rows, change)], alike(jobs, method=method, change=change, snr=snr))
+            for method, change in LINES_IN_ORDER
+        ]
         table = scores_table(["method"], groups, rows)
         parts += [f"SNR {snr_name(snr)}:", table] if table else []
     return "\n\n".join(parts)
@@ -79,7 +83,7 @@ def hour(size: str, rows: Rows) -> str:
     kinds = sorted({(one.budget_s, one.method, one.change) for one in jobs})
     groups = [
         (
-            [f"{budget_s:g}", ", ".join(filter(None, (label(method, rows), change)))],
+            [f"{budget_s:g}", label(method, rows, change)],
             alike(jobs, budget_s=budget_s, method=method, change=change),
         )
         for budget_s, method, change in kinds
@@ -92,8 +96,8 @@ def alike(jobs: Iterable[Job], **fields: Any) -> list[Job]:
     return [one for one in jobs if all(getattr(one, name) == value for name, value in fields.items())]
 
 
-def label(method: str, rows: Rows) -> str:
-    """The method, with the marks that the page explains; references in italics."""
-    text = f"*{method}*" if method in REFERENCES else method
+def label(method: str, rows: Rows, change: str = "") -> str:
+    """The method and its change, with the marks that the page explains; references in italics."""
+    text = f"*{method}*" if method in REFERENCES else ", ".join(filter(None, (method, change)))
     chosen = any(row["selected_by_truth"] for one, row in rows.items() if one.method == method)
     return text + f" {BY_TRUTH}" * chosen + f" {PEER}" * is_peer(method)

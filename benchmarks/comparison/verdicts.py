@@ -6,11 +6,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, STARTS, Settings
+from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, OF_DEFAULT, STARTS, Settings
 from cells import SCORES, TITLES, Rows, markdown, mean, mean_sd, scores_table, snr_name, values
 from jobs import JOBS, TABLES, Job
 from tables import alike
 
+MIN_FREEDOM = 4  # of a spread, for a verdict by it
 OTHER_SCORES = ("cc_outside", "cc_inside", "fsc_inside")
 
 
@@ -75,7 +76,7 @@ def one_snr(groups: Mapping[str, Sequence[Job]], rows: Rows, reference: str, unc
     differences = {
         change: paired_differences(jobs, base, rows) for change, jobs in groups.items() if change != reference
     }
-    spread = pooled_sd(list(differences.values()))
+    spread, freedom = pooled_sd(list(differences.values()))
     shown = [change for change, jobs in groups.items() if any(job in rows for job in jobs)]
     shown.sort(key=lambda change: -statistics.fmean(differences.get(change) or [0.0]))
     lines = []
@@ -91,12 +92,13 @@ def one_snr(groups: Mapping[str, Sequence[Job]], rows: Rows, reference: str, unc
             f"{statistics.fmean(pairs):+.3f}" if pairs else "",
             *(mean_sd(values(rows, jobs, score), len(jobs), SCORES[score]) for score in OTHER_SCORES),
             mean(values(rows, jobs, "samples")),
-            "" if change == reference else verdict(pairs, spread),
+            "" if change == reference else verdict(pairs, spread, freedom),
         ])  # fmt: skip
     titles = ["change", "CC", "seeds", "difference", *(TITLES[score] for score in OTHER_SCORES)]
     text = markdown([*titles, "samples", "verdict"], lines)
     if text and not math.isnan(spread):
-        text += f"\n\nPooled standard deviation of the differences in CC: {spread:.4f}."
+        text += f"\n\nPooled standard deviation of the differences in CC: {spread:.4f}"
+        text += f", degrees of freedom: {freedom}."
     return text
 
 
@@ -106,17 +108,17 @@ def paired_differences(jobs: Sequence[Job], base: Sequence[Job], rows: Rows) -> 
     return [rows[job]["cc"] - rows[other]["cc"] for job, other in pairs]
 
 
-def pooled_sd(differences: Sequence[Sequence[float]]) -> float:
-    """Standard deviation over seeds, pooled over all changes; nan while no change has two seeds."""
+def pooled_sd(differences: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """Standard deviation over seeds, pooled over all changes, and its degrees of freedom; nan for none."""
     several = [group for group in differences if len(group) > 1]
     freedom = sum(len(group) - 1 for group in several)
     squares = sum((value - statistics.fmean(group)) ** 2 for group in several for value in group)
-    return math.sqrt(squares / freedom) if freedom else math.nan
+    return (math.sqrt(squares / freedom) if freedom else math.nan), freedom
 
 
-def verdict(differences: Sequence[float], spread: float) -> str:
+def verdict(differences: Sequence[float], spread: float, freedom: int) -> str:
     """Beyond the spread: further from zero than twice the pooled deviation, all seeds on one side."""
-    if len(differences) < 2:
+    if len(differences) < 2 or freedom < MIN_FREEDOM:
         return "too few seeds"
     one_side = all(value > 0 for value in differences) or all(value < 0 for value in differences)
     difference = statistics.fmean(differences)
@@ -131,6 +133,7 @@ def settings(size: str, rows: Rows) -> str:
         "published recipe": IDEAS,
         "default": DEPARTURES | STARTS,
         "published recipe, combined": COMBINATIONS,
+        "published methods": OF_DEFAULT,
         "published recipe, dropped": DROPPED["deepdewedge"],
         "default, dropped": DROPPED["dewedge"],
     }

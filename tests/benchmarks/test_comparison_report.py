@@ -17,13 +17,14 @@ sys.path.insert(0, str(ROOT / "benchmarks" / "comparison"))
 import cells  # noqa: E402
 import tables  # noqa: E402
 import verdicts  # noqa: E402
-from ablation import CHANGES, DROPPED  # noqa: E402
+from ablation import CHANGES, DROPPED, SAME_NETWORK  # noqa: E402
 from jobs import JOBS, METHODS, SNRS, TABLES, Job, job  # noqa: E402
 from methods import configuration  # noqa: E402
 from report import PAGES, with_blocks, write_pages  # noqa: E402
 from rows import add_row, job_of, read_rows, volume_file  # noqa: E402
 
 from dewedge.pipeline.config import Config  # noqa: E402
+from dewedge.recipes import read_recipe  # noqa: E402
 
 PEER = next(method for method in METHODS if tables.is_peer(method))
 
@@ -93,16 +94,18 @@ def test_the_joint_fit_stands_beside_the_single_one() -> None:
 
 
 def test_a_verdict_needs_twice_the_spread_and_all_seeds_on_one_side() -> None:
-    assert verdicts.verdict([0.03, 0.05], 0.01) == "better"
-    assert verdicts.verdict([-0.03, -0.05], 0.01) == "worse"
-    assert verdicts.verdict([0.03, 0.05], 0.02) == "within the spread"
-    assert verdicts.verdict([-0.001, 0.1], 0.01) == "within the spread"
-    assert verdicts.verdict([0.3], 0.01) == "too few seeds"
+    assert verdicts.verdict([0.03, 0.05], 0.01, 4) == "better"
+    assert verdicts.verdict([-0.03, -0.05], 0.01, 4) == "worse"
+    assert verdicts.verdict([0.03, 0.05], 0.02, 4) == "within the spread"
+    assert verdicts.verdict([-0.001, 0.1], 0.01, 4) == "within the spread"
+    assert verdicts.verdict([0.3], 0.01, 4) == "too few seeds"
+    assert verdicts.verdict([0.03, 0.05], 0.01, 3) == "too few seeds"  # to know the spread
 
 
 def test_the_pooled_deviation_is_that_of_every_change_about_its_own_mean() -> None:
-    assert verdicts.pooled_sd([[1.0, 3.0], [10.0, 10.0, 10.0], [7.0]]) == pytest.approx(math.sqrt(2 / 3))
-    assert math.isnan(verdicts.pooled_sd([[1.0], []]))
+    spread, freedom = verdicts.pooled_sd([[1.0, 3.0], [10.0, 10.0, 10.0], [7.0]])
+    assert (spread, freedom) == (pytest.approx(math.sqrt(2 / 3)), 3)
+    assert math.isnan(verdicts.pooled_sd([[1.0], []])[0])
 
 
 def test_the_screen_compares_seed_by_seed_and_is_sorted() -> None:
@@ -114,17 +117,21 @@ def test_the_screen_compares_seed_by_seed_and_is_sorted() -> None:
         *screened("bfloat16", 0.5, 0.6),  # seeds differ by 0.1, differences by 0.002
         *screened("no residual", 0.571, 0.669),
         *screened("clipping", 0.502, 0.600),
+        *screened("Muon", 0.522, 0.620),
+        *screened("rate 1e-3", 0.512, 0.610),
         *screened("wedge weight 20", 0.45),
     )
     lines = verdicts.screen("small", rows).splitlines()
-    cut = [[line.split(" | ")[i] for i in (0, 2, 3, -1)] for line in lines[2:6]]
+    cut = [[line.split(" | ")[i] for i in (0, 2, 3, -1)] for line in lines[2:8]]
     assert cut == [
         ["| no residual", "0.571, 0.669", "+0.070", "better |"],
+        ["| Muon", "0.522, 0.620", "+0.021", "better |"],
+        ["| rate 1e-3", "0.512, 0.610", "+0.011", "better |"],
         ["| clipping", "0.502, 0.600", "+0.001", "within the spread |"],
         ["| **bfloat16** (reference)", "0.500, 0.600", "", " |"],
         ["| wedge weight 20", "0.450", "-0.050", "too few seeds |"],
     ]
-    assert lines[-1] == "Pooled standard deviation of the differences in CC: 0.0014."
+    assert lines[-1] == "Pooled standard deviation of the differences in CC: 0.0014, degrees of freedom: 4."
 
 
 def test_only_the_text_between_markers_changes(tmp_path: Path) -> None:
@@ -158,8 +165,20 @@ def test_volumes_are_kept_for_the_first_seed_of_figure_5_alone() -> None:
     ("recipe", "change"), [(recipe, change) for recipe, changes in CHANGES.items() for change in changes]
 )
 def test_every_change_is_one_that_the_code_knows(recipe: str, change: str) -> None:
-    config, network = configuration(job("small", recipe, change=change), recipe, 1.0)
-    assert config != configuration(job("small", recipe), recipe, 1.0)[0] or network
+    for stage in read_recipe(recipe).stages:
+        config, network = configuration(job("small", recipe, change=change), stage, 1.0)
+        assert config != configuration(job("small", recipe), stage, 1.0)[0] or network
+
+
+@pytest.mark.parametrize("recipe", ["cryocare", "isonet", "deepdewedge"])
+def test_on_the_network_of_dewedge_nothing_but_the_method_differs(recipe: str) -> None:
+    config, network = configuration(job("small", recipe, change=SAME_NETWORK), recipe, 1.0)
+    default = configuration(job("small", "dewedge"), "dewedge", 1.0)[0]
+    shared = ("preset", "channels", "optimiser", "learning_rate", "warm_up", "schedule", "gradient_clip")
+    assert not network
+    assert all(getattr(config.fit, name) == getattr(default.fit, name) for name in (*shared, "cube_size"))
+    assert config.refine.average_rotations == default.refine.average_rotations
+    assert config.compute == default.compute
 
 
 def test_what_was_dropped_is_no_longer_in_the_code() -> None:

@@ -28,7 +28,9 @@ def comparison(verb: str, folder: Path, *words: str) -> subprocess.CompletedProc
 
 def run(folder: Path) -> str:
     methods = [word for method in METHODS for word in ("--method", method)]
-    done = comparison("run", folder, "figure5", "--jobs", "1", "--seed", "1", "--snr", "1/4", *methods)
+    done = comparison(
+        "run", folder, "figure5", "--jobs", "1", "--seed", "1", "--snr", "1/4", "--change", "", *methods
+    )
     return done.stderr.splitlines()[0]
 
 

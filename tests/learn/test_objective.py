@@ -41,19 +41,16 @@ def test_losses_without_masks_are_zero_for_their_target_alone(batch, name, targe
 
 
 def test_noise_of_isonet_rises_as_published():
-    """0.05 from round 11 on, 0.05 more every 5 rounds (METHOD: IsoNet); rounds are counted from 0 here."""
-    levels = [isonet_noise_level(i, OPTIONS) for i in range(21)]
-    assert levels[:10] == [0.0] * 10
-    assert levels[10:15] == pytest.approx([0.05] * 5)
-    assert levels[15:20] == pytest.approx([0.10] * 5)
-    assert levels[20] == pytest.approx(0.15)
+    """Of 30 rounds 0.05 from the 11th on, 0.05 more every fifth (METHOD: IsoNet)."""
+    levels = [isonet_noise_level(i / 30, OPTIONS) for i in range(30)]
+    assert levels == pytest.approx([0.0] * 10 + [0.05] * 5 + [0.10] * 5 + [0.15] * 5 + [0.20] * 5)
 
 
 @pytest.mark.parametrize("kind", ["none", "ramp", "hamming"])
 def test_noise_of_isonet_has_its_level_and_lies_outside_the_wedge(batch, kind):
-    options = replace(OPTIONS, objective="isonet", noise_level=0.5, noise_first=1, noise_filter=kind)
+    options = replace(OPTIONS, objective="isonet", noise_level=0.5, noise_start=0.0, noise_filter=kind)
     quiet, noisy = Recorder(), Recorder()
-    Objective(replace(options, noise_first=2))(quiet, batch)
+    Objective(replace(options, noise_start=0.5))(quiet, batch)
     Objective(options)(noisy, batch)
     noise = noisy.inputs[0][:, 0] - quiet.inputs[0][:, 0]
     torch.testing.assert_close(noise.std(dim=(1, 2, 3)), torch.full((3,), 0.5), rtol=1e-3, atol=0)

@@ -145,7 +145,7 @@ def fit(
             first = state.step * options.batch_size + fabric.global_rank * local
             batch = sampler.load([sampler.draw(first + i) for i in range(local)], fabric.device)
             with _seeded(options.seed, first, fabric.device):
-                loss = objective(network, batch, state.round_(interval))
+                loss = objective(network, batch, progress)
                 fabric.backward(loss)
             if options.gradient_clip is not None:
                 fabric.clip_gradients(

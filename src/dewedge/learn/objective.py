@@ -17,8 +17,6 @@ from dewedge.physics.wedge import wedge_mask
 
 Network = Callable[[Tensor], Tensor]
 
-ISONET_ROUNDS = 50  # the most that are published; in later ones the noise rises no more
-
 
 @dataclass(frozen=True, eq=False)
 class Objective:
@@ -35,26 +33,23 @@ class Objective:
     options: FitOptions
     frequency_weight: Tensor | float = 1.0
 
-    def __call__(self, network: Network, batch: Batch, round_: int = 0) -> Tensor:
+    def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
         """Loss of one batch.
 
         Parameters
         ----------
         network
             From ``(b, 1, n, n, n)`` to the same shape.
-        round_
-            How often the wedge of the inputs was replaced before.
+        progress
+            Share of the fit that is done.
         """
         match self.options.objective:
             case "dewedge":
                 return self._dewedge(network, batch)
-            case "noise2noise":
-                # Refinement cuts the wedge as well; there is nothing in it but what the cube's edges leave.
-                inputs = cut_wedge(batch.half0, _input_mask(batch))
-                return (_apply(network, inputs) - batch.half1).square().mean()
             case "isonet":
-                return self._isonet(network, batch, round_)
-            case "supervised":
+                return self._isonet(network, batch, progress)
+            case "noise2noise" | "supervised":
+                # Refinement cuts the wedge as well; there is nothing in it but what the cube's edges leave.
                 inputs = cut_wedge(batch.half0, _input_mask(batch))
                 return (_apply(network, inputs) - batch.half1).square().mean()
 
@@ -71,11 +66,11 @@ class Objective:
             self.frequency_weight,
         )
 
-    def _isonet(self, network: Network, batch: Batch, round_: int) -> Tensor:
+    def _isonet(self, network: Network, batch: Batch, progress: float) -> Tensor:
         """From the rotated crop, a wedge cut out and noise added, back to the crop: Liu et al. 2022."""
         input_mask = _input_mask(batch)
         inputs = cut_wedge(batch.half0, input_mask)
-        level = isonet_noise_level(round_, self.options)
+        level = isonet_noise_level(progress, self.options)
         if level > 0:
             noise = torch.randn_like(inputs)
             noise = cut_wedge(noise, input_mask * _noise_filter(inputs, self.options.noise_filter))
@@ -83,10 +78,13 @@ class Objective:
         return (_apply(network, inputs) - batch.half0).square().mean()
 
 
-def isonet_noise_level(round_: int, options: FitOptions) -> float:
-    """Noise added to the inputs after ``round_`` replacements, in standard deviations."""
-    number = min(round_ + 1, ISONET_ROUNDS)
-    steps = math.floor((number - options.noise_first) / options.noise_interval) + 1
+def isonet_noise_level(progress: float, options: FitOptions) -> float:
+    """Noise added to the inputs when a share ``progress`` of the fit is done, in standard deviations.
+
+    Of the published 30 rounds the 11th is the first with noise, and every fifth after it has more; as shares
+    of the fit they hold for one that a budget ends.
+    """
+    steps = math.floor((progress - options.noise_start) / options.noise_interval + 1e-9) + 1
     return options.noise_level * max(0, steps)
 
 

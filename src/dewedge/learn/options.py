@@ -56,10 +56,10 @@ class FitOptions:
     noise_level
         ``isonet``: noise that is added to the inputs, in standard deviations; raised by as much every
         ``noise_interval`` rounds from round ``noise_first`` on.
-    noise_first
-        ``isonet``: first round with noise, counted from 1.
+    noise_start
+        ``isonet``: share of the fit before noise is added to the inputs.
     noise_interval
-        ``isonet``: rounds between two rises of the noise.
+        ``isonet``: share of the fit between two rises of the noise.
     noise_filter
         ``isonet``: ``none`` for white noise, or ``ramp`` or ``hamming`` for that of a reconstruction.
     held_out
@@ -94,8 +94,8 @@ class FitOptions:
     exact_rotations: float = 0.8
     interpolation: Literal["linear", "cubic"] = "linear"
     noise_level: float = 0.05
-    noise_first: int = 11
-    noise_interval: int = 5
+    noise_start: float = 1 / 3
+    noise_interval: float = 1 / 6
     noise_filter: Literal["none", "ramp", "hamming"] = "none"
     held_out: float = 0.1
     validation_crops: int = 16
@@ -112,18 +112,18 @@ class FitOptions:
         if self.epochs is None and self.budget_s is None:
             raise InputError("the fit needs a limit: a number of epochs, a time budget, or both")
         counts = ("cube_size", "batch_size", "epoch_samples", "epochs", "patience")
-        for name in (*counts, "update_interval", "noise_first", "noise_interval"):
+        for name in (*counts, "update_interval"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise InputError(f"{name} is {value}; expected at least 1")
         for name in ("seed", "validation_crops", "noise_level"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least 0")
-        for name in ("budget_s", "learning_rate", "gradient_clip", "wedge_weight"):
+        for name in ("budget_s", "learning_rate", "gradient_clip", "wedge_weight", "noise_interval"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; expected a positive number")
-        for name in ("warm_up", "exact_rotations", "held_out"):
+        for name in ("warm_up", "exact_rotations", "noise_start", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
 

@@ -189,7 +189,7 @@ def page(comparison: Comparison, pictures_png: bytes, curves_png: bytes) -> str:
 def _row(comparison: Comparison, method: ComparedMethod) -> str:
     scores = method.scores
     cc = NOTHING if math.isnan(scores.cc_signal) else f"{scores.cc_signal:.3f}"
-    too_high = "" if method.recipe.name == "fbp" else "<sup>*</sup>"
+    too_high = "" if method.recipe.name in ("fbp", "sirt") else "<sup>*</sup>"
     cells = [
         NOTHING if method.samples is None else f"{method.samples:,}",
         NOTHING if method.fit_seconds is None else _time(method.fit_seconds),
