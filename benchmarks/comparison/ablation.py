@@ -114,6 +114,10 @@ DEPARTURES = {
     "ramp filter": Change(
         "back-projection without attenuation of high frequencies", {"reconstruct": {"filter": "ramp"}}
     ),
+    "ramp filter, no noise weights": Change(
+        "the same, and all frequencies count alike",
+        {"reconstruct": {"filter": "ramp"}, "fit": {"loss_weighting": "none"}},
+    ),
     "no half turns averaged": Change(
         "refinement in half the time", {"refine": {"average_rotations": 1}}
     ),
