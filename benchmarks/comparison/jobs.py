@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ablation import COMBINATIONS, DEPARTURES, DROPPED, FAST, IDEAS, SAME_NETWORK, STARTS, WINNERS
+from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, LARGE, SAME_NETWORK, STARTS, WINNERS
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ METHODS = ("noise-free fbp", "fbp", "sirt", "tv", "topaz-10a", "topaz-20a", *FIT
 LINES = (  # methods, and what is changed of them
     *((method, "") for method in METHODS),
     *((method, SAME_NETWORK) for method in ("cryocare", "isonet", "cryocare+isonet", "deepdewedge")),
-    ("dewedge", FAST),
+    ("dewedge", LARGE),
 )
 SNRS = (0.5, 0.25, 1 / 6)
 SEEDS = (1, 2, 3)
@@ -155,14 +155,14 @@ def hour(size: str) -> Iterable[Job]:
         (
             ("deepdewedge bf16", "", 12),
             ("dewedge", "", 0.4),
-            ("dewedge", FAST, 0.4),
+            ("dewedge", LARGE, 0.4),
             ("deepdewedge bf16", "", 1),
             ("dewedge", "", 1),
-            ("dewedge", FAST, 1),
+            ("dewedge", LARGE, 1),
             ("deepdewedge", "", 12),
             ("deepdewedge", "", 1),
             ("dewedge", "", 12),
-            ("dewedge", FAST, 12),
+            ("dewedge", LARGE, 12),
         ),
     ):
         yield job(size, method, change=change, seed=seed, budget_s=share * budget_s)

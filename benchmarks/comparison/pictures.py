@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablation import FAST, SAME_NETWORK
+from ablation import LARGE, SAME_NETWORK
 from cells import SCORES, TITLES, Rows, snr_name, values
 from jobs import SEEDS, SNRS, TABLES, job
 from rows import volume_file
@@ -34,7 +34,7 @@ STYLES: dict[str, dict[str, Any]] = {
 # Of a method with a change: as without it, but for these.
 CHANGED = {
     SAME_NETWORK: {"linestyle": ":", "markerfacecolor": "white"},
-    FAST: {"linestyle": "--", "linewidth": 1.3},
+    LARGE: {"linestyle": "--", "linewidth": 1.3},
 }
 DODGE = 0.025  # between methods, in units of an SNR's step, so that error bars do not hide each other
 

@@ -65,7 +65,7 @@ class TestForecast:
         torch.manual_seed(0)
         expected = torch.rand(1)
         torch.manual_seed(0)
-        speed = network_speed(PRESETS["fast"], torch.device("cpu"), "32-true")
+        speed = network_speed(PRESETS["default"], torch.device("cpu"), "32-true")
         assert speed > 1e4 and torch.rand(1) == expected
         memory = free_memory_GB()
         assert memory is None or 0.01 < memory < 1e5

@@ -14,7 +14,7 @@ def tiny_fit() -> list[str]:
     """Flags for a fit of seconds; in float32, so that machines with and without bfloat16 do the same."""
     return [
         "--preset",
-        "fast",
+        "default",
         "--cube-size",
         "16",
         "--epochs",

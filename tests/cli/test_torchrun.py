@@ -24,7 +24,7 @@ FLAGS = [
         "60",
         "--no-check",
         "--preset",
-        "fast",
+        "default",
         "--cube-size",
         "16",
         "--batch-size",

@@ -59,7 +59,7 @@ def write_halves(folder: Path) -> None:
 def write_model(folder: Path) -> None:
     """A model that was not fitted, the tensors of something else, and a tomogram."""
     write_halves(folder)
-    network = PRESETS["fast"]
+    network = PRESETS["default"]
     weights = UNet(network).state_dict()
     save_model(folder / "model.safetensors", Model(weights, network, 16, 0.7, TiltRange(-60, 60), {}))
     save_tensors(folder / "other.safetensors", "something else 1", weights, {})

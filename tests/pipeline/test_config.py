@@ -70,7 +70,7 @@ def full_config(folder: Path) -> Config:
         "tomograms": {"tilt_range": [-60, 55.5]},
         "split": {"split": "random", "fraction": 0.3},
         "reconstruct": {"thickness": 100, "bin": 4, "filter": "hamming"},
-        "fit": {"patience": None, "epochs": 3, "preset": "fast", "mask": ["auto"]},
+        "fit": {"patience": None, "epochs": 3, "preset": "large", "mask": ["auto"]},
         "refine": {"refine": "halves"},
         "compute": {"device": "cpu"},
     }

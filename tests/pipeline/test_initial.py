@@ -126,7 +126,7 @@ def test_a_resumed_fit_goes_on_from_its_checkpoint(fabric: Fabric, pair: Tomogra
 @pytest.mark.parametrize(
     "network, message",
     [
-        (PRESETS["fast"], "its network has channels = 16, the one to be fitted 32"),
+        (PRESETS["large"], "its network has channels = 32, the one to be fitted 16"),
         (replace(PRESETS["default"], fold=1), "its network has fold = 1, the one to be fitted 2"),
     ],
 )
@@ -139,8 +139,8 @@ def test_weights_of_another_network_are_refused(network: NetworkConfig, message:
 
 
 def test_dropout_makes_no_other_network(tmp_path: Path):
-    written(tmp_path / "earlier.safetensors", PRESETS["fast"])
-    section = FitSection(init=str(tmp_path / "earlier.safetensors"), preset="fast", dropout=0.3)
+    written(tmp_path / "earlier.safetensors", PRESETS["large"])
+    section = FitSection(init=str(tmp_path / "earlier.safetensors"), preset="large", dropout=0.3)
     assert initial_weights(section) is not None
 
 

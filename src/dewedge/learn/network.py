@@ -72,8 +72,8 @@ PRESETS = {
     "paper": NetworkConfig(
         channels=64, convolutions=3, normalisation="instance", resampling="learned", residual=True
     ),
-    "default": NetworkConfig(channels=32, fold=2, levels=2),
-    "fast": NetworkConfig(channels=16, fold=2, levels=2),
+    "default": NetworkConfig(channels=16, fold=2, levels=2),
+    "large": NetworkConfig(channels=32, fold=2, levels=2),
 }
 
 

@@ -221,9 +221,9 @@ class CtfSection(Section):
 class NetworkSection(Section):
     """What is fitted, and where."""
 
-    preset: Literal["paper", "default", "fast"] = Field(
+    preset: Literal["paper", "default", "large"] = Field(
         default="default",
-        description="The network: 32 channels at half resolution (default), 16 (fast), or the published one "
+        description="The network: 16 channels at half resolution (default), 32 (large), or the published one "
         "(paper).",
     )
     channels: int | None = Field(
