@@ -1,12 +1,13 @@
 """Compare the methods against known truth.
 
     python benchmarks/comparison run TABLE [--size small] [--jobs 2] [--hours 1] [--data FOLDER] [--json FILE]
+                                           [--since COMMIT]
     python benchmarks/comparison again NUMBER [--json FILE]
     python benchmarks/comparison report [--size small] [--data FOLDER] [--json FILE] [--docs FOLDER]
 
 ``run`` computes the rows of a table that the file lacks, or has of another machine, each in a process of its
 own with one thread, ``--jobs`` at a time, and adds each to the file when it is done; a run can be stopped and
-started again.
+started again. Rows of code from before ``--since`` are computed anew.
 ``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. ``report``
 writes tables and figures of all rows into docs/comparison.md and docs/ablation.md, those of each machine
 apart. TABLE is one of those in jobs.py.
@@ -39,7 +40,9 @@ STRUCTURES = ROOT.parent / "shared" / "data" / "structures-10A"
 def run(arguments: argparse.Namespace) -> None:
     here = machine()
     os.environ.setdefault("COMPARISON_COMMIT", commit())
-    done = {job_of(row) for row in read_rows(arguments.json) if row["machine"] == here}
+    here_before = [row for row in read_rows(arguments.json) if row["machine"] == here]
+    recent = {commit: is_since(arguments.since, commit) for commit in {row["commit"] for row in here_before}}
+    done = {job_of(row) for row in here_before if recent[row["commit"]]}
     jobs = [job for job in TABLES[arguments.table](arguments.size) if wanted(job, arguments)]
     missing = [job for job in dict.fromkeys(jobs) if job not in done]
     print(f"{len(jobs)} rows, {len(missing)} to compute", file=sys.stderr)
@@ -153,6 +156,17 @@ def commit() -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
+def is_since(since: str | None, commit: str) -> bool:
+    """Whether a commit has ``since`` among its ancestors, or is that one; True for any if that is None."""
+    if since is None:
+        return True
+    command = ["git", "merge-base", "--is-ancestor", since, commit.removesuffix("-dirty")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode > 1:
+        raise SystemExit(f"--since {since}: {done.stderr.strip()}")
+    return done.returncode == 0
+
+
 def fraction(text: str) -> float:
     return float(Fraction(text))
 
@@ -179,6 +193,7 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.add_argument(
         "--budget", action="append", type=float, help="only this one, in seconds; repeat for more"
     )
+    verb.add_argument("--since", metavar="COMMIT", help="rows of commits before it count as missing")
     verb.set_defaults(function=run)
     verb = verbs.add_parser("again", parents=[shared], help="compute a row anew, with the code of its commit")
     verb.add_argument("number", type=int)

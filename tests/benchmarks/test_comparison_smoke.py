@@ -26,12 +26,10 @@ def comparison(verb: str, folder: Path, *words: str) -> subprocess.CompletedProc
     )
 
 
-def run(folder: Path) -> str:
+def run(folder: Path, *words: str) -> str:
     methods = [word for method in METHODS for word in ("--method", method)]
-    done = comparison(
-        "run", folder, "figure5", "--jobs", "1", "--seed", "1", "--snr", "1/4", "--change", "", *methods
-    )
-    return done.stderr.splitlines()[0]
+    one_of_each = ("--jobs", "1", "--seed", "1", "--snr", "1/4", "--change", "", *methods)
+    return comparison("run", folder, "figure5", *one_of_each, *words).stderr.splitlines()[0]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +56,7 @@ def test_rows_are_complete(folder: Path) -> None:
 
 def test_a_second_run_computes_nothing(folder: Path) -> None:
     before = (folder / "rows.json").read_bytes()
-    assert run(folder) == "6 rows, 0 to compute"
+    assert run(folder) == run(folder, "--since", "HEAD") == "6 rows, 0 to compute"
     assert (folder / "rows.json").read_bytes() == before
 
 
