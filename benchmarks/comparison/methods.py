@@ -117,23 +117,14 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     network = replace(
         network_config(config.fit.preset, config.fit.channels, config.fit.dropout), **network_settings
     )
-    cpu = torch.device("cpu")
-    device = torch.device("cuda") if torch.cuda.is_available() else cpu
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = choose_precision(config.compute, device)
     fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
     fabric.launch()
-    first = data[0]
-    full_std = 1.0
     if truth:
         options = replace(options, objective="supervised")
-        pairs = [TomogramPair(d.full, d.truth - d.truth.mean() + d.full.mean(), d.tilt_range) for d in data]
-    elif options.objective == "isonet":
-        pairs = [TomogramPair(d.full, d.full, d.tilt_range) for d in data]
-    else:
-        pairs = [TomogramPair(d.half0, d.half1, d.tilt_range, full=d.full) for d in data]
-        scales = [measure_grey_scale(pair) for pair in pairs]
-        full_std = statistics.fmean(scale.std_full / scale.std_half for scale in scales)
-
+    pairs, full_std = pairs_to_fit(options.objective, data)
+    first = data[0]
     tile = config.refine.tile or tile_size(network, options.cube_size)
 
     def refined(weights: UNet, region: tuple[slice, ...] = (slice(None),)) -> Volume:
@@ -162,15 +153,15 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
 
     watch = Stopwatch()
     best: tuple[float, UNet | None] = (-1.0, None)
-    looked = 0
+    looks = 0
 
     def look(state: FitState, network: UNet) -> None:
         """Score the weights of now on the middle of the specimen, a few times a fit, off the clock."""
-        nonlocal best, looked
-        if state.progress(options) * SNAPSHOTS < looked + 1:
+        nonlocal best, looks
+        if state.progress(options) * SNAPSHOTS < looks + 1:
             return
         start = clock()
-        looked += 1
+        looks += 1
         copy = UNet(network.config)
         copy.load_state_dict(network.state_dict())
         region = middle(first.full.shape)
@@ -179,25 +170,27 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
             best = (score, copy)
         watch.paused_s += clock() - start
 
-    selected = recipe in SELECTED_BY_TRUTH
-    model, rows = fit(
-        pairs,
-        network,
-        options,
-        fabric,
-        clock=watch,
-        initial=initial,
-        **({"on_epoch": look} if selected else {}),
-    )
+    by_truth = recipe in SELECTED_BY_TRUTH
+    hooks = {"on_epoch": look} if by_truth else {}
+    model, rows = fit(pairs, network, options, fabric, clock=watch, initial=initial, **hooks)
     start = clock()
     volume = refined(best[1] or model.build())
     return Estimate(
-        volume,
-        rows[-1].samples,
-        rows[-1].seconds,
-        clock() - start,
-        selected_by_truth=selected,
+        volume, rows[-1].samples, rows[-1].seconds, refine_s=clock() - start, selected_by_truth=by_truth
     )
+
+
+def pairs_to_fit(objective: str, data: Sequence[Data]) -> tuple[list[TomogramPair], float]:
+    """What a network is fitted to, and the standard deviation to which the whole is scaled for it."""
+    if objective == "supervised":
+        return [
+            TomogramPair(d.full, d.truth - d.truth.mean() + d.full.mean(), d.tilt_range) for d in data
+        ], 1.0
+    if objective == "isonet":
+        return [TomogramPair(d.full, d.full, d.tilt_range) for d in data], 1.0
+    pairs = [TomogramPair(d.half0, d.half1, d.tilt_range, full=d.full) for d in data]
+    scales = [measure_grey_scale(pair) for pair in pairs]
+    return pairs, statistics.fmean(scale.std_full / scale.std_half for scale in scales)
 
 
 def middle(shape: tuple[int, ...]) -> tuple[slice, ...]:
