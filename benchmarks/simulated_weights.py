@@ -4,7 +4,7 @@
 
 Specimens hold the built-in molecules alone, mirrored at random, at voxel sizes from 8 to 15 A. What differs
 from one to the next: SNR, tilt range and step, filter, ice, crowding, vesicles, gold, and how half-sets are
-made. The default network is fitted from a half-set to the truth, in all rotations, with the missing wedge of
+made. The network is fitted from a half-set to the truth, in all rotations, with the missing wedge of
 the data in one direction and a second one in the other, as in a fit to data.
 """
 
@@ -28,6 +28,7 @@ from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import preferred_precision
 from dewedge.learn.sampling import TomogramPair
 from dewedge.physics.reconstruction import fbp
+from dewedge.pipeline.config import SIMULATED_PRESET
 from dewedge.simulate.builtin import builtin_molecules
 from dewedge.simulate.molecules import Molecule
 from dewedge.simulate.specimen import simulate_specimen
@@ -111,7 +112,7 @@ def main() -> None:
     fabric.launch()
     model, rows = fit(
         pairs,
-        PRESETS["default"],
+        PRESETS[SIMULATED_PRESET],
         options,
         fabric,
         on_epoch=lambda state, _: print(

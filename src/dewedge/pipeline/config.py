@@ -30,6 +30,7 @@ from dewedge.learn.options import FitOptions
 DEFAULT_BUDGET = "10min"
 # Learning rates from random and from given weights: docs/defaults.md and docs/initial_weights.md.
 RATES = {"muon": (3e-3, 1e-4), "adam": (1e-3, 3e-4)}
+SIMULATED_PRESET = "large"  # whose weights come with the package: docs/initial_weights.md
 
 _SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0}
 
@@ -224,7 +225,7 @@ class NetworkSection(Section):
     preset: Literal["paper", "default", "large"] = Field(
         default="default",
         description="The network: 16 channels at half resolution (default), 32 (large), or the published one "
-        "(paper).",
+        "(paper). If not given, large for --init simulated.",
     )
     channels: int | None = Field(
         default=None, ge=1, le=1024, description="Channels of the network, if not those of the preset."
@@ -340,13 +341,15 @@ class Config(Section):
     compute: ComputeSection = ComputeSection()
 
     def resolved(self) -> Config:
-        """The same with absolute paths, and with the budget and the learning rate that are not given."""
+        """The same with absolute paths, and with budget, learning rate and preset that are not given."""
         fit: Any = self.fit
         if fit.epochs is None and fit.budget is None:
             fit = fit.model_copy(update={"budget": DEFAULT_BUDGET})
         if "learning_rate" not in fit.model_fields_set:
             rate = RATES[fit.optimiser][fit.init != "random"]
             fit = fit.model_copy(update={"learning_rate": rate})
+        if fit.init == "simulated" and "preset" not in fit.model_fields_set:
+            fit = fit.model_copy(update={"preset": SIMULATED_PRESET})
         mask = [name if name in ("none", "auto") else str(Path(name).absolute()) for name in fit.mask]
         init = fit.init if fit.init in ("random", "simulated") else str(Path(fit.init).absolute())
         return self.model_copy(
