@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import merged
 
 Settings = dict[str, dict[str, Any]]
@@ -139,16 +140,12 @@ OF_DEFAULT = {
     SAME_NETWORK: Change(
         "network, optimiser and averaged predictions of the default",
         {
-            "fit": {
-                "preset": "default",
-                "optimiser": "muon",
-                "learning_rate": 3e-3,
-                "warm_up": 0.05,
-                "schedule": "cosine",
-                "gradient_clip": 1.0,
-            },
-            "refine": {"average_rotations": 2, "overlap": 24},
-            "compute": {"precision": "auto"},
+            section: {name: getattr(getattr(Config(), section), name) for name in names}
+            for section, names in {
+                "fit": ("preset", "optimiser", "learning_rate", "warm_up", "schedule", "gradient_clip"),
+                "refine": ("average_rotations", "overlap"),
+                "compute": ("precision",),
+            }.items()
         },
     )
 }

@@ -230,7 +230,7 @@ def test_a_folder_that_holds_something_is_left_alone(
         ([*stack, "-o", str(empty), "--methods", "fbp,warp"], "recipe 'warp': expected one of fbp"),
         ([*stack, "-o", str(empty), "--methods", ""], "--methods: expected at least one"),
         ([*stack, "-o", str(empty), "--objective", "isonet"], "objective: every method of a comparison"),
-        ([*stack, "-o", str(empty), "--init", "simulated"], "cryocare: "),
+        ([*stack, "-o", str(empty), "--init", "simulated"], "the one to be fitted 64; fit the same"),
         ([str(tiny_series), str(tiny_series), "-o", str(empty)], "A&B"),
     ]:
         assert main(["compare", *arguments]) == 2
