@@ -67,9 +67,6 @@ IDEAS = _in_bfloat16({
     "Muon": Change(
         "the optimiser Muon in place of Adam", {"fit": {"optimiser": "muon", "learning_rate": 3e-3}}
     ),
-    "noise-weighted loss": Change(
-        "frequencies count by the inverse of their noise", {"fit": {"loss_weighting": "noise"}}
-    ),
     "halves refined": Change(
         "both half tomograms are refined and averaged", {"refine": {"refine": "halves"}}
     ),
@@ -95,7 +92,6 @@ DEPARTURES = {
     ),
     "wedge weight 1": Change("the cut wedge counts half as much", {"fit": {"wedge_weight": 1.0}}),
     "wedge weight 5": Change("the cut wedge counts 2.5 times as much", {"fit": {"wedge_weight": 5.0}}),
-    "no noise weights": Change("all frequencies count alike", {"fit": {"loss_weighting": "none"}}),
     "8 channels": Change("a network of half the width", {"network": {"channels": 8}}),
     "32 channels": Change("a network of twice the width", {"network": {"channels": 32}}),
     "full resolution": Change(
@@ -114,10 +110,6 @@ DEPARTURES = {
     ),
     "ramp filter": Change(
         "back-projection without attenuation of high frequencies", {"reconstruct": {"filter": "ramp"}}
-    ),
-    "ramp filter, no noise weights": Change(
-        "the same, and all frequencies count alike",
-        {"reconstruct": {"filter": "ramp"}, "fit": {"loss_weighting": "none"}},
     ),
     "no half turns averaged": Change(
         "refinement in half the time", {"refine": {"average_rotations": 1}}
@@ -194,6 +186,9 @@ DROPPED: dict[str, dict[str, Change]] = {
         "moving average": Change(
             "the weights are averaged over the last steps", {"fit": {"average_decay": 0.99}}
         ),
+        "noise-weighted loss": Change(
+            "frequencies count by the inverse of their noise", {"fit": {"loss_weighting": "noise"}}
+        ),
     }),
     "dewedge": {
         "both directions at once": Change(
@@ -216,6 +211,13 @@ DROPPED: dict[str, dict[str, Change]] = {
             "half-set 0 is always the input, as now", {"fit": {"swap_halves": "never"}}
         ),
         "16 channels": Change("half the width, as now", {"network": {"channels": 16}}),
+        "no noise weights": Change(
+            "all frequencies count alike, as now", {"fit": {"loss_weighting": "none"}}
+        ),
+        "ramp filter, no noise weights": Change(
+            "back-projection without attenuation of high frequencies, and all frequencies count alike",
+            {"reconstruct": {"filter": "ramp"}, "fit": {"loss_weighting": "none"}},
+        ),
     },
 }  # fmt: skip
 

@@ -21,7 +21,6 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.muon import Muon
 from dewedge.learn.network import NetworkConfig, UNet
-from dewedge.learn.noise import noise_weight
 from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.rounds import filled_inputs, round_epochs
@@ -102,8 +101,7 @@ def fit(
         )
     plain = convert_conv3d_weight_memory_format(plain.to(fabric.device), torch.channels_last_3d)
     network, optimiser = fabric.setup(plain, _optimiser(plain, options))
-    weighted = options.objective == "dewedge" and options.loss_weighting == "noise"
-    objective = Objective(options, noise_weight(sampler, fabric.device) if weighted else 1.0)
+    objective = Objective(options)
     validation = _validation_batches(sampler, options, fabric)
     state = FitState()
     interval = round_epochs(sampler, network_config, options)

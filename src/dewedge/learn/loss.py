@@ -21,7 +21,6 @@ def dewedge_loss(
     input_mask: Tensor,
     target_mask: Tensor,
     wedge_weight: float = 2.0,
-    frequency_weight: Tensor | float = 1.0,
 ) -> Tensor:
     """Mean over voxels of ||W W_R F(f(x~) - t)||^2 + c ||(1 - W) W_R F(f(x~) - t)||^2.
 
@@ -38,12 +37,10 @@ def dewedge_loss(
         W_R, likewise: what the target measured. Frequencies outside it do not count.
     wedge_weight
         c, the weight of the frequencies cut from the input only.
-    frequency_weight
-        Factor for each frequency of the half-spectrum, the same in all directions; 1 as published.
 
     Source: Wiedemann and Heckel 2024, equation 3 and proposition 1.
     """
     error = torch.fft.rfftn(prediction - target, dim=(-3, -2, -1), norm="ortho")
-    weight = frequency_weight * target_mask * (input_mask + wedge_weight * (1 - input_mask))
+    weight = target_mask * (input_mask + wedge_weight * (1 - input_mask))
     power = error.real.square() + error.imag.square()
     return (weight * power * multiplicity(target.shape[-1], target.device)).sum() / target.numel()

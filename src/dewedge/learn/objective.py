@@ -18,7 +18,7 @@ from dewedge.physics.wedge import wedge_mask
 Network = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Objective:
     """The loss of a batch by the method of the options.
 
@@ -26,12 +26,9 @@ class Objective:
     ----------
     options
         Of the fit.
-    frequency_weight
-        Weight of each frequency of the half-spectrum of a cube.
     """
 
     options: FitOptions
-    frequency_weight: Tensor | float = 1.0
 
     def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
         """Loss of one batch.
@@ -58,12 +55,7 @@ class Objective:
         input_mask = _input_mask(batch)
         prediction = _apply(network, cut_wedge(batch.half0, input_mask))
         return dewedge_loss(
-            prediction,
-            batch.half1,
-            input_mask,
-            _target_mask(batch),
-            self.options.wedge_weight,
-            self.frequency_weight,
+            prediction, batch.half1, input_mask, _target_mask(batch), self.options.wedge_weight
         )
 
     def _isonet(self, network: Network, batch: Batch, progress: float) -> Tensor:

@@ -43,9 +43,6 @@ class FitOptions:
         Highest norm of the gradient; None for no limit.
     wedge_weight
         Weight of the frequencies cut from the input only.
-    loss_weighting
-        ``noise``: each frequency counts in inverse proportion to the noise power there, measured from the
-        half-sets' difference. ``none``: all frequencies count alike, as published.
     update_interval
         Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
         prediction; ``auto`` for rounds ten times as long as that takes, None to never do it.
@@ -54,8 +51,7 @@ class FitOptions:
     interpolation
         ``linear`` or ``cubic``, of crops that no exact rotation turned.
     noise_level
-        ``isonet``: noise that is added to the inputs, in standard deviations; raised by as much every
-        ``noise_interval`` rounds from round ``noise_first`` on.
+        ``isonet``: noise that is added to the inputs, in standard deviations, and by how much it rises.
     noise_start
         ``isonet``: share of the fit before noise is added to the inputs.
     noise_interval
@@ -89,7 +85,6 @@ class FitOptions:
     optimiser: Literal["muon", "adam"] = "muon"
     gradient_clip: float | None = 1.0
     wedge_weight: float = 2.0
-    loss_weighting: Literal["noise", "none"] = "noise"
     update_interval: int | Literal["auto"] | None = "auto"
     exact_rotations: float = 0.8
     interpolation: Literal["linear", "cubic"] = "linear"
