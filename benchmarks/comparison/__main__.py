@@ -38,8 +38,10 @@ STRUCTURES = ROOT.parent / "shared" / "data" / "structures-10A"
 
 
 def run(arguments: argparse.Namespace) -> None:
+    import torch
+
     here = machine()
-    os.environ.setdefault("COMPARISON_COMMIT", commit())
+    jobs_at_a_time = arguments.jobs or (1 if torch.cuda.is_available() else 2)
     here_before = [row for row in read_rows(arguments.json) if row["machine"] == here]
     recent = {commit: is_since(arguments.since, commit) for commit in {row["commit"] for row in here_before}}
     done = {job_of(row) for row in here_before if recent[row["commit"]]}
@@ -48,11 +50,15 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{len(jobs)} rows, {len(missing)} to compute", file=sys.stderr)
     end = time.monotonic() + 3600 * arguments.hours
 
+    failed: list[Job] = []
+
     def compute(job: Job) -> None:
         if time.monotonic() > end:
             return
-        row = row_in_process(job, arguments, Path(__file__).parent, volume_file(arguments.data, job, here))
+        volume = volume_file(arguments.data, job, here)
+        row = row_in_process(job, arguments, Path(__file__).parent, commit(), volume)
         if row is None:
+            failed.append(job)
             print(f"failed: {job}", file=sys.stderr)
         else:
             add_row(arguments.json, row)
@@ -61,8 +67,10 @@ def run(arguments: argparse.Namespace) -> None:
                 file=sys.stderr,
             )
 
-    with ThreadPoolExecutor(arguments.jobs) as pool:
+    with ThreadPoolExecutor(jobs_at_a_time) as pool:
         list(pool.map(compute, missing))
+    if failed:
+        raise SystemExit(f"{len(failed)} rows failed")
 
 
 def wanted(job: Job, arguments: argparse.Namespace) -> bool:
@@ -80,21 +88,26 @@ def again(arguments: argparse.Namespace) -> None:
     old = read_rows(arguments.json)[arguments.number]
     if old["commit"].endswith("-dirty"):
         raise SystemExit(f"row {arguments.number}: computed by code that was not committed ({old['commit']})")
+    arguments.data /= old["commit"]  # simulated by that code, too
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(["git", "archive", old["commit"]], cwd=ROOT, check=True, capture_output=True)
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-        os.environ |= {"PYTHONPATH": f"{folder}/src", "COMPARISON_COMMIT": old["commit"]}
-        new = row_in_process(job_of(old), arguments, Path(folder) / "benchmarks" / "comparison")
+        program = Path(folder) / "benchmarks" / "comparison"
+        new = row_in_process(job_of(old), arguments, program, old["commit"])
     if new is None:
         raise SystemExit("the row could not be computed")
     print(json.dumps({"then": old, "now": new}, indent=2))
 
 
 def row_in_process(
-    job: Job, arguments: argparse.Namespace, program: Path, volume: Path | None = None
+    job: Job, arguments: argparse.Namespace, program: Path, commit: str, volume: Path | None = None
 ) -> dict[str, Any] | None:
-    """The row of a job, computed by another process with one thread; None if that fails."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    """The row of a job, computed by another process with one thread; None if that fails.
+
+    The package is that of the same checkout as ``program``, whichever is installed.
+    """
+    source = str(program.parents[1] / "src")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": source, "COMPARISON_COMMIT": commit}
     command = [sys.executable, str(program), "row", json.dumps(asdict(job)), "--data", str(arguments.data)]
     command += ["--structures", str(arguments.structures)]
     if arguments.peers is not None:
@@ -151,9 +164,14 @@ def report(arguments: argparse.Namespace) -> None:
 
 
 def commit() -> str:
-    """The commit of this code, and whether it was changed since."""
-    command = ["git", "describe", "--always", "--exclude=*", "--dirty"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    """The commit of this code, with ``-dirty`` if the package or the comparison was changed since."""
+    return _git("rev-parse", "--short", "HEAD") + (
+        "-dirty" if _git("status", "--porcelain", "--", "src", "benchmarks/comparison") else ""
+    )
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def is_since(since: str | None, commit: str) -> bool:
@@ -182,7 +200,11 @@ def main(words: Sequence[str] | None = None) -> None:
     shared.add_argument("--json", type=Path, help="file of the rows")
     verb = verbs.add_parser("run", parents=[shared], help="compute what a table lacks")
     verb.add_argument("table", choices=TABLES)
-    verb.add_argument("--jobs", type=int, default=2, help="processes at a time")
+    verb.add_argument(
+        "--jobs",
+        type=int,
+        help="processes at a time; 2, or 1 where there is a GPU, which is timed by the clock",
+    )
     verb.add_argument("--hours", type=float, default=1e6, help="start no row after so many")
     verb.add_argument("--method", action="append", help="only this one; repeat for more")
     verb.add_argument("--change", action="append", help="only this one of the ablation; repeat for more")

@@ -103,9 +103,9 @@ def one_snr(groups: Mapping[str, Sequence[Job]], rows: Rows, reference: str, unc
 
 
 def paired_differences(jobs: Sequence[Job], base: Sequence[Job], rows: Rows) -> list[float]:
-    """CC less that of the reference, for the seeds that have both."""
-    pairs = [(job, other) for job, other in zip(jobs, base, strict=True) if job in rows and other in rows]
-    return [rows[job]["cc"] - rows[other]["cc"] for job, other in pairs]
+    """CC less that of the reference, for the seeds that have both, computed by the same code."""
+    pairs = [(rows.get(job), rows.get(other)) for job, other in zip(jobs, base, strict=True)]
+    return [one["cc"] - of["cc"] for one, of in pairs if one and of and one["commit"] == of["commit"]]
 
 
 def pooled_sd(differences: Sequence[Sequence[float]]) -> tuple[float, int]:

@@ -124,3 +124,21 @@ def test_wrong_files_give_one_line(text: str, expected: str, tmp_path: Path):
         resolve_config(path, {})
     message = str(raised.value)
     assert message.startswith(str(path)) and expected in message and "\n" not in message
+
+
+def test_a_learning_rate_is_not_kept_for_another_optimiser(tmp_path: Path):
+    def rate(file: Path | None = None, recipe: str = "dewedge", **fit: object) -> float:
+        return resolve_config(
+            file, {"recipe": recipe, "fit": fit} if file is None else {"fit": fit}
+        ).fit.learning_rate
+
+    assert rate(recipe="paper") == rate(recipe="paper", optimiser="adam") == 4e-4
+    assert rate(recipe="paper", optimiser="muon") == rate() == 3e-3
+    assert rate(recipe="paper", optimiser="muon", learning_rate=2e-3) == 2e-3
+    file = tmp_path / "config.toml"
+    write_config(file, resolve_config(None, {}))
+    assert rate(file) == 3e-3
+    assert rate(file, optimiser="adam") == 1e-3
+    assert rate(file, init="model.safetensors") == 1e-4
+    file.write_text("[fit]\nlearning_rate = 5e-4\n")  # of no optimiser in particular
+    assert rate(file, optimiser="adam") == 5e-4

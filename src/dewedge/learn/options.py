@@ -65,12 +65,12 @@ class FitOptions:
     patience
         After this many epochs, and at least a quarter of those so far, without a lower loss on the held-out
         region, the learning rate falls to zero within a quarter of the steps so far, and the fit ends; a
-        constant rate ends it at once. None to never end early.
+        constant rate ends it at once. None to never end early, nor is there an end without a region held out.
     activation_checkpointing
         Compute the activations within the network's blocks again in the backward pass instead of keeping
         them: less memory, for large cubes and networks, and a third more time.
     seed
-        Of initial weights and crops.
+        Of initial weights, crops, dropout and added noise; a run draws a random split with it, too.
     """
 
     cube_size: int = 48

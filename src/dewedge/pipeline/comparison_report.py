@@ -19,6 +19,7 @@ import dewedge
 from dewedge.io.atomic import write_text_atomic
 from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import Model
+from dewedge.pipeline.compute import choose_device, choose_precision
 from dewedge.pipeline.items import HalvesInput, RunInput
 from dewedge.pipeline.log import step
 from dewedge.pipeline.methods import Method, Stage
@@ -124,7 +125,8 @@ def network_settings(stage: Stage) -> dict[str, object]:
     """The settings of a stage that tell one network from another."""
     config = stage.config.model_dump(mode="json")
     settings = {key: value for part in ("fit", "refine") for key, value in config[part].items()}
-    return settings | {"precision": config["compute"]["precision"]}
+    compute = stage.config.compute
+    return settings | {"precision": choose_precision(compute, choose_device(compute))}
 
 
 def environment() -> dict[str, str]:

@@ -37,7 +37,18 @@ def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
         layers.insert(1, read_recipe(str(given["recipe"])).settings)
     elif "recipe" in settings:
         layers.insert(0, read_recipe(settings["recipe"]).settings)
-    return Config.model_validate(merged(layers)).resolved()
+    return Config.model_validate(merged(_with_rates_of_their_own(layers))).resolved()
+
+
+def _with_rates_of_their_own(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The layers without learning rates that were chosen for another optimiser, or start, than a later layer's."""
+    kept = []
+    for number, layer in enumerate(layers, start=1):
+        fit, later = layer.get("fit", {}), merged(layers[number:]).get("fit", {})
+        if any(name in fit and later.get(name, fit[name]) != fit[name] for name in ("optimiser", "init")):
+            layer = {**layer, "fit": {name: value for name, value in fit.items() if name != "learning_rate"}}
+        kept.append(layer)
+    return kept
 
 
 def merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
