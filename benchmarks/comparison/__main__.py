@@ -203,7 +203,7 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.add_argument(
         "--jobs",
         type=int,
-        help="processes at a time; 2, or 1 where there is a GPU, which is timed by the clock",
+        help="processes at a time; 2, or 1 with a GPU, where the clock is the wall's",
     )
     verb.add_argument("--hours", type=float, default=1e6, help="start no row after so many")
     verb.add_argument("--method", action="append", help="only this one; repeat for more")

@@ -161,8 +161,9 @@ COMBINATIONS = {
     ),
 }
 
-# What lost or gained nothing and is no longer in the code, or was measured against a former default. These rows
-# and those that they compare with lie in a file of their own; `again` computes them with the code of their commit.
+# What lost or gained nothing and is no longer in the code, or was measured against a former default. Their
+# rows and those that they compare with lie in a file of their own; `again` computes them with the code of
+# their commit.
 DROPPED: dict[str, dict[str, Change]] = {
     "deepdewedge": _in_bfloat16({
         "both directions": Change(

@@ -41,7 +41,7 @@ def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
 
 
 def _with_rates_of_their_own(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The layers without learning rates that were chosen for another optimiser, or start, than a later layer's."""
+    """The layers without learning rates chosen for another optimiser, or start, than that of a later one."""
     kept = []
     for number, layer in enumerate(layers, start=1):
         fit, later = layer.get("fit", {}), merged(layers[number:]).get("fit", {})
