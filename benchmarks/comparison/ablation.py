@@ -78,29 +78,12 @@ IDEAS = _in_bfloat16({
 # One at a time against the default.
 DEPARTURES = {
     "Adam": Change("the published optimiser", {"fit": {"optimiser": "adam", "learning_rate": 1e-3}}),
-    "rate 1.5e-3": Change("half the learning rate", {"fit": {"learning_rate": 1.5e-3}}),
-    "rate 6e-3": Change("twice the learning rate", {"fit": {"learning_rate": 6e-3}}),
-    "batches of 2": Change("half the sub-tomograms a step, twice the steps", {"fit": {"batch_size": 2}}),
-    "batches of 8": Change("twice the sub-tomograms a step, half the steps", {"fit": {"batch_size": 8}}),
     "constant rate": Change("the learning rate does not fall to zero", {"fit": {"schedule": "constant"}}),
-    "no clipping": Change("large gradients are left as they are", {"fit": {"gradient_clip": "none"}}),
-    "all rotations exact": Change("quarter turns only", {"fit": {"exact_rotations": 1.0}}),
-    "all rotations SO(3)": Change("every crop is interpolated", {"fit": {"exact_rotations": 0.0}}),
     "cubic interpolation": Change("by cubic splines, not linear", {"fit": {"interpolation": "cubic"}}),
     "no update of the wedge": Change(
         "the wedge of the inputs is never replaced by the prediction", {"fit": {"update_interval": "none"}}
     ),
-    "wedge weight 1": Change("the cut wedge counts half as much", {"fit": {"wedge_weight": 1.0}}),
-    "wedge weight 5": Change("the cut wedge counts 2.5 times as much", {"fit": {"wedge_weight": 5.0}}),
-    "8 channels": Change("a network of half the width", {"network": {"channels": 8}}),
     "32 channels": Change("a network of twice the width", {"network": {"channels": 32}}),
-    "full resolution": Change(
-        "a network whose first layers see every voxel", {"network": {"fold": 1, "levels": 3}}
-    ),
-    "three levels": Change("a network that is one level deeper", {"network": {"levels": 3}}),
-    "three convolutions a block": Change(
-        "a network of 1.5 times the layers", {"network": {"convolutions": 3}}
-    ),
     "residual": Change("the network predicts a correction", {"network": {"residual": True}}),
     "instance normalisation": Change(
         "each crop is normalised in every layer", {"network": {"normalisation": "instance"}}
@@ -110,15 +93,6 @@ DEPARTURES = {
     ),
     "ramp filter": Change(
         "back-projection without attenuation of high frequencies", {"reconstruct": {"filter": "ramp"}}
-    ),
-    "no half turns averaged": Change(
-        "refinement in half the time", {"refine": {"average_rotations": 1}}
-    ),
-    "4 half turns averaged": Change(
-        "refinement in twice the time", {"refine": {"average_rotations": 4}}
-    ),
-    "halves refined": Change(
-        "both half tomograms are refined and averaged", {"refine": {"refine": "halves"}}
     ),
 }  # fmt: skip
 
