@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import os
 import statistics
 import tempfile
@@ -33,7 +34,9 @@ from dewedge.pipeline.initial import initial_weights
 from dewedge.recipes import read_recipe
 from dewedge.scores import correlation
 
-SNAPSHOTS = 8  # of which the truth may choose, for the methods of SELECTED_BY_TRUTH
+# Shares of the fit after which the truth may choose the weights, for the methods of SELECTED_BY_TRUTH; dense
+# at the beginning, since what learns noise by heart is best before.
+LOOKS = tuple(np.geomspace(1 / 64, 1, 16))
 SELECTED_BY_TRUTH = ("cryocare", "isonet")
 BF16 = " bf16"  # a recipe that asks for float32, with this after its name
 
@@ -158,10 +161,11 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     def look(state: FitState, network: UNet) -> None:
         """Score the weights of now on the middle of the specimen, a few times a fit, off the clock."""
         nonlocal best, looks
-        if state.progress(options) * SNAPSHOTS < looks + 1:
+        passed = bisect.bisect_right(LOOKS, state.progress(options))
+        if passed == looks:
             return
         start = clock()
-        looks += 1
+        looks = passed
         copy = UNet(network.config)
         copy.load_state_dict(network.state_dict())
         region = middle(first.full.shape)
