@@ -189,9 +189,7 @@ DROPPED: dict[str, dict[str, Change]] = {
         "no noise weights": Change(
             "all frequencies count alike, as now", {"fit": {"loss_weighting": "none"}}
         ),
-        "ramp filter": Change(
-            "back-projection without attenuation of high frequencies", {"reconstruct": {"filter": "ramp"}}
-        ),
+        "ramp filter": DEPARTURES["ramp filter"],
         "ramp filter, no noise weights": Change(
             "the same, and all frequencies count alike",
             {"reconstruct": {"filter": "ramp"}, "fit": {"loss_weighting": "none"}},

@@ -193,6 +193,14 @@ def test_what_was_dropped_is_no_longer_in_the_code() -> None:
             Config.model_validate({"fit": fit})
 
 
+def test_rows_of_other_code_are_not_compared() -> None:
+    jobs = [job("small", "dewedge", seed=seed, change=change) for change in ("Adam", "") for seed in (1, 2)]
+    rows = made_up(*(row(one, 0.5 + 0.1 * i) for i, one in enumerate(jobs)))
+    assert len(verdicts.paired_differences(jobs[:2], jobs[2:], rows)) == 2
+    rows[jobs[3]]["commit"] = "other"
+    assert verdicts.paired_differences(jobs[:2], jobs[2:], rows) == pytest.approx([-0.2])
+
+
 def test_the_seed_of_a_job_is_that_of_the_fit() -> None:
     for recipe in ("cryocare", "isonet", "deepdewedge", "dewedge"):
         assert configuration(job("small", recipe, seed=7), recipe, 1.0)[0].fit.seed == 7

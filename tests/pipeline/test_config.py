@@ -128,9 +128,8 @@ def test_wrong_files_give_one_line(text: str, expected: str, tmp_path: Path):
 
 def test_a_learning_rate_is_not_kept_for_another_optimiser(tmp_path: Path):
     def rate(file: Path | None = None, recipe: str = "dewedge", **fit: object) -> float:
-        return resolve_config(
-            file, {"recipe": recipe, "fit": fit} if file is None else {"fit": fit}
-        ).fit.learning_rate
+        given = {"fit": fit} if file else {"recipe": recipe, "fit": fit}
+        return resolve_config(file, given).fit.options().learning_rate
 
     assert rate(recipe="paper") == rate(recipe="paper", optimiser="adam") == 4e-4
     assert rate(recipe="paper", optimiser="muon") == rate() == 3e-3
