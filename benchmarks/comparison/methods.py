@@ -125,8 +125,8 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
     fabric.launch()
     if truth:
-        options = replace(options, objective="supervised")
-    pairs, full_std = pairs_to_fit(options.objective, data)
+        options = replace(options, objective="supervised", clip=None)
+    pairs, full_std = pairs_to_fit(options.objective, data, options.clip)
     first = data[0]
     tile = config.refine.tile or tile_size(network, options.cube_size)
 
@@ -140,6 +140,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
             weights,
             first.tilt_range,
             input_std=1.0 if halves else full_std,
+            clip=options.clip,
             tile=tile,
             overlap=min(config.refine.overlap, tile // 3),
             average_rotations=config.refine.average_rotations,
@@ -184,7 +185,9 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     )
 
 
-def pairs_to_fit(objective: str, data: Sequence[Data]) -> tuple[list[TomogramPair], float]:
+def pairs_to_fit(
+    objective: str, data: Sequence[Data], clip: float | None
+) -> tuple[list[TomogramPair], float]:
     """What a network is fitted to, and the standard deviation to which the whole is scaled for it."""
     if objective == "supervised":
         return [
@@ -193,7 +196,7 @@ def pairs_to_fit(objective: str, data: Sequence[Data]) -> tuple[list[TomogramPai
     if objective == "isonet":
         return [TomogramPair(d.full, d.full, d.tilt_range) for d in data], 1.0
     pairs = [TomogramPair(d.half0, d.half1, d.tilt_range, full=d.full) for d in data]
-    scales = [measure_grey_scale(pair) for pair in pairs]
+    scales = [measure_grey_scale(pair, clip=clip) for pair in pairs]
     return pairs, statistics.fmean(scale.std_full / scale.std_half for scale in scales)
 
 

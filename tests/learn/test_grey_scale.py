@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dewedge.errors import InputError
-from dewedge.learn.grey_scale import mean_and_covariance
+from dewedge.learn.grey_scale import clipped_scale, mean_and_covariance
 
 
 def test_it_is_numpys():
@@ -40,3 +40,30 @@ def test_values_that_are_not_finite_are_refused(bad):
 def test_a_constant_volume_is_refused(value):
     with pytest.raises(InputError, match=r"a\.mrc: all voxels are the same"):
         mean_and_covariance([np.full((3, 4, 5), value, dtype=np.float32)], ["a.mrc"])
+
+
+def with_beads(scale=1.0, offset=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    volume = rng.normal(size=(30, 60, 60))
+    for z, y, x in rng.integers(3, 27, (12, 3)):
+        volume[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2] = -50
+    return (scale * volume + offset).astype(np.float32)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1e-6, 5e-3), (1e4, -31900)])
+def test_beads_do_not_move_the_clipped_scale(scale, offset):
+    volume = with_beads(scale, offset)
+    mean, std = clipped_scale([volume], 6.0)
+    assert volume.std() > 2 * scale
+    assert std == pytest.approx(scale, rel=0.02)
+    assert mean == pytest.approx(offset, abs=0.02 * scale)
+
+
+def test_without_strong_voxels_the_clipped_scale_is_the_plain_one():
+    volume = np.random.default_rng(1).normal(3, 2, (20, 30, 40)).astype(np.float32)
+    assert clipped_scale([volume], 6.0) == pytest.approx((volume.mean(), volume.std()), rel=1e-5)
+
+
+def test_the_clipped_scale_of_two_volumes_is_that_of_their_average():
+    a, b = with_beads(seed=1), with_beads(seed=2)
+    assert clipped_scale([a, b], 6.0) == pytest.approx(clipped_scale([(a + b) / 2], 6.0), rel=1e-5)

@@ -262,3 +262,44 @@ def test_wrong_sources_are_refused():
         refined([noise((8, 8, 8))], small_unet(), tile=7, overlap=0)
     with pytest.raises(ValueError, match="output of shape"):
         refine([noise((8, 8, 8))], np.empty((8, 8, 9), np.float32), Pointwise(), ALL, input_std=1)
+
+
+def with_beads(shape=(12, 20, 22), seed=0):
+    source = noise(shape, seed)
+    source[4:7, 5:8, 9:12] = -60
+    return source
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_what_is_clipped_is_given_back(sources):
+    volumes = [100 + 3 * with_beads(seed=seed) for seed in range(sources)]
+    output = refined(volumes, Pointwise(), clip=6.0, tile=8, overlap=2)
+    np.testing.assert_allclose(output, np.mean(volumes, axis=0), atol=1e-3)
+
+
+def test_the_network_sees_clipped_voxels_on_the_scale_of_the_others():
+    seen = []
+
+    def record(volume):
+        seen.append(volume)
+        return volume
+
+    source = with_beads()
+    refined([source], Pointwise(record), clip=6.0, input_std=0.5, tile=24, overlap=0)
+    (tile,) = seen
+    assert tile.abs().max() == pytest.approx(3.0, abs=1e-4)
+    assert tile[0, 0, :3].std() == pytest.approx(0.5, rel=0.05)
+
+
+def test_beads_leave_nothing_behind_where_the_network_passes_nothing_on():
+    source = with_beads()
+    output = refined([source], Pointwise(torch.zeros_like), clip=6.0, tile=8, overlap=2)
+    beads = source < -50
+    assert (output[beads] < -45).all()
+    assert np.ptp(output[~beads]) < 1e-5
+
+
+def test_columns_give_back_once(monkeypatch):
+    monkeypatch.setattr("dewedge.learn.refine.COLUMN_VOXELS", 1)
+    source = with_beads()
+    np.testing.assert_allclose(refined([source], Pointwise(), clip=6.0, tile=8, overlap=3), source, atol=1e-4)

@@ -138,3 +138,20 @@ def test_unusable_halves_are_refused():
         CropSampler([make_pair((40, 40, 40))], 24)
     with pytest.raises(InputError, match="no place"):
         CropSampler([make_pair(mask=np.zeros((40, 64, 72), dtype=bool))], 16).draw(0)
+
+
+def test_inputs_and_targets_are_clipped_on_the_scale_without_beads():
+    pair = make_pair()
+    for half in (pair.half0, pair.half1):
+        half[20:23, 10:13, 10:13] = -500
+    sampler = CropSampler([pair], 16, clip=6.0, exact_rotations=1.0, held_out=0)
+    assert sampler.grey_scales[0].std_half == pytest.approx(np.sqrt(2), rel=0.02)
+    crops = [replace_centre(sampler.draw(0), (21, 11, 11)), replace_centre(sampler.draw(1), (20, 40, 40))]
+    batch = sampler.load(crops, torch.device("cpu"))
+    for half in (batch.half0, batch.half1):
+        assert half[0].min() == -6.0
+        assert half[1].std() == pytest.approx(1, rel=0.05)
+
+
+def replace_centre(crop, centre):
+    return crop._replace(centre_zyx=np.array(centre))

@@ -36,6 +36,8 @@ class Model:
     full_std
         Standard deviation of the average of both half-sets, in units of that of one half-set: the network was
         fitted to half-sets of standard deviation 1, so it expects a full reconstruction scaled to this one.
+    clip
+        Inputs were clipped at so many standard deviations from the mean; None if they were not.
     tilt_range
         Tilt range of the fitted tomograms; the widest one, if there were several.
     details
@@ -46,6 +48,7 @@ class Model:
     network: NetworkConfig
     cube_size: int
     full_std: float
+    clip: float | None
     tilt_range: TiltRange
     details: dict[str, Any]
 
@@ -62,6 +65,7 @@ def save_model(path: Path, model: Model) -> None:
         "network": asdict(model.network),
         "cube_size": model.cube_size,
         "full_std": model.full_std,
+        "clip": model.clip,
         "tilt_range": list(model.tilt_range),
         "details": model.details,
     }
@@ -86,11 +90,15 @@ def load_model(path: Path) -> Model:
         full_std = float(header["full_std"])
         if not 0 < full_std < math.inf:
             raise ValueError(f"full_std is {full_std}")
+        clip = None if header["clip"] is None else float(header["clip"])
+        if clip is not None and not 3 <= clip < math.inf:
+            raise ValueError(f"clip is {clip}")
         return Model(
             weights=weights,
             network=network,
             cube_size=int(header["cube_size"]),
             full_std=full_std,
+            clip=clip,
             tilt_range=TiltRange(*map(float, header["tilt_range"])).validated(),
             details=dict(header["details"]),
         )

@@ -88,6 +88,7 @@ def fit(
         rotate=options.objective != "noise2noise",
         interpolation=options.interpolation,
         supervised=options.objective == "supervised",
+        clip=options.clip,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
@@ -199,6 +200,7 @@ def fit(
         network=network_config,
         cube_size=options.cube_size,
         full_std=sum(scales) / len(scales),
+        clip=options.clip,
         tilt_range=TiltRange(min(r.min_deg for r in ranges), max(r.max_deg for r in ranges)),
         details=details,
     )

@@ -1,9 +1,10 @@
-"""Mean and covariance of volumes of any grey scale, in one pass."""
+"""Grey scale of volumes: mean and covariance in one pass, and a scale that few strong voxels do not move."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,16 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 
 Floats = NDArray[np.float64]
+
+SAMPLED_VOXELS = 2**22  # of a volume, from which its clipped scale is measured
+CLIPPING_PASSES = 20
+
+
+class GreyScale(NamedTuple):
+    """Mean and standard deviation of a tomogram."""
+
+    mean: float
+    std: float
 
 
 def mean_and_covariance(volumes: Sequence[NDArray[Any]], names: Sequence[str]) -> tuple[Floats, Floats]:
@@ -52,3 +63,29 @@ def mean_and_covariance(volumes: Sequence[NDArray[Any]], names: Sequence[str]) -
         if variance <= 1e-12 * square:
             raise InputError(f"{name}: all voxels are the same; expected a tomogram")
     return pivots + offsets, covariance
+
+
+def clipped_scale(volumes: Sequence[NDArray[Any]], clip: float) -> GreyScale:
+    """Grey scale of an average of volumes, of its voxels within ``clip`` standard deviations of the mean.
+
+    Gold beads, a few voxels in ten thousand, can hold half of the variance of a tomogram; this scale is that
+    of the rest. It is measured on evenly spaced rows, some four million voxels at most, and repeated until no
+    further voxel is left out (sigma clipping).
+
+    Parameters
+    ----------
+    volumes
+        ``(z, y, x)`` arrays of one shape, in memory or memory-mapped, finite and not constant; one or more.
+    clip
+        At least 3, so that of Gaussian noise next to nothing is left out.
+    """
+    step = math.ceil(math.sqrt(max(1.0, volumes[0].size / SAMPLED_VOXELS)))
+    sample = np.mean([v[::step, ::step] for v in volumes], axis=0, dtype=np.float64).ravel()
+    kept = sample
+    for _ in range(CLIPPING_PASSES):
+        mean, std = float(kept.mean()), float(kept.std())
+        inside = sample[np.abs(sample - mean) <= clip * std]
+        if std == 0 or inside.size == kept.size:
+            break
+        kept = inside
+    return GreyScale(mean, std)

@@ -41,6 +41,9 @@ class FitOptions:
         published.
     gradient_clip
         Highest norm of the gradient; None for no limit.
+    clip
+        Inputs and targets are clipped at so many standard deviations from the mean, and what a tomogram has
+        beyond that is given back after refinement; None to clip nothing.
     wedge_weight
         Weight of the frequencies cut from the input only.
     update_interval
@@ -84,6 +87,7 @@ class FitOptions:
     schedule: Literal["cosine", "constant"] = "cosine"
     optimiser: Literal["muon", "adam"] = "muon"
     gradient_clip: float | None = 1.0
+    clip: float | None = 6.0
     wedge_weight: float = 2.0
     update_interval: int | Literal["auto"] | None = "auto"
     exact_rotations: float = 0.8
@@ -118,6 +122,8 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; expected a positive number")
+        if self.clip is not None and not 3 <= self.clip < math.inf:
+            raise InputError(f"clip is {self.clip}; expected at least 3 standard deviations")
         for name in ("warm_up", "exact_rotations", "noise_start", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.learn.grey_scale import mean_and_covariance
+from dewedge.learn.grey_scale import GreyScale, clipped_scale, mean_and_covariance
 from dewedge.learn.network import UNet
 from dewedge.learn.precision import Precision
 from dewedge.learn.tiling import TILE, tile_axis, tile_groups
@@ -29,13 +29,6 @@ COLUMN_VOXELS = 2**24  # of a band of rows that are in memory at a time
 FFT_VOXELS = 2**20  # of whole (z, x) sections whose spectra are in memory at a time
 
 
-class GreyScale(NamedTuple):
-    """Mean and standard deviation of a tomogram."""
-
-    mean: float
-    std: float
-
-
 def refine(
     sources: Sequence[NDArray[Any]],
     output: NDArray[np.float32] | None,
@@ -43,6 +36,7 @@ def refine(
     tilt_range: TiltRange,
     *,
     input_std: float,
+    clip: float | None = None,
     tile: int = TILE,
     overlap: int = 24,
     device: torch.device | None = None,
@@ -76,6 +70,9 @@ def refine(
     input_std
         Standard deviation to which a source is scaled for the network: 1 for half-sets,
         :attr:`~dewedge.learn.checkpoint.Model.full_std` for the full reconstruction.
+    clip
+        What the network sees is clipped at so many standard deviations from the mean, as in its fit; more,
+        such as the density of gold beads beyond that, is given back to the result. None to clip nothing.
     tile
         Largest edge of the tiles in voxels, a multiple of ``network.multiple``.
     overlap
@@ -134,7 +131,8 @@ def refine(
     scales = []
     for source, name in zip(sources, names, strict=True):
         means, covariance = mean_and_covariance([source], [name])
-        scales.append(GreyScale(float(means[0]), float(np.sqrt(covariance[0, 0]))))
+        plain = GreyScale(float(means[0]), float(np.sqrt(covariance[0, 0])))
+        scales.append(plain if clip is None else clipped_scale([source], clip))
     mean = np.float64(sum(scale.mean for scale in scales) / len(scales))
 
     network = convert_conv3d_weight_memory_format(network.to(device), torch.channels_last_3d).eval()
@@ -152,7 +150,7 @@ def refine(
         tiles_zx = [(i, j) for i in range(len(z.starts)) for j in column]
         so_far = done
         for source, scale in zip(sources, scales, strict=True):
-            band = _read_cut(source, rows, z.source, here, scale.mean, input_std / scale.std, mask)
+            band = _read_cut(source, rows, z.source, here, scale, input_std, clip, mask)
             gain = scale.std / input_std / len(sources)
             for begin in range(0, len(tiles_zx), batch_size):
                 batch = tiles_zx[begin : begin + batch_size]
@@ -196,7 +194,12 @@ def refine(
                 if on_tile is not None:
                     on_tile(done, total)
             following = y.starts[k + 1] if k + 1 < len(y.starts) else len(y.source)
-            _write_rows(output, blended, slice(first, min(following, shape[1])), left, written, mean)
+            finished = slice(first, min(following, shape[1]))
+            _write_rows(output, blended, finished, left, written, mean)
+            if clip is not None:
+                beyond = slice(written, min(left + blended.shape[2], shape[2]))
+                for source, scale in zip(sources, scales, strict=True):
+                    _give_back(output, source, (finished, beyond), scale, clip, len(sources))
             kept = blended[:, following - first :].clone()
             blended.zero_()[:, : kept.shape[1]] = kept
         written = right
@@ -245,8 +248,9 @@ def _read_cut(
     rows: NDArray[np.int64],
     z_source: NDArray[np.int64],
     x_source: NDArray[np.int64],
-    mean: float,
-    factor: float,
+    scale: GreyScale,
+    input_std: float,
+    clip: float | None,
     mask: Tensor,
 ) -> Tensor:
     """Standardised rows along y, the wedge cut from their whole sections, then these voxels of z and x."""
@@ -254,18 +258,20 @@ def _read_cut(
     z_index, x_index = (torch.from_numpy(index).to(mask.device) for index in (z_source, x_source))
     step = _fft_rows(source.shape)
     for begin in range(0, len(rows), step):
-        some = _read_rows(source, rows[begin : begin + step], mean, factor).to(mask.device)
+        some = _read_rows(source, rows[begin : begin + step], scale, clip).mul_(input_std).to(mask.device)
         _cut_wedge_from_rows(some, mask)
         band[:, begin : begin + step] = some.index_select(0, z_index).index_select(2, x_index)
     return band
 
 
-def _read_rows(source: NDArray[Any], rows: NDArray[np.int64], mean: float, factor: float) -> Tensor:
+def _read_rows(source: NDArray[Any], rows: NDArray[np.int64], scale: GreyScale, clip: float | None) -> Tensor:
     """``(z, len(rows), x)`` standardised rows along y, section by section so that float64 stays small."""
     band = np.empty((source.shape[0], len(rows), source.shape[2]), dtype=np.float32)
     begin, end = int(rows.min()), int(rows.max()) + 1
     for section, target in zip(source, band, strict=True):
-        target[...] = ((section[begin:end].astype(np.float64) - mean) * factor)[rows - begin]
+        target[...] = ((section[begin:end].astype(np.float64) - scale.mean) / scale.std)[rows - begin]
+    if clip is not None:
+        np.clip(band, -clip, clip, out=band)
     return torch.from_numpy(band)
 
 
@@ -305,3 +311,18 @@ def _write_rows(
     for target, section in zip(output, finished, strict=True):
         target[rows, left : left + shared] += section[:, :shared]
         target[rows, left + shared : right] = section[:, shared:] + mean  # a float64 sum, rounded once
+
+
+def _give_back(
+    output: NDArray[np.float32],
+    source: NDArray[Any],
+    yx: tuple[slice, slice],
+    scale: GreyScale,
+    clip: float,
+    n_sources: int,
+) -> None:
+    """Add what clipping took from a source, in these rows and columns, to its share of the output."""
+    low, high = scale.mean - clip * scale.std, scale.mean + clip * scale.std
+    for target, section in zip(output, source, strict=True):
+        whole = section[yx].astype(np.float64)
+        target[yx] += (whole - whole.clip(low, high)) / n_sources

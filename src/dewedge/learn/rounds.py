@@ -76,12 +76,16 @@ def filled_inputs(
     def filled(box: NDArray[np.int64], number: int) -> Inputs:
         pair = sampler.pairs[number]
         seen = _with_margin(box, pair, sampler.size)
+        scale = sampler.grey_scales[number]
         part = pair.half0[slices(seen)]
+        if sampler.clip is not None:
+            reach = sampler.clip * scale.std_half
+            part = np.clip(part, scale.mean - reach, scale.mean + reach)
         volume = fill_wedge(
             part,
             network,
             pair.tilt_range,
-            input_std=float(np.std(part, dtype=np.float64)) / sampler.grey_scales[number].std_half,
+            input_std=float(np.std(part, dtype=np.float64)) / scale.std_half,
             tile=tile,
             overlap=overlap,
             device=fabric.device,

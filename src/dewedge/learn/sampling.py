@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.learn.grey_scale import mean_and_covariance
+from dewedge.learn.grey_scale import clipped_scale, mean_and_covariance
 from dewedge.physics.rotation import (
     Interpolation,
     cube_rotations,
@@ -85,8 +85,19 @@ class PairGreyScale(NamedTuple):
     std_full: float
 
 
-def measure_grey_scale(pair: TomogramPair, supervised: bool = False) -> PairGreyScale:
-    """Grey scale of a pair, in one pass over its sections; of half-set 0 alone if the other is a truth.
+def measure_grey_scale(
+    pair: TomogramPair, supervised: bool = False, clip: float | None = None
+) -> PairGreyScale:
+    """Grey scale of a pair; of half-set 0 alone if the other is a truth.
+
+    Parameters
+    ----------
+    pair
+        The half-sets.
+    supervised
+        Whether a truth stands in the place of half-set 1.
+    clip
+        Leave out voxels that are farther than so many standard deviations from the mean; None for none.
 
     Raises
     ------
@@ -95,8 +106,10 @@ def measure_grey_scale(pair: TomogramPair, supervised: bool = False) -> PairGrey
     """
     if pair.half1 is pair.half0 or supervised:
         means, covariance = mean_and_covariance([pair.half0], [pair.name])
-        std = float(np.sqrt(covariance[0, 0]))
-        return PairGreyScale(float(means[0]), std, std)
+        mean, std = float(means[0]), float(np.sqrt(covariance[0, 0]))
+        if clip is not None:
+            mean, std = clipped_scale([pair.half0], clip)
+        return PairGreyScale(mean, std, std)
     names = [f"{pair.name}: half-set {half}" for half in (0, 1)]
     means, covariance = mean_and_covariance([pair.half0, pair.half1], names)
     variances = covariance.diagonal()
@@ -109,6 +122,11 @@ def measure_grey_scale(pair: TomogramPair, supervised: bool = False) -> PairGrey
     if pair.full is not None:
         _, of_full = mean_and_covariance([pair.full], [f"{pair.name}: full tomogram"])
         std_full = float(np.sqrt(of_full[0, 0]))
+    if clip is not None:
+        halves = [clipped_scale([half], clip) for half in (pair.half0, pair.half1)]
+        full = clipped_scale([pair.half0, pair.half1] if pair.full is None else [pair.full], clip)
+        std_half = math.sqrt((halves[0].std ** 2 + halves[1].std ** 2) / 2)
+        return PairGreyScale((halves[0].mean + halves[1].mean) / 2, std_half, full.std)
     return PairGreyScale(float(means.mean()), float(np.sqrt(variances.mean())), std_full)
 
 
@@ -162,6 +180,8 @@ class CropSampler:
         Of crops whose rotation is not exact.
     supervised
         Whether a truth stands in the place of half-set 1.
+    clip
+        Clip inputs and targets at so many standard deviations from the mean; None to leave them.
 
     Attributes
     ----------
@@ -189,15 +209,17 @@ class CropSampler:
         rotate: bool = True,
         interpolation: Interpolation = "linear",
         supervised: bool = False,
+        clip: float | None = None,
     ) -> None:
         self.pairs = list(pairs)
+        self.clip = clip
         self.rotate = rotate
         self.interpolation = interpolation
         self.inputs = [[_measured(pair)] for pair in self.pairs]
         self.size = size
         self.seed = seed
         self.exact_rotations = exact_rotations
-        self.grey_scales = [measure_grey_scale(pair, supervised) for pair in self.pairs]
+        self.grey_scales = [measure_grey_scale(pair, supervised, clip) for pair in self.pairs]
         self.held_out = [self._held_out_box(pair, held_out) for pair in self.pairs]
         self.validated = [_middle(box, VALIDATED_CUBES * size) for box in self.held_out]
         voxels = np.array([float(np.prod(pair.shape_zyx)) for pair in self.pairs])
@@ -285,6 +307,8 @@ class CropSampler:
             for target, half in zip(source, (inputs.half0, half1), strict=True):
                 # The mean leaves before the scale, so that a large offset costs no precision.
                 target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
+        if self.clip is not None:
+            np.clip(sources, -self.clip, self.clip, out=sources)
         return torch.from_numpy(sources)
 
     def _inputs_of(self, crop: Crop) -> Inputs:

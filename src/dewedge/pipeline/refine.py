@@ -79,6 +79,7 @@ def refine_files(
             model.build(),
             tilt_range,
             input_std=model.full_std if len(mrcs) == 1 else 1.0,
+            clip=model.clip,
             tile=section.tile or tile_size(model.network, model.cube_size),
             overlap=section.overlap,
             average_rotations=section.average_rotations,
