@@ -117,8 +117,10 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     config, network_settings = configuration(job, recipe, budget_s or 1.0)
     initial = initial_weights(config.fit)
     options = config.fit.options()
+    section = config.fit
     network = replace(
-        network_config(config.fit.preset, config.fit.channels, config.fit.dropout), **network_settings
+        network_config(section.preset, section.channels, section.dropout, section.dropout_of),
+        **network_settings,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = choose_precision(config.compute, device)
