@@ -218,6 +218,24 @@ def test_losses_are_compared_on_the_inputs_of_the_same_round(pairs, fabric):
     assert best[2] == min(best[1], losses[2])
 
 
+@pytest.mark.parametrize(
+    ("objective", "rotations", "swapped"), [("noise2noise", 4, True), ("isonet", 20, False)]
+)
+def test_baselines_turn_and_swap_as_their_programs(pairs, fabric, monkeypatch, objective, rotations, swapped):
+    drawn = []
+    load = CropSampler.load
+    monkeypatch.setattr(
+        CropSampler, "load", lambda self, crops, d: drawn.extend(crops) or load(self, crops, d)
+    )
+    sizes = {"cube_size": 8, "batch_size": 32, "epoch_samples": 160, "epochs": 1, "held_out": 0.0}
+    options = replace(OPTIONS, objective=objective, exact_rotations=1.0, **sizes)
+    fit(pairs[:1], replace(NETWORK, levels=1), options, fabric)
+    assert len(drawn) == 160
+    assert len(np.unique([crop.rotation for crop in drawn], axis=0)) == rotations
+    assert {crop.swapped for crop in drawn} == ({True, False} if swapped else {False})
+    assert (round_epochs(CropSampler(pairs, 16), NETWORK, options) is None) == (objective == "noise2noise")
+
+
 def test_automatic_rounds_are_ten_times_as_long_as_filling_takes(pairs):
     options = replace(OPTIONS, update_interval="auto", epoch_samples=100)
     samples = round_epochs(CropSampler(pairs, 16, held_out=0), NETWORK, options) * options.epoch_samples

@@ -10,6 +10,7 @@ from dewedge.learn.loss import cut_wedge
 from dewedge.learn.objective import Objective, isonet_noise_level
 from dewedge.learn.options import FitOptions
 from dewedge.learn.sampling import Batch, CropSampler
+from dewedge.physics.rotation import cube_rotations, rotate_cubes
 from dewedge.physics.wedge import wedge_mask
 
 OPTIONS = FitOptions(epochs=1, cube_size=16)
@@ -38,6 +39,20 @@ def test_losses_without_masks_are_zero_for_their_target_alone(batch, name, targe
     objective = Objective(replace(OPTIONS, objective=name))
     assert objective(Recorder(batch[target]), batch) == 0
     assert objective(Recorder(batch[1 - target]), batch) > 0.1
+
+
+def test_the_input_of_noise2noise_keeps_what_was_measured_however_it_is_turned():
+    """A cube whose wedge is empty passes uncut, since the wedge that is cut has turned with it."""
+    cubes = cut_wedge(torch.randn(4, 15, 15, 15), wedge_mask((15,) * 3, torch.tensor([[-60.0, 50.0]])))
+    turns = torch.from_numpy(cube_rotations("tilt axis").copy()).float()
+    half0 = rotate_cubes(cubes[:, None], turns, 15)[:, 0]
+    turned = Batch(half0, torch.zeros_like(half0), torch.tensor([[-60.0, 50.0]] * 4), turns)
+    seen = Recorder()
+    Objective(replace(OPTIONS, objective="noise2noise"))(seen, turned)
+    torch.testing.assert_close(seen.inputs[0][:, 0], half0, atol=1e-4, rtol=0)
+    fixed = Recorder()
+    Objective(replace(OPTIONS, objective="supervised"))(fixed, turned)
+    assert (fixed.inputs[0][:, 0] - half0).std(dim=(1, 2, 3)).max() > 0.3
 
 
 def test_noise_of_isonet_rises_as_published():

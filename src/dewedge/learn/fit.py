@@ -79,13 +79,16 @@ def fit(
 
     Source: Wiedemann and Heckel 2024, algorithm 1.
     """
+    # As cryoCARE (Buchholz et al. 2019) and IsoNet (Liu et al. 2022) turn and swap their crops.
+    denoises, fills = options.objective == "noise2noise", options.objective == "isonet"
     sampler = CropSampler(
         pairs,
         options.cube_size,
         seed=options.seed,
         held_out=options.held_out,
-        exact_rotations=options.exact_rotations,
-        rotate=options.objective != "noise2noise",
+        exact_rotations=1.0 if denoises else options.exact_rotations,
+        turns="tilt axis" if denoises else "moving" if fills else "all",
+        swap_halves=denoises,
         interpolation=options.interpolation,
         supervised=options.objective == "supervised",
     )

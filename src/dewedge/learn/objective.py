@@ -46,8 +46,10 @@ class Objective:
             case "isonet":
                 return self._isonet(network, batch, progress)
             case "noise2noise" | "supervised":
-                # Refinement cuts the wedge as well; there is nothing in it but what the cube's edges leave.
-                inputs = cut_wedge(batch.half0, _input_mask(batch))
+                # Refinement cuts the wedge as well. In that of noise2noise, which has turned with the crop,
+                # there is nothing but what the cube's edges leave.
+                turned = self.options.objective == "noise2noise"
+                inputs = cut_wedge(batch.half0, _target_mask(batch) if turned else _input_mask(batch))
                 return (_apply(network, inputs) - batch.half1).square().mean()
 
     def _dewedge(self, network: Network, batch: Batch) -> Tensor:

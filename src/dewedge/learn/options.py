@@ -28,8 +28,9 @@ class FitOptions:
         ``epochs``. The learning rate follows whichever limit is nearer.
     objective
         What is minimised. ``dewedge``: denoise and fill the wedge at once. ``noise2noise``: denoise only,
-        from one half to the other, as cryoCARE. ``isonet``: fill the wedge of the full tomogram, without
-        halves. ``supervised``: from half-set 0 to a truth in the place of half-set 1.
+        from one half to the other or back, turned by quarter turns about the tilt axis, as cryoCARE.
+        ``isonet``: fill the wedge of the full tomogram, without halves. ``supervised``: from half-set 0 to a
+        truth in the place of half-set 1.
     learning_rate
         Highest rate; where a run is not given one, 3e-3 for Muon, 1e-3 for Adam, less from given weights.
     warm_up
@@ -45,9 +46,11 @@ class FitOptions:
         Weight of the frequencies cut from the input only.
     update_interval
         Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
-        prediction; ``auto`` for rounds ten times as long as that takes, None to never do it.
+        prediction; ``auto`` for rounds ten times as long as that takes, None to never do it, as does
+        ``noise2noise``.
     exact_rotations
-        Share of the crops rotated by an exact rotation of the cube, not by one of SO(3).
+        Share of the crops rotated by an exact rotation of the cube, not by one of SO(3). For ``isonet`` it is
+        one of the 20 that move the missing wedge; ``noise2noise`` has its own rotations.
     interpolation
         ``linear`` or ``cubic``, of crops that no exact rotation turned.
     noise_level

@@ -31,10 +31,12 @@ BLOCK_CUBES = 2  # edge of a block, at least, in edges of the largest source of 
 
 
 def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOptions) -> int | None:
-    """Epochs in a round; None if the inputs stay as they are.
+    """Epochs in a round; None if the inputs stay as they are, always so where only noise is to be removed.
 
     With the interval ``auto``, as many as cost ten times what filling costs, counted in voxels.
     """
+    if options.objective == "noise2noise":
+        return None
     if options.update_interval != "auto":
         return options.update_interval
     voxels = 0
