@@ -236,6 +236,19 @@ def test_baselines_turn_and_swap_as_their_programs(pairs, fabric, monkeypatch, o
     assert (round_epochs(CropSampler(pairs, 16), NETWORK, options) is None) == (objective == "noise2noise")
 
 
+@pytest.mark.parametrize(("objective", "renormalised"), [("isonet", True), ("dewedge", False)])
+def test_rounds_of_isonet_are_renormalised(pairs, fabric, monkeypatch, objective, renormalised):
+    seen = []
+
+    def fill(sampler, *arguments, renormalise):
+        seen.append(renormalise)
+        return sampler.inputs
+
+    monkeypatch.setattr("dewedge.learn.fit.filled_inputs", fill)
+    fit(pairs[:1], NETWORK, replace(OPTIONS, objective=objective, epochs=2, update_interval=1), fabric)
+    assert seen == [renormalised]
+
+
 def test_automatic_rounds_are_ten_times_as_long_as_filling_takes(pairs):
     options = replace(OPTIONS, update_interval="auto", epoch_samples=100)
     samples = round_epochs(CropSampler(pairs, 16, held_out=0), NETWORK, options) * options.epoch_samples

@@ -24,7 +24,7 @@ from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.rounds import filled_inputs, round_epochs
-from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
+from dewedge.learn.sampling import Batch, CropSampler, Inputs, TomogramPair
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
 
 CHECKPOINT_INTERVAL_S = 60.0
@@ -112,6 +112,9 @@ def fit(
     updating: dict[str, Tensor] = {}
     identity = {"network": asdict(network_config), "options": asdict(options), "data": _fingerprint(sampler)}
 
+    def filled(weights: dict[str, Tensor], round_: int) -> list[list[Inputs]]:
+        return filled_inputs(sampler, network_config, weights, round_, fabric, renormalise=fills)
+
     def loss_of_best() -> float:
         """On the inputs of now, since losses of other inputs do not compare."""
         loss = _validation_loss(_network(network_config, best, fabric), validation, objective, fabric)
@@ -122,7 +125,7 @@ def fit(
         if state.rows and state.ends_round(interval):
             updating = _weights(plain)  # a fit that ended with a round did not replace them any more
         if updating:
-            sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
+            sampler.inputs = filled(updating, state.round_(interval))
             validation = _validation_batches(sampler, options, fabric)
             state.best_loss = loss_of_best()
 
@@ -178,7 +181,7 @@ def fit(
             state.cool(options)
         if state.ends_round(interval) and not state.finished(options):
             updating = _weights(plain)
-            sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
+            sampler.inputs = filled(updating, state.round_(interval))
             validation = _validation_batches(sampler, options, fabric)
             state.best_loss = loss_of_best()
             state.seconds = float(fabric.broadcast(clock() - started))

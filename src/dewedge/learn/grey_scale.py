@@ -1,4 +1,4 @@
-"""Mean and covariance of volumes of any grey scale, in one pass."""
+"""Mean and covariance of volumes of any grey scale, in one pass, and the range of their grey values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 
 Floats = NDArray[np.float64]
+
+GREY_PERCENTILES = (4.0, 96.0)  # what IsoNet (Liu et al. 2022) takes for the range of grey values
 
 
 def mean_and_covariance(volumes: Sequence[NDArray[Any]], names: Sequence[str]) -> tuple[Floats, Floats]:
@@ -52,3 +54,12 @@ def mean_and_covariance(volumes: Sequence[NDArray[Any]], names: Sequence[str]) -
         if variance <= 1e-12 * square:
             raise InputError(f"{name}: all voxels are the same; expected a tomogram")
     return pivots + offsets, covariance
+
+
+def match_grey_range(volume: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
+    """Scale and shift a volume, in place, so that its range of grey values is that of another one."""
+    low, high = np.percentile(volume, GREY_PERCENTILES)
+    least, most = np.percentile(reference, GREY_PERCENTILES)
+    volume -= np.float32(low)
+    volume *= np.float32((most - least) / max(high - low, np.finfo(np.float32).tiny))
+    volume += np.float32(least)

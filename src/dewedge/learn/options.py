@@ -29,8 +29,9 @@ class FitOptions:
     objective
         What is minimised. ``dewedge``: denoise and fill the wedge at once. ``noise2noise``: denoise only,
         from one half to the other or back, turned by quarter turns about the tilt axis, as cryoCARE.
-        ``isonet``: fill the wedge of the full tomogram, without halves. ``supervised``: from half-set 0 to a
-        truth in the place of half-set 1.
+        ``isonet``: fill the wedge of the full tomogram, without halves, by the mean absolute error and with
+        inputs of equal range in each round, as IsoNet. ``supervised``: from half-set 0 to a truth in the
+        place of half-set 1.
     learning_rate
         Highest rate; where a run is not given one, 3e-3 for Muon, 1e-3 for Adam, less from given weights.
     warm_up
@@ -54,13 +55,14 @@ class FitOptions:
     interpolation
         ``linear`` or ``cubic``, of crops that no exact rotation turned.
     noise_level
-        ``isonet``: noise that is added to the inputs, in standard deviations, and by how much it rises.
+        ``isonet``: noise that is added to the inputs, and by how much it rises: its standard deviation in
+        units of the range from the 4th to the 96th percentile of a crop.
     noise_start
         ``isonet``: share of the fit before noise is added to the inputs.
     noise_interval
         ``isonet``: share of the fit between two rises of the noise.
     noise_filter
-        ``isonet``: ``none`` for white noise, or ``ramp`` or ``hamming`` for that of a reconstruction.
+        ``isonet``: the filter of the back-projection whose noise it is: ``none``, ``ramp`` or ``hamming``.
     held_out
         Share of the (y, x) area kept for validation, 0 for none.
     validation_crops
