@@ -129,6 +129,8 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     if truth:
         options = replace(options, objective="supervised")
     pairs, full_std = pairs_to_fit(options.objective, data)
+    if options.standardise == "inputs":
+        full_std = 1.0
     first = data[0]
     tile = config.refine.tile or tile_size(network, options.cube_size)
 

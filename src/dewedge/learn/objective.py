@@ -47,18 +47,22 @@ class Objective:
             case "isonet":
                 return self._isonet(network, batch, progress)
             case "noise2noise" | "supervised":
-                # Refinement cuts the wedge as well. In that of noise2noise, which has turned with the crop,
-                # there is nothing but what the cube's edges leave.
-                turned = self.options.objective == "noise2noise"
-                inputs = cut_wedge(batch.half0, _target_mask(batch) if turned else _input_mask(batch))
-                return (_apply(network, inputs) - batch.half1).square().mean()
+                return (_apply(network, self.inputs(batch)) - batch.half1).square().mean()
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """``(b, n, n, n)`` what the network gets, but for the noise of IsoNet: v0 with the wedge cut.
+
+        It is the wedge in its own place, but for noise2noise that which has turned with the crop: refinement
+        cuts it, too, and there is nothing in it but what the cube's edges leave.
+        """
+        turned = self.options.objective == "noise2noise"
+        return cut_wedge(batch.half0, _target_mask(batch) if turned else _input_mask(batch))
 
     def _dewedge(self, network: Network, batch: Batch) -> Tensor:
         """Cut a second wedge from v0, apply the network, compare with v1 (Wiedemann and Heckel 2024)."""
-        input_mask = _input_mask(batch)
-        prediction = _apply(network, cut_wedge(batch.half0, input_mask))
+        prediction = _apply(network, self.inputs(batch))
         return dewedge_loss(
-            prediction, batch.half1, input_mask, _target_mask(batch), self.options.wedge_weight
+            prediction, batch.half1, _input_mask(batch), _target_mask(batch), self.options.wedge_weight
         )
 
     def _isonet(self, network: Network, batch: Batch, progress: float) -> Tensor:
@@ -66,12 +70,11 @@ class Objective:
 
         As in their program the error is the mean absolute one, and noise counts in the range of grey values.
         """
-        input_mask = _input_mask(batch)
-        inputs = cut_wedge(batch.half0, input_mask)
+        inputs = self.inputs(batch)
         level = isonet_noise_level(progress, self.options)
         if level > 0:
             noise = torch.randn_like(inputs)
-            noise = cut_wedge(noise, input_mask * _noise_filter(inputs, self.options.noise_filter))
+            noise = cut_wedge(noise, _input_mask(batch) * _noise_filter(inputs, self.options.noise_filter))
             gain = level * _grey_range(batch.half0) / noise.std(dim=(-3, -2, -1), keepdim=True)
             inputs = inputs + noise * gain
         return (_apply(network, inputs) - batch.half0).abs().mean()

@@ -54,6 +54,9 @@ class FitOptions:
         one of the 20 that move the missing wedge; ``noise2noise`` has its own rotations.
     interpolation
         ``linear`` or ``cubic``, of crops that no exact rotation turned.
+    standardise
+        What has a standard deviation of 1: the ``half-sets``, or the ``inputs`` of the network, turned and
+        with the wedge cut, and any tomogram that is refined, as published.
     noise_level
         ``isonet``: noise that is added to the inputs, and by how much it rises: its standard deviation in
         units of the range from the 4th to the 96th percentile of a crop.
@@ -93,6 +96,7 @@ class FitOptions:
     update_interval: int | Literal["auto"] | None = "auto"
     exact_rotations: float = 0.8
     interpolation: Literal["linear", "cubic"] = "linear"
+    standardise: Literal["half-sets", "inputs"] = "half-sets"
     noise_level: float = 0.05
     noise_start: float = 1 / 3
     noise_interval: float = 1 / 6
