@@ -117,8 +117,10 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     config, network_settings = configuration(job, recipe, budget_s or 1.0)
     initial = initial_weights(config.fit)
     options = config.fit.options()
+    section = config.fit
     network = replace(
-        network_config(config.fit.preset, config.fit.channels, config.fit.dropout), **network_settings
+        network_config(section.preset, section.channels, section.dropout, section.dropout_of),
+        **network_settings,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = choose_precision(config.compute, device)
@@ -127,6 +129,8 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     if truth:
         options = replace(options, objective="supervised", clip=None)
     pairs, full_std = pairs_to_fit(options.objective, data, options.clip)
+    if options.standardise == "inputs":
+        full_std = 1.0
     first = data[0]
     tile = config.refine.tile or tile_size(network, options.cube_size)
 

@@ -14,9 +14,10 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import load_model, save_model
 from dewedge.learn.fit import fit
 from dewedge.learn.network import NetworkConfig
+from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.rounds import round_epochs
-from dewedge.learn.sampling import CropSampler, TomogramPair
+from dewedge.learn.sampling import CropSampler, Inputs, TomogramPair
 
 NETWORK = NetworkConfig(channels=2, levels=2)
 OPTIONS = FitOptions(cube_size=16, batch_size=2, epoch_samples=8, epochs=4, validation_crops=4)
@@ -218,6 +219,70 @@ def test_losses_are_compared_on_the_inputs_of_the_same_round(pairs, fabric):
     assert best[2] == min(best[1], losses[2])
 
 
+@pytest.mark.parametrize(
+    ("objective", "rotations", "swapped"), [("noise2noise", 4, True), ("isonet", 20, False)]
+)
+def test_baselines_turn_and_swap_as_their_programs(pairs, fabric, monkeypatch, objective, rotations, swapped):
+    drawn = []
+    load = CropSampler.load
+    monkeypatch.setattr(
+        CropSampler, "load", lambda self, crops, d: drawn.extend(crops) or load(self, crops, d)
+    )
+    sizes = {"cube_size": 8, "batch_size": 32, "epoch_samples": 160, "epochs": 1, "held_out": 0.0}
+    options = replace(OPTIONS, objective=objective, exact_rotations=1.0, **sizes)
+    fit(pairs[:1], replace(NETWORK, levels=1), options, fabric)
+    assert len(drawn) == 160
+    assert len(np.unique([crop.rotation for crop in drawn], axis=0)) == rotations
+    assert {crop.swapped for crop in drawn} == ({True, False} if swapped else {False})
+    assert (round_epochs(CropSampler(pairs, 16), NETWORK, options) is None) == (objective == "noise2noise")
+
+
+@pytest.mark.parametrize(("objective", "renormalised"), [("isonet", True), ("dewedge", False)])
+def test_rounds_of_isonet_are_renormalised(pairs, fabric, monkeypatch, objective, renormalised):
+    seen = []
+
+    def fill(sampler, *arguments, renormalise):
+        seen.append(renormalise)
+        return sampler.inputs
+
+    monkeypatch.setattr("dewedge.learn.fit.filled_inputs", fill)
+    fit(pairs[:1], NETWORK, replace(OPTIONS, objective=objective, epochs=2, update_interval=1), fabric)
+    assert seen == [renormalised]
+
+
+def test_standardised_inputs_have_a_standard_deviation_of_1_in_every_round(pairs, fabric, monkeypatch):
+    """And the tomogram to be refined is scaled to the same."""
+    stds = []
+    inputs = Objective.inputs
+
+    def keep(self, batch):
+        cut = inputs(self, batch)
+        stds.append(float(cut.var(dim=(1, 2, 3)).mean().sqrt()))
+        return cut
+
+    options = replace(
+        OPTIONS, epochs=1, epoch_samples=32, batch_size=32, standardise="inputs", held_out=0.0, clip=None
+    )
+
+    def of_fit() -> list[float]:
+        stds.clear()
+        model, _ = fit(pairs, NETWORK, options, fabric)
+        assert model.full_std == (1.0 if options.standardise == "inputs" else pytest.approx(0.87, abs=0.01))
+        return stds[-1:]
+
+    monkeypatch.setattr(Objective, "inputs", keep)
+    assert of_fit() == pytest.approx([1.0], abs=0.05)
+    options = replace(options, standardise="half-sets")
+    assert max(of_fit()) < 0.8
+    monkeypatch.setattr("dewedge.learn.fit.filled_inputs", lambda sampler, *_, **__: tenfold(sampler))
+    options = replace(options, standardise="inputs", epochs=2, update_interval=1)
+    assert of_fit() == pytest.approx([1.0], abs=0.05)
+
+
+def tenfold(sampler: CropSampler) -> list[list[Inputs]]:
+    return [[Inputs(box, 10 * half0) for box, half0 in inputs] for inputs in sampler.inputs]
+
+
 def test_automatic_rounds_are_ten_times_as_long_as_filling_takes(pairs):
     options = replace(OPTIONS, update_interval="auto", epoch_samples=100)
     samples = round_epochs(CropSampler(pairs, 16, held_out=0), NETWORK, options) * options.epoch_samples
@@ -228,7 +293,8 @@ def test_automatic_rounds_are_ten_times_as_long_as_filling_takes(pairs):
 
 @pytest.mark.parametrize("broken", [2, 3])
 def test_a_fit_resumed_in_or_after_a_round_is_the_unbroken_one(pairs, fabric, tmp_path, broken):
-    options = replace(OPTIONS, update_interval=2, epochs=5, schedule="constant", warm_up=0.0)
+    constant = {"schedule": "constant", "warm_up": 0.0}
+    options = replace(OPTIONS, update_interval=2, epochs=5, standardise="inputs", **constant)
     whole, _ = fit(pairs, NETWORK, options, fabric)
     checkpoint = tmp_path / "c.safetensors"
     fit(pairs, NETWORK, replace(options, epochs=broken), fabric, checkpoint=checkpoint)

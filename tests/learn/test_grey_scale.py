@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dewedge.errors import InputError
-from dewedge.learn.grey_scale import clipped_scale, mean_and_covariance
+from dewedge.learn.grey_scale import clipped_scale, match_grey_range, mean_and_covariance
 
 
 def test_it_is_numpys():
@@ -67,3 +67,17 @@ def test_without_strong_voxels_the_clipped_scale_is_the_plain_one():
 def test_the_clipped_scale_of_two_volumes_is_that_of_their_average():
     a, b = with_beads(seed=1), with_beads(seed=2)
     assert clipped_scale([a, b], 6.0) == pytest.approx(clipped_scale([(a + b) / 2], 6.0), rel=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-3, 3.0), (0.0, 2.0), (50.0, -700.0)])
+def test_a_matched_range_is_that_of_the_reference_whatever_it_was(scale, offset):
+    rng = np.random.default_rng(0)
+    values, reference = (rng.normal(size=(6, 7, 8)).astype(np.float32) for _ in range(2))
+    volume = (scale * values + offset).astype(np.float32)
+    match_grey_range(volume, reference)
+    if scale == 0:
+        assert np.isfinite(volume).all() and np.ptp(volume) == 0
+    else:
+        expected = np.percentile(reference, [4, 96])
+        np.testing.assert_allclose(np.percentile(volume, [4, 96]), expected, atol=1e-2)
+        assert np.corrcoef(volume.ravel(), values.ravel())[0, 1] > 0.999

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dewedge.learn.network import PRESETS, NetworkConfig, UNet, _folded, _unfolded
+from dewedge.learn.network import PRESETS, NetworkConfig, UNet, _folded, _unfolded, network_config
 
 
 def test_the_paper_preset_has_the_published_size():
@@ -110,11 +110,42 @@ def test_without_normalisation_layers_the_output_does_not_depend_on_what_lies_be
         {"channels": 10**9},
         {"channels": 2, "levels": 40},
         {"channels": 2, "normalisation": "foo"},
+        {"channels": 2, "dropout_of": "foo"},
     ],
 )
 def test_impossible_networks_are_refused(wrong):
     with pytest.raises(ValueError, match=r"expected 1 to|unknown kind"):
         NetworkConfig(**wrong)
+
+
+@pytest.mark.parametrize(("dropout_of", "whole"), [("channels", True), ("values", False)])
+def test_dropout_sets_its_share_to_zero_before_every_activation_of_a_block(dropout_of, whole):
+    torch.manual_seed(0)
+    config = NetworkConfig(channels=32, levels=1, convolutions=3, dropout=0.4, dropout_of=dropout_of)
+    network = UNet(config)
+    seen = []
+    activations = [m for m in network.encoder.modules() if isinstance(m, torch.nn.LeakyReLU)]
+    assert len(activations) == 3
+    for activation in activations:
+        activation.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0] == 0))
+    network(torch.randn(4, 1, 8, 8, 8))
+    for zero in seen:
+        share = zero.float().mean(dim=(2, 3, 4))
+        assert share.mean() == pytest.approx(0.4, abs=0.15)
+        assert bool(((share == 0) | (share == 1)).all()) == whole
+    seen.clear()
+    network.eval()(torch.randn(4, 1, 8, 8, 8))
+    assert not any(zero.any() for zero in seen)
+
+
+def test_dropout_of_a_preset_is_the_published_one_unless_given_and_names_no_weight():
+    assert network_config("paper", None, 0.3).dropout_of == "channels"
+    assert network_config("default", None, 0.3).dropout_of == "values"
+    assert network_config("paper", 2, 0.3, "values").dropout_of == "values"
+    assert (
+        UNet(network_config("paper", 2, 0.3)).state_dict().keys()
+        == UNet(network_config("paper", 2, 0.0)).state_dict().keys()
+    )
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

@@ -165,6 +165,35 @@ def test_filling_the_wedge_keeps_what_was_measured():
         torch.testing.assert_close(cut_wedge(torch.from_numpy(filled), part), expected, atol=1e-4, rtol=0)
 
 
+def test_renormalised_filling_does_not_depend_on_how_strong_the_prediction_is():
+    """As where noise was taken from it; and the result has the range of what was measured."""
+
+    class Scaled(UNet):
+        gain, offset = 1.0, 0.0
+
+        def forward(self, volume: torch.Tensor) -> torch.Tensor:
+            return self.gain * super().forward(volume) + self.offset
+
+    source = 3 * noise((16, 8, 17)) + 40
+    options = {
+        "input_std": 1.0,
+        "tile": 16,
+        "overlap": 4,
+        "device": torch.device("cpu"),
+        "precision": "32-true",
+    }
+    network = Scaled(small_unet().config)
+    network.load_state_dict(small_unet().state_dict())
+    once = fill_wedge(source, network, TiltRange(-60, 60), **options, renormalise=True)
+    plain = fill_wedge(source, network, TiltRange(-60, 60), **options)
+    network.gain, network.offset = 0.2, 0.7
+    again = fill_wedge(source, network, TiltRange(-60, 60), **options, renormalise=True)
+    np.testing.assert_allclose(again, once, atol=1e-3)
+    np.testing.assert_allclose(np.percentile(once, [4, 96]), np.percentile(source, [4, 96]), rtol=1e-4)
+    faint = fill_wedge(source, network, TiltRange(-60, 60), **options)
+    assert np.abs(faint - plain).max() > 0.1
+
+
 def test_memory_mapped_files_in_and_out(tmp_path):
     source = noise((10, 12, 14))
     np.save(tmp_path / "source.npy", source)

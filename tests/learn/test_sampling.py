@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.sampling import CropSampler, TomogramPair, measure_grey_scale
-from dewedge.physics.rotation import source_extent
+from dewedge.physics.rotation import cube_rotations, source_extent
 
 RANGE = TiltRange(-60, 50)
 
@@ -58,6 +58,34 @@ def test_crops_depend_on_seed_and_index_alone():
     assert not np.array_equal(CropSampler(sampler.pairs, 16, seed=6).draw(7).rotation, once[0].rotation)
     drawn = [sampler.draw(i) for i in range(60)]
     assert {crop.tomogram for crop in drawn} == {0, 1}
+
+
+def test_half_of_the_crops_are_swapped_and_always_the_same_ones():
+    sampler = CropSampler([make_pair()], 16, seed=4, swap_halves=True)
+    crops = [sampler.draw(i) for i in range(200)]
+    assert 80 <= sum(crop.swapped for crop in crops) <= 120
+    again = CropSampler(sampler.pairs, 16, seed=4, swap_halves=True)
+    assert [again.draw(i).swapped for i in range(200)] == [crop.swapped for crop in crops]
+    assert {crop.swapped for crop in sampler.validation(16)} == {True, False}
+    assert not any(CropSampler(sampler.pairs, 16, seed=4).draw(i).swapped for i in range(20))
+
+
+def test_a_swapped_crop_goes_from_half_set_1_to_half_set_0():
+    sampler = CropSampler([make_pair()], 16)
+    crops = [sampler.draw(i) for i in range(3)]
+    cpu = torch.device("cpu")
+    plain, swapped = (sampler.load([c._replace(swapped=s) for c in crops], cpu) for s in (False, True))
+    assert torch.equal(plain.half0, swapped.half1) and torch.equal(plain.half1, swapped.half0)
+    assert not torch.equal(plain.half0, plain.half1)
+
+
+@pytest.mark.parametrize(("turns", "count"), [("tilt axis", 4), ("moving", 20), ("all", 24)])
+def test_exact_rotations_are_drawn_from_the_turns_that_are_asked_for(turns, count):
+    sampler = CropSampler([make_pair()], 16, exact_rotations=1.0, turns=turns)
+    for crops in ([sampler.draw(i) for i in range(300)], sampler.validation(300)):
+        drawn = np.unique([crop.rotation for crop in crops], axis=0)
+        np.testing.assert_array_equal(drawn, np.unique(cube_rotations(turns), axis=0))
+        assert len(drawn) == count
 
 
 def test_an_unrotated_crop_is_the_standardised_data():

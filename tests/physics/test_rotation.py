@@ -14,6 +14,7 @@ from dewedge.physics.rotation import (
     source_extent,
     source_size,
 )
+from dewedge.physics.wedge import wedge_mask
 
 
 def test_the_24_rotations_of_the_cube_form_a_group():
@@ -23,6 +24,24 @@ def test_the_24_rotations_of_the_cube_form_a_group():
     products = {tuple((a @ b).ravel()) for a in rotations for b in rotations}
     assert products == {tuple(r.ravel()) for r in rotations}
     np.testing.assert_allclose(np.linalg.det(rotations), 1)
+
+
+def test_moving_rotations_are_those_that_move_the_wedge_of_a_symmetric_tilt_range():
+    everything = torch.from_numpy(cube_rotations("all").copy())
+    ranges = torch.tensor([[-60.0, 60.0]], dtype=torch.float64).expand(24, 2)
+    masks = wedge_mask((9, 9, 9), ranges, everything)  # the identity comes first
+    moved = [matrix for matrix, mask in zip(everything, masks, strict=True) if (mask != masks[0]).any()]
+    assert len(moved) == 20
+    np.testing.assert_array_equal(cube_rotations("moving"), np.stack(moved))
+
+
+def test_rotations_about_the_tilt_axis_leave_it_where_it_is():
+    turns = cube_rotations("tilt axis")
+    expected = [Rotation.from_euler("y", angle, degrees=True).as_matrix() for angle in (0, 90, 180, 270)]
+    found = {tuple(map(int, matrix.ravel())) for matrix in turns}
+    # About the same axis the matrices of (x, y, z) and of (z, y, x) vectors are those of opposite angles.
+    assert found == {tuple(map(int, matrix.round().ravel())) for matrix in expected}
+    assert len(turns) == 4
 
 
 def test_random_rotations_are_uniform_on_so3():

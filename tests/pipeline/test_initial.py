@@ -140,7 +140,9 @@ def test_weights_of_another_network_are_refused(network: NetworkConfig, message:
 
 def test_dropout_makes_no_other_network(tmp_path: Path):
     written(tmp_path / "earlier.safetensors", PRESETS["large"])
-    section = FitSection(init=str(tmp_path / "earlier.safetensors"), preset="large", dropout=0.3)
+    section = FitSection(
+        init=str(tmp_path / "earlier.safetensors"), preset="large", dropout=0.3, dropout_of="channels"
+    )
     assert initial_weights(section) is not None
 
 

@@ -36,6 +36,7 @@ class Model:
     full_std
         Standard deviation of the average of both half-sets, in units of that of one half-set: the network was
         fitted to half-sets of standard deviation 1, so it expects a full reconstruction scaled to this one.
+        1 where its inputs were standardised instead, so that whatever it gets has the same.
     clip
         Inputs were clipped at so many standard deviations from the mean; None if they were not.
     tilt_range

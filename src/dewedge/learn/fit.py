@@ -25,6 +25,7 @@ from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.rounds import filled_inputs, round_epochs
 from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
+from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
 
 CHECKPOINT_INTERVAL_S = 60.0
@@ -79,13 +80,16 @@ def fit(
 
     Source: Wiedemann and Heckel 2024, algorithm 1.
     """
+    # As cryoCARE (Buchholz et al. 2019) and IsoNet (Liu et al. 2022) turn and swap their crops.
+    denoises, fills = options.objective == "noise2noise", options.objective == "isonet"
     sampler = CropSampler(
         pairs,
         options.cube_size,
         seed=options.seed,
         held_out=options.held_out,
-        exact_rotations=options.exact_rotations,
-        rotate=options.objective != "noise2noise",
+        exact_rotations=1.0 if denoises else options.exact_rotations,
+        turns="tilt axis" if denoises else "moving" if fills else "all",
+        swap_halves=denoises,
         interpolation=options.interpolation,
         supervised=options.objective == "supervised",
         clip=options.clip,
@@ -103,12 +107,21 @@ def fit(
     plain = convert_conv3d_weight_memory_format(plain.to(fabric.device), torch.channels_last_3d)
     network, optimiser = fabric.setup(plain, _optimiser(plain, options))
     objective = Objective(options)
+    if options.standardise == "inputs":
+        sampler.grey_scales = grey_scales_of_inputs(sampler, objective, fabric.device)
+    of_measured = sampler.grey_scales
     validation = _validation_batches(sampler, options, fabric)
     state = FitState()
     interval = round_epochs(sampler, network_config, options)
     best = _weights(plain)
     updating: dict[str, Tensor] = {}
     identity = {"network": asdict(network_config), "options": asdict(options), "data": _fingerprint(sampler)}
+
+    def fill(weights: dict[str, Tensor], round_: int) -> None:
+        sampler.grey_scales = of_measured
+        sampler.inputs = filled_inputs(sampler, network_config, weights, round_, fabric, renormalise=fills)
+        if options.standardise == "inputs":
+            sampler.grey_scales = grey_scales_of_inputs(sampler, objective, fabric.device)
 
     def loss_of_best() -> float:
         """On the inputs of now, since losses of other inputs do not compare."""
@@ -120,7 +133,7 @@ def fit(
         if state.rows and state.ends_round(interval):
             updating = _weights(plain)  # a fit that ended with a round did not replace them any more
         if updating:
-            sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
+            fill(updating, state.round_(interval))
             validation = _validation_batches(sampler, options, fabric)
             state.best_loss = loss_of_best()
 
@@ -176,7 +189,7 @@ def fit(
             state.cool(options)
         if state.ends_round(interval) and not state.finished(options):
             updating = _weights(plain)
-            sampler.inputs = filled_inputs(sampler, network_config, updating, state.round_(interval), fabric)
+            fill(updating, state.round_(interval))
             validation = _validation_batches(sampler, options, fabric)
             state.best_loss = loss_of_best()
             state.seconds = float(fabric.broadcast(clock() - started))

@@ -1,4 +1,4 @@
-"""Grey scale of volumes: mean and covariance in one pass, and a scale that few strong voxels do not move."""
+"""Grey scale of volumes: mean and covariance in one pass, and scales that few strong voxels do not move."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dewedge.errors import InputError
 
 Floats = NDArray[np.float64]
 
+GREY_PERCENTILES = (4.0, 96.0)  # what IsoNet (Liu et al. 2022) takes for the range of grey values
 SAMPLED_VOXELS = 2**22  # of a volume, from which its clipped scale is measured
 CLIPPING_PASSES = 20
 
@@ -89,3 +90,12 @@ def clipped_scale(volumes: Sequence[NDArray[Any]], clip: float) -> GreyScale:
             break
         kept = inside
     return GreyScale(mean, std)
+
+
+def match_grey_range(volume: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
+    """Scale and shift a volume, in place, so that its range of grey values is that of another one."""
+    low, high = np.percentile(volume, GREY_PERCENTILES)
+    least, most = np.percentile(reference, GREY_PERCENTILES)
+    volume -= np.float32(low)
+    volume *= np.float32((most - least) / max(high - low, np.finfo(np.float32).tiny))
+    volume += np.float32(least)

@@ -38,7 +38,10 @@ class NetworkConfig:
         ``learned``: strided and transposed convolutions, as published. ``fixed``: average pooling and nearest
         neighbours, which cannot imprint a grid.
     dropout
-        Share of the channels' values that is set to zero after each block while fitting; 0 for none.
+        Share of the values that is set to zero before each activation of a block while fitting; 0 for none.
+    dropout_of
+        What is set to zero at once: single ``values`` (Srivastava et al. 2014), as in IsoNet, or whole
+        ``channels`` (Tompson et al. 2015), as in the U-Net of DeepDeWedge.
     residual
         Predict a correction that is added to the input, as published, instead of the output itself.
     """
@@ -50,6 +53,7 @@ class NetworkConfig:
     normalisation: Literal["none", "instance"] = "none"
     resampling: Literal["fixed", "learned"] = "fixed"
     dropout: float = 0.0
+    dropout_of: Literal["values", "channels"] = "values"
     residual: bool = False
 
     @property
@@ -64,23 +68,40 @@ class NetworkConfig:
                 raise ValueError(f"{name}: expected 1 to {most}, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected at least 0 and less than 1, got {self.dropout}")
-        if self.normalisation not in ("none", "instance") or self.resampling not in ("fixed", "learned"):
+        kinds = {
+            self.normalisation: ("none", "instance"),
+            self.resampling: ("fixed", "learned"),
+            self.dropout_of: ("values", "channels"),
+        }
+        if any(kind not in known for kind, known in kinds.items()):
             raise ValueError(f"unknown kind of network: {self}")
 
 
 PRESETS = {
     "paper": NetworkConfig(
-        channels=64, convolutions=3, normalisation="instance", resampling="learned", residual=True
+        channels=64,
+        convolutions=3,
+        normalisation="instance",
+        resampling="learned",
+        dropout_of="channels",
+        residual=True,
     ),
     "default": NetworkConfig(channels=16, fold=2, levels=2),
     "large": NetworkConfig(channels=32, fold=2, levels=2),
 }
 
 
-def network_config(preset: str, channels: int | None, dropout: float) -> NetworkConfig:
-    """The network of a preset, with other channels if given."""
+def network_config(
+    preset: str,
+    channels: int | None,
+    dropout: float,
+    dropout_of: Literal["values", "channels"] | None = None,
+) -> NetworkConfig:
+    """The network of a preset, with other channels and another kind of dropout if given."""
     config = replace(PRESETS[preset], dropout=dropout)
-    return config if channels is None else replace(config, channels=channels)
+    if channels is not None:
+        config = replace(config, channels=channels)
+    return config if dropout_of is None else replace(config, dropout_of=dropout_of)
 
 
 class UNet(nn.Module):
@@ -217,10 +238,14 @@ def _block(config: NetworkConfig, n_in: int, n_out: int) -> nn.Sequential:
         layers.append(_Convolution(n_in if i == 0 else n_out, n_out))
         if config.normalisation == "instance":
             layers.append(nn.InstanceNorm3d(n_out))
-        layers.append(nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True))
-    if config.dropout:
-        layers.append(nn.Dropout(config.dropout))
+        activation = nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
+        # In one layer with the activation: the names of the weights are the same with and without dropout.
+        layers.append(nn.Sequential(_dropout(config), activation) if config.dropout else activation)
     return nn.Sequential(*layers)
+
+
+def _dropout(config: NetworkConfig) -> nn.Module:
+    return (nn.Dropout3d if config.dropout_of == "channels" else nn.Dropout)(config.dropout)
 
 
 def _down(config: NetworkConfig, width: int) -> nn.Module:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dewedge.learn.grey_scale import GREY_PERCENTILES
 from dewedge.learn.loss import cut_wedge, dewedge_loss
 from dewedge.learn.options import FitOptions
 from dewedge.learn.sampling import Batch
@@ -46,32 +47,41 @@ class Objective:
             case "isonet":
                 return self._isonet(network, batch, progress)
             case "noise2noise" | "supervised":
-                # Refinement cuts the wedge as well; there is nothing in it but what the cube's edges leave.
-                inputs = cut_wedge(batch.half0, _input_mask(batch))
-                return (_apply(network, inputs) - batch.half1).square().mean()
+                return (_apply(network, self.inputs(batch)) - batch.half1).square().mean()
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """``(b, n, n, n)`` what the network gets, but for the noise of IsoNet: v0 with the wedge cut.
+
+        It is the wedge in its own place, but for noise2noise that which has turned with the crop: refinement
+        cuts it, too, and there is nothing in it but what the cube's edges leave.
+        """
+        turned = self.options.objective == "noise2noise"
+        return cut_wedge(batch.half0, _target_mask(batch) if turned else _input_mask(batch))
 
     def _dewedge(self, network: Network, batch: Batch) -> Tensor:
         """Cut a second wedge from v0, apply the network, compare with v1 (Wiedemann and Heckel 2024)."""
-        input_mask = _input_mask(batch)
-        prediction = _apply(network, cut_wedge(batch.half0, input_mask))
+        prediction = _apply(network, self.inputs(batch))
         return dewedge_loss(
-            prediction, batch.half1, input_mask, _target_mask(batch), self.options.wedge_weight
+            prediction, batch.half1, _input_mask(batch), _target_mask(batch), self.options.wedge_weight
         )
 
     def _isonet(self, network: Network, batch: Batch, progress: float) -> Tensor:
-        """From the rotated crop, a wedge cut out and noise added, back to the crop: Liu et al. 2022."""
-        input_mask = _input_mask(batch)
-        inputs = cut_wedge(batch.half0, input_mask)
+        """From the rotated crop, a wedge cut out and noise added, back to the crop: Liu et al. 2022.
+
+        As in their program the error is the mean absolute one, and noise counts in the range of grey values.
+        """
+        inputs = self.inputs(batch)
         level = isonet_noise_level(progress, self.options)
         if level > 0:
             noise = torch.randn_like(inputs)
-            noise = cut_wedge(noise, input_mask * _noise_filter(inputs, self.options.noise_filter))
-            inputs = inputs + noise * (level / noise.std(dim=(-3, -2, -1), keepdim=True))
-        return (_apply(network, inputs) - batch.half0).square().mean()
+            noise = cut_wedge(noise, _input_mask(batch) * _noise_filter(inputs, self.options.noise_filter))
+            gain = level * _grey_range(batch.half0) / noise.std(dim=(-3, -2, -1), keepdim=True)
+            inputs = inputs + noise * gain
+        return (_apply(network, inputs) - batch.half0).abs().mean()
 
 
 def isonet_noise_level(progress: float, options: FitOptions) -> float:
-    """Noise added to the inputs when a share ``progress`` of the fit is done, in standard deviations.
+    """Noise added to the inputs when a share ``progress`` of the fit is done, in units of `_grey_range`.
 
     Of the published 30 rounds the 11th is the first with noise, and every fifth after it has more; as shares
     of the fit they hold for one that a budget ends.
@@ -93,16 +103,24 @@ def _target_mask(batch: Batch) -> Tensor:
     return wedge_mask(batch.half0.shape[-3:], batch.tilt_range, batch.rotation, device=batch.half0.device)
 
 
-def _noise_filter(volumes: Tensor, name: str) -> Tensor | float:
-    """Amplitude of the noise that a reconstruction with this filter has at each frequency.
+def _grey_range(volumes: Tensor) -> Tensor:
+    """``(b, 1, 1, 1)`` ranges from a low to a high percentile: of Gaussian noise 3.5 standard deviations."""
+    values = volumes.flatten(1)
+    low, high = (
+        values.kthvalue(max(1, round(share / 100 * values.shape[1]))).values for share in GREY_PERCENTILES
+    )
+    return (high - low)[:, None, None, None]
+
+
+def _noise_filter(volumes: Tensor, name: str) -> Tensor:
+    """Amplitude of the noise that a back-projection with this filter has at each frequency.
 
     The filter's, divided by the root of the density of the slices, 1 / the distance from the tilt axis.
     """
-    if name == "none":
-        return 1.0
     kz, _, kx = frequencies(volumes.shape[-3:], volumes.device)
-    radius = (kz.square() + kx.square()).sqrt()
-    ramp = radius.clamp(max=0.5).sqrt()
+    radius = (kz.square() + kx.square()).sqrt().clamp(max=0.5)
+    if name == "none":
+        return radius.clamp(min=0.5 / volumes.shape[-1]).rsqrt()
     if name == "ramp":
-        return ramp
-    return ramp * (0.54 + 0.46 * torch.cos(2 * torch.pi * radius.clamp(max=0.5)))
+        return radius.sqrt()
+    return radius.sqrt() * (0.54 + 0.46 * torch.cos(2 * torch.pi * radius))

@@ -28,8 +28,10 @@ class FitOptions:
         ``epochs``. The learning rate follows whichever limit is nearer.
     objective
         What is minimised. ``dewedge``: denoise and fill the wedge at once. ``noise2noise``: denoise only,
-        from one half to the other, as cryoCARE. ``isonet``: fill the wedge of the full tomogram, without
-        halves. ``supervised``: from half-set 0 to a truth in the place of half-set 1.
+        from one half to the other or back, turned by quarter turns about the tilt axis, as cryoCARE.
+        ``isonet``: fill the wedge of the full tomogram, without halves, by the mean absolute error and with
+        inputs of equal range in each round, as IsoNet. ``supervised``: from half-set 0 to a truth in the
+        place of half-set 1.
     learning_rate
         Highest rate; where a run is not given one, 3e-3 for Muon, 1e-3 for Adam, less from given weights.
     warm_up
@@ -48,19 +50,25 @@ class FitOptions:
         Weight of the frequencies cut from the input only.
     update_interval
         Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
-        prediction; ``auto`` for rounds ten times as long as that takes, None to never do it.
+        prediction; ``auto`` for rounds ten times as long as that takes, None to never do it, as does
+        ``noise2noise``.
     exact_rotations
-        Share of the crops rotated by an exact rotation of the cube, not by one of SO(3).
+        Share of the crops rotated by an exact rotation of the cube, not by one of SO(3). For ``isonet`` it is
+        one of the 20 that move the missing wedge; ``noise2noise`` has its own rotations.
     interpolation
         ``linear`` or ``cubic``, of crops that no exact rotation turned.
+    standardise
+        What has a standard deviation of 1: the ``half-sets``, or the ``inputs`` of the network, turned and
+        with the wedge cut, and any tomogram that is refined, as published.
     noise_level
-        ``isonet``: noise that is added to the inputs, in standard deviations, and by how much it rises.
+        ``isonet``: noise that is added to the inputs, and by how much it rises: its standard deviation in
+        units of the range from the 4th to the 96th percentile of a crop.
     noise_start
         ``isonet``: share of the fit before noise is added to the inputs.
     noise_interval
         ``isonet``: share of the fit between two rises of the noise.
     noise_filter
-        ``isonet``: ``none`` for white noise, or ``ramp`` or ``hamming`` for that of a reconstruction.
+        ``isonet``: the filter of the back-projection whose noise it is: ``none``, ``ramp`` or ``hamming``.
     held_out
         Share of the (y, x) area kept for validation, 0 for none.
     validation_crops
@@ -92,6 +100,7 @@ class FitOptions:
     update_interval: int | Literal["auto"] | None = "auto"
     exact_rotations: float = 0.8
     interpolation: Literal["linear", "cubic"] = "linear"
+    standardise: Literal["half-sets", "inputs"] = "half-sets"
     noise_level: float = 0.05
     noise_start: float = 1 / 3
     noise_interval: float = 1 / 6

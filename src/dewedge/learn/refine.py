@@ -15,7 +15,7 @@ from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.learn.grey_scale import GreyScale, clipped_scale, mean_and_covariance
+from dewedge.learn.grey_scale import GreyScale, clipped_scale, match_grey_range, mean_and_covariance
 from dewedge.learn.network import UNet
 from dewedge.learn.precision import Precision
 from dewedge.learn.tiling import TILE, tile_axis, tile_groups
@@ -216,10 +216,13 @@ def fill_wedge(
     overlap: int,
     device: torch.device,
     precision: Precision,
+    renormalise: bool = False,
 ) -> NDArray[np.float32]:
     """A tomogram whose missing wedge is filled by the network's prediction; what was measured stays.
 
-    F^-1 W F v + F^-1 (1 - W) F f(v), in memory; parameters as those of `refine`.
+    F^-1 W F v + F^-1 (1 - W) F f(v), in memory; parameters as those of `refine`. With ``renormalise`` the
+    prediction, and then the result, get the range of grey values of v, as in IsoNet: what fills the wedge is
+    as strong as what noise was taken from.
 
     Source: Wiedemann and Heckel 2024, Methods; Liu et al. 2022 (IsoNet).
     """
@@ -237,9 +240,13 @@ def fill_wedge(
     )
     missing = 1 - wedge_mask((source.shape[0], 1, source.shape[2]), tilt_range)
     measured = np.asarray(source, dtype=np.float32)
+    if renormalise:
+        match_grey_range(filled, measured)
     filled -= measured
     _cut_wedge_from_rows(torch.from_numpy(filled), missing)
     filled += measured
+    if renormalise:
+        match_grey_range(filled, measured)
     return filled
 
 

@@ -31,10 +31,12 @@ BLOCK_CUBES = 2  # edge of a block, at least, in edges of the largest source of 
 
 
 def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOptions) -> int | None:
-    """Epochs in a round; None if the inputs stay as they are.
+    """Epochs in a round; None if the inputs stay as they are, always so where only noise is to be removed.
 
     With the interval ``auto``, as many as cost ten times what filling costs, counted in voxels.
     """
+    if options.objective == "noise2noise":
+        return None
     if options.update_interval != "auto":
         return options.update_interval
     voxels = 0
@@ -66,9 +68,17 @@ def blocks(shape_zyx: tuple[int, int, int], size: int) -> list[NDArray[np.int64]
 
 
 def filled_inputs(
-    sampler: CropSampler, config: NetworkConfig, weights: dict[str, Tensor], round_: int, fabric: Fabric
+    sampler: CropSampler,
+    config: NetworkConfig,
+    weights: dict[str, Tensor],
+    round_: int,
+    fabric: Fabric,
+    renormalise: bool = False,
 ) -> list[list[Inputs]]:
-    """The inputs of a round: boxes of half-set 0 of each tomogram, what they lack predicted."""
+    """The inputs of a round: boxes of half-set 0 of each tomogram, what they lack predicted.
+
+    For ``renormalise`` see :func:`~dewedge.learn.refine.fill_wedge`.
+    """
     network = UNet(config)
     network.load_state_dict(weights)
     tile, overlap = _tiles(sampler, config)
@@ -90,6 +100,7 @@ def filled_inputs(
             overlap=overlap,
             device=fabric.device,
             precision="bf16-mixed" if fabric.strategy.precision.precision == "bf16-mixed" else "32-true",
+            renormalise=renormalise,
         )
         return Inputs(box, volume[slices(box - seen[0])])
 

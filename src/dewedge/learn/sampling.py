@@ -17,6 +17,7 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.grey_scale import clipped_scale, mean_and_covariance
 from dewedge.physics.rotation import (
     Interpolation,
+    Turns,
     cube_rotations,
     is_exact,
     random_rotation,
@@ -136,6 +137,7 @@ class Crop(NamedTuple):
     tomogram: int
     centre_zyx: NDArray[np.int64]
     rotation: NDArray[np.float64]
+    swapped: bool = False
 
 
 class Batch(NamedTuple):
@@ -159,8 +161,8 @@ class CropSampler:
 
     Every crop is a function of (seed, index) alone, so a fit can be resumed, or divided over processes,
     without a state. A corner of each tomogram, all of z by about ``held_out`` of the area, is never seen
-    by :meth:`draw` and only seen by :meth:`validation`. Where a tomogram is too thin for a rotation, one
-    of the 24 exact rotations of the cube takes its place.
+    by :meth:`draw` and only seen by :meth:`validation`. Where a tomogram is too thin for a rotation, an
+    exact rotation of the cube takes its place.
 
     Parameters
     ----------
@@ -174,8 +176,10 @@ class CropSampler:
         Share of the (y, x) area kept for validation; at least one cube, 0 for none.
     exact_rotations
         Share of crops that take an exact rotation of the cube, which needs no interpolation.
-    rotate
-        False to leave the crops as they lie.
+    turns
+        Which exact rotations are drawn; see :func:`~dewedge.physics.rotation.cube_rotations`.
+    swap_halves
+        Whether the half-sets change places in half of the crops, drawn at random.
     interpolation
         Of crops whose rotation is not exact.
     supervised
@@ -206,14 +210,16 @@ class CropSampler:
         seed: int = 0,
         held_out: float = 0.1,
         exact_rotations: float = 0.0,
-        rotate: bool = True,
+        turns: Turns = "all",
+        swap_halves: bool = False,
         interpolation: Interpolation = "linear",
         supervised: bool = False,
         clip: float | None = None,
     ) -> None:
         self.pairs = list(pairs)
         self.clip = clip
-        self.rotate = rotate
+        self.turns: Turns = turns
+        self.swap_halves = swap_halves
         self.interpolation = interpolation
         self.inputs = [[_measured(pair)] for pair in self.pairs]
         self.size = size
@@ -245,7 +251,7 @@ class CropSampler:
                 continue
             beside = (centre + low >= box[1]) | (centre + high < box[0])
             if beside.any() and self._on_specimen(pair, centre):
-                return Crop(tomogram, centre, rotation)
+                return Crop(tomogram, centre, rotation, self._swapped(rng))
         raise InputError(
             f"{pair.name}: found no place for cubes of {self.size} voxels; use a smaller cube or a wider mask"
         )
@@ -267,22 +273,21 @@ class CropSampler:
             centre = _random_centre(rng, self.validated[tomogram], low, high)
             anywhere = attempt >= TRIES
             if centre is not None and (anywhere or self._on_specimen(self.pairs[tomogram], centre)):
-                crops.append(Crop(tomogram, centre, rotation))
+                crops.append(Crop(tomogram, centre, rotation, self._swapped(rng)))
         return crops
 
     def load(self, crops: Sequence[Crop], device: torch.device) -> Batch:
         """Read, standardise and rotate crops; the rotation is done in one batch on ``device``."""
         rotations = np.stack([crop.rotation for crop in crops])
-        carried_out = rotations if self.rotate else np.broadcast_to(np.eye(3), rotations.shape)
         rotated = torch.empty(len(crops), 2, *3 * [self.size], device=device)
-        exact = is_exact(carried_out)
+        exact = is_exact(rotations)
         for group, edge in (
             (np.flatnonzero(exact), source_size(self.size, exact=True)),
             (np.flatnonzero(~exact), source_size(self.size)),
         ):
             if len(group) > 0:
                 sources = self._read([crops[i] for i in group.tolist()], edge).to(device)
-                turns = torch.from_numpy(carried_out[group]).float()
+                turns = torch.from_numpy(rotations[group]).float()
                 rotated[torch.from_numpy(group).to(device)] = rotate_cubes(
                     sources, turns, self.size, self.interpolation
                 )
@@ -304,7 +309,8 @@ class CropSampler:
             high = np.minimum(np.minimum(begin + edge, box[1]), crop.centre_zyx + most + 1)
             inside = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
             here = tuple(slice(a, b) for a, b in zip(low - box[0], high - box[0], strict=True))
-            for target, half in zip(source, (inputs.half0, half1), strict=True):
+            halves = (half1, inputs.half0) if crop.swapped else (inputs.half0, half1)
+            for target, half in zip(source, halves, strict=True):
                 # The mean leaves before the scale, so that a large offset costs no precision.
                 target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
         if self.clip is not None:
@@ -321,11 +327,15 @@ class CropSampler:
         return _measured(self.pairs[crop.tomogram])
 
     def _extent(self, rotation: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return source_extent(rotation if self.rotate else np.eye(3), self.size)
+        return source_extent(rotation, self.size)
 
     def _exact(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        rotation: NDArray[np.float64] = cube_rotations()[rng.integers(24)]
+        rotations = cube_rotations(self.turns)
+        rotation: NDArray[np.float64] = rotations[rng.integers(len(rotations))]
         return rotation
+
+    def _swapped(self, rng: np.random.Generator) -> bool:
+        return self.swap_halves and bool(rng.random() < 0.5)
 
     def _on_specimen(self, pair: TomogramPair, centre: NDArray[np.int64]) -> bool:
         if pair.mask is None:

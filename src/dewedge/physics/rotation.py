@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 Interpolation = Literal["linear", "cubic"]
+Turns = Literal["all", "moving", "tilt axis"]
 
 
 def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -27,8 +28,16 @@ def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 @functools.cache
-def cube_rotations() -> NDArray[np.float64]:
-    """``(24, 3, 3)`` rotations that map a cube onto itself; the first one is the identity."""
+def cube_rotations(turns: Turns = "all") -> NDArray[np.float64]:
+    """``(n, 3, 3)`` rotations that map a cube onto itself.
+
+    Parameters
+    ----------
+    turns
+        ``all`` 24, the first of which is the identity; the 20 ``moving`` ones, which put the tilt axis, y, or
+        the middle of the missing wedge, z, on another axis: those of IsoNet (Liu et al. 2022); or the 4 about
+        the ``tilt axis``.
+    """
     rotations = []
     for permutation in itertools.permutations(range(3)):
         for signs in itertools.product((1.0, -1.0), repeat=3):
@@ -36,6 +45,10 @@ def cube_rotations() -> NDArray[np.float64]:
             if np.linalg.det(matrix) > 0:
                 rotations.append(matrix)
     stacked = np.stack(rotations)
+    if turns == "moving":
+        stacked = stacked[[np.count_nonzero(np.diag(matrix)) < 3 for matrix in rotations]]
+    elif turns == "tilt axis":
+        stacked = stacked[stacked[:, 1, 1] == 1]
     stacked.setflags(write=False)
     return stacked
 

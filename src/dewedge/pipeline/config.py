@@ -233,6 +233,11 @@ class NetworkSection(Section):
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the network's values set to zero while fitting."
     )
+    dropout_of: Literal["values", "channels"] | None = Field(
+        default=None,
+        description="What dropout sets to zero at once: single values, or whole channels. If not given, "
+        "channels for --preset paper, else values.",
+    )
     init: str = Field(
         default="random",
         description="Weights that the fit starts from: random; simulated, learnt on simulated specimens; "

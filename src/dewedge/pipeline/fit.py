@@ -69,7 +69,7 @@ def fit_model(
     with step("fit"), progress:
         model, rows = fit(
             pairs,
-            network_config(section.preset, section.channels, section.dropout),
+            network_config(section.preset, section.channels, section.dropout, section.dropout_of),
             options,
             fabric,
             checkpoint=folder / CHECKPOINT,

@@ -37,7 +37,7 @@ def initial_weights(section: FitSection) -> dict[str, Tensor] | None:
     model = load_model(path)
     there = asdict(model.network)
     for name, value in asdict(network_config(section.preset, section.channels, section.dropout)).items():
-        if name != "dropout" and there[name] != value:
+        if not name.startswith("dropout") and there[name] != value:
             raise InputError(
                 f"{path}: its network has {name} = {there[name]}, the one to be fitted {value}; fit the same "
                 "network (--preset, --channels), or give --init random"
