@@ -162,8 +162,10 @@ class ReconstructSection(Section):
     binning_method: Literal["fourier", "average"] = Field(
         default="fourier", description="Crop the Fourier transform, or average blocks of pixels."
     )
-    filter: Literal["ramp", "hamming"] = Field(
-        default="hamming", description="Filter of the back-projection: |k|, or that times a Hamming window."
+    filter: Literal["ramp", "hamming", "radial", "radial-cosine"] = Field(
+        default="hamming",
+        description="Filter of the back-projection: |kx|; that times a Hamming window of kx, or one of the "
+        "distance from zero frequency (radial), alike in all directions; or times a cosine of it.",
     )
     algorithm: Literal["fbp", "sirt", "tv"] = Field(
         default="fbp",
