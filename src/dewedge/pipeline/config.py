@@ -167,6 +167,11 @@ class ReconstructSection(Section):
         description="Filter of the back-projection: |kx|; that times a Hamming window of kx, or one of the "
         "distance from zero frequency (radial), alike in all directions; or times a cosine of it.",
     )
+    refine_axis: bool = Field(
+        default=False,
+        description="Measure by what the tilt axis lies beside the images' middle and is turned, by the "
+        "sharpness of a small reconstruction, and put it right; dewedge check tells what it would do.",
+    )
     algorithm: Literal["fbp", "sirt", "tv"] = Field(
         default="fbp",
         description="Filtered back-projection; iterations from zero (SIRT); or least total variation (TV).",
