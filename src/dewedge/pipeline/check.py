@@ -32,8 +32,9 @@ from dewedge.learn.tiling import tile_size
 from dewedge.physics.alignment import align_images
 from dewedge.pipeline.compute import choose_device, choose_precision
 from dewedge.pipeline.config import Config
+from dewedge.pipeline.ctf import check_ctf
 from dewedge.pipeline.faults import expect_some
-from dewedge.pipeline.inputs import open_inputs
+from dewedge.pipeline.inputs import open_inputs, with_correction
 from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
 from dewedge.pipeline.log import step
 
@@ -63,7 +64,7 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     """
     faults: list[InputError] = []
     reports = []
-    inputs = open_inputs(config, faults)
+    inputs = with_correction(open_inputs(config, faults), config, faults)
     for item in inputs:
         with step(f"check {item.name}"):
             reports.append(check_one(item, config))
@@ -101,6 +102,7 @@ def check_inputs(
 def check_one(item: RunInput, config: Config) -> Report:
     """All that is measured of one input and found in it."""
     report = _check_halves(item) if isinstance(item, HalvesInput) else _check_series(item, config)
+    report.findings.extend(check_ctf(item, config.ctf, config.reconstruct.bin))
     try:
         shape = item.tomogram_shape(config.reconstruct)
         held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)

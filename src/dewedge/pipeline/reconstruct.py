@@ -23,7 +23,7 @@ from dewedge.physics.iterative import SIRT_ITERATIONS, TV_ITERATIONS, sirt_block
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.pipeline.compute import choose_device
 from dewedge.pipeline.config import Config, CtfSection, ReconstructSection, SplitSection
-from dewedge.pipeline.ctf import correct, deconvolve_file, untilted_ctf
+from dewedge.pipeline.ctf import check_ctf, correct, deconvolve_file, series_correction, untilted_ctf
 from dewedge.pipeline.folder import FULL, HALF0, HALF1, check_new, refuse_sources
 from dewedge.pipeline.inputs import read_one_series
 from dewedge.pipeline.items import HalvesInput, SeriesInput
@@ -51,6 +51,7 @@ def half_sets(
     item: SeriesInput, section: ReconstructSection, ctf: CtfSection, split: SplitSection, seed: int
 ) -> tuple[AlignedImages, AlignedImages, AlignedImages]:
     """Half-set 0, half-set 1 and the whole of a series, aligned and binned."""
+    ctf = series_correction(item.series, ctf)
     if section.refine_axis:
         item = with_refined_axis(item, section)
     if item.has_frames:
@@ -219,6 +220,8 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     device = choose_device(config.compute)
     for note in item.notes:
         logger.info(note)
+    for finding in check_ctf(item, config.ctf, config.reconstruct.bin):
+        logger.warning("%s: %s", finding.severity, finding)
     with step("align and split"):
         half0, half1, whole = half_sets(item, config.reconstruct, config.ctf, config.split, config.fit.seed)
     with step("reconstruct"):
