@@ -226,6 +226,17 @@ class TiltGeometry:
             changes["acquisition_order"] = np.argsort(np.argsort(changes["acquisition_order"]))
         return replace(self, **changes)
 
+    def moved(self, angle_deg: float, shift_x: float) -> TiltGeometry:
+        """The same with all aligned images turned about their middle, then shifted along x.
+
+        The angle adds to `axis_angle_deg`; the shift is in pixels of the raw images.
+        """
+        angle = np.radians(angle_deg)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        return replace(
+            self, linear_yx=turn @ self.linear_yx, shift_yx=self.shift_yx @ turn.T + np.array([0.0, shift_x])
+        )
+
     def aligned(self, binning: int, binned_shape_yx: tuple[int, int]) -> TiltGeometry:
         """Geometry of the images after alignment and binning to ``binned_shape_yx``."""
         return replace(

@@ -141,7 +141,7 @@ BAD_INPUT: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
     "bad number": (lambda s, f: [str(s / TS), "--bin", "two"], "--bin: expected"),
     "bad choice": (
         lambda s, f: [str(s / TS), "--filter", "wiener"],
-        "--filter: expected 'ramp' or 'hamming'",
+        "--filter: expected 'ramp', 'hamming', 'radial' or 'radial-cosine'",
     ),
     "bad budget": (lambda s, f: [str(s / TS), "--budget", "soon"], "--budget: duration 'soon': expected"),
     "odd tile": (lambda s, f: [str(s / TS), "--tile", "20"], "tile of 20 voxels: expected a multiple of 8"),

@@ -20,12 +20,18 @@ from dewedge.physics.ctf import (
     deconvolve,
     electron_wavelength_A,
     filter_strips,
+    first_zero_A,
     image_ctf,
     phase_flip,
     strips,
     wiener,
 )
-from dewedge.physics.exposure import critical_exposure_e_per_A2, weight_by_exposure
+from dewedge.physics.exposure import (
+    NOISE_TO_SIGNAL,
+    critical_exposure_e_per_A2,
+    exposure_weight,
+    weight_by_exposure,
+)
 from dewedge.physics.fourier import frequencies
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import fbp
@@ -312,6 +318,66 @@ def test_exposure_fades_a_wave_by_its_weight_and_keeps_the_mean(shape: tuple[int
     weighted = weight_by_exposure(wave + 5, g)
     critical = critical_exposure_e_per_A2(torch.tensor(cycles / shape[1] / 2))
     torch.testing.assert_close(weighted[0], wave[0] + 5)
-    torch.testing.assert_close(
-        weighted[1], wave[1] * math.exp(-15 / float(critical)) + 5, atol=2e-5, rtol=1e-5
+    weight = float(exposure_weight(torch.exp(-15 / critical)))
+    assert not 0.98 < weight < 1.02
+    torch.testing.assert_close(weighted[1], wave[1] * weight + 5, atol=2e-5, rtol=1e-5)
+
+
+def test_exposure_weights_give_back_signal_and_fade_where_there_is_none() -> None:
+    kept = torch.linspace(0, 1, 201, dtype=torch.float64)
+    weight = exposure_weight(kept)
+    # It minimises |w t s - s|^2 + |w n|^2 up to its scale: the scaled Wiener filter, found by brute force.
+    trial = torch.linspace(0, 3, 3001, dtype=torch.float64)[:, None]
+    errors = (trial * kept[1:] - 1).square() + NOISE_TO_SIGNAL * trial.square()
+    best = trial[errors.argmin(dim=0), 0]
+    torch.testing.assert_close(weight[1:], best * (1 + NOISE_TO_SIGNAL), atol=2e-3, rtol=0)
+    assert weight[-1] == 1 and weight[0] == 0
+    assert weight.max() < 1.2501
+    # Without hope of signal it is the amplitude that is left; and no tilt is as unequal as with that alone.
+    torch.testing.assert_close(exposure_weight(kept, 1e9), kept, atol=1e-6, rtol=0)
+    assert (kept * weight >= kept.square() - 1e-12).all()
+    assert float(exposure_weight(torch.tensor(0.6)) * 0.6) > 0.73
+
+
+@pytest.mark.parametrize("defocus, expected_A", [(2.0, 20.1), (3.0, 24.6), (5.0, 31.7)])
+def test_first_zeros_of_the_usual_microscope(defocus: float, expected_A: float) -> None:
+    ctf = CtfParameters(
+        defocus_u_um=np.full(2, defocus),
+        voltage_kV=300.0,
+        spherical_aberration_mm=2.7,
+        amplitude_contrast=0.07,
     )
+    np.testing.assert_allclose(first_zero_A(ctf), expected_A, atol=0.06)
+
+
+@given(
+    defocus=st.floats(-3, 5),
+    phase_deg=st.floats(0, 120),
+    voltage=st.sampled_from([100.0, 200.0, 300.0]),
+    aberration=st.floats(0, 3),
+)
+@settings(max_examples=30, deadline=None)
+def test_the_ctf_is_zero_at_its_first_zero_and_not_before(
+    defocus: float, phase_deg: float, voltage: float, aberration: float
+) -> None:
+    ctf = CtfParameters(
+        defocus_u_um=np.array([defocus]),
+        phase_shift_deg=np.array([phase_deg]),
+        voltage_kV=voltage,
+        spherical_aberration_mm=aberration,
+        amplitude_contrast=0.1,
+        defocus_hand=-1,
+    )
+    [zero_A] = first_zero_A(ctf)
+    wavelength = electron_wavelength_A(voltage)
+
+    def value(k: np.ndarray) -> np.ndarray:
+        q = np.square(k)
+        phase = np.pi * wavelength * defocus * 1e4 * q - np.pi / 2 * aberration * 1e7 * wavelength**3 * q**2
+        return np.sin(phase + np.arcsin(0.1) + np.radians(phase_deg))
+
+    if zero_A == 0:
+        assert (value(np.linspace(0, 1, 1000)) > 0).all()
+        return
+    assert abs(value(np.array([1 / zero_A]))[0]) < 1e-5
+    assert (value(np.linspace(0, 0.999 / zero_A, 1000)) > 0).all()

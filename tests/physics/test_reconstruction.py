@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import mrcfile
 import numpy as np
@@ -16,7 +18,7 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.physics import reconstruction
 from dewedge.physics.alignment import align_images
-from dewedge.physics.projection import project
+from dewedge.physics.projection import back_project, interpolation_response, project
 from dewedge.physics.reconstruction import FilterName, fbp, fbp_blocks, ramp_response, tilt_weights_rad
 
 
@@ -32,7 +34,7 @@ def ball(shape: tuple[int, int, int], offset: tuple[float, float, float], radius
 
 
 @pytest.mark.parametrize("shape", [(48, 40, 64), (49, 41, 65)])
-@pytest.mark.parametrize("filter", ["ramp", "hamming"])
+@pytest.mark.parametrize("filter", get_args(FilterName))
 def test_a_complete_series_returns_the_density(shape: tuple[int, int, int], filter: FilterName) -> None:
     truth = ball(shape, (3, -2, 5), 10)
     tilts = np.arange(-89, 90, 2.0)
@@ -98,6 +100,79 @@ def test_ramp_follows_k_and_passes_no_constant() -> None:
     torch.testing.assert_close(ramp_response(n, "hamming"), ramp * hamming)
     with pytest.raises(ValueError, match="filter"):
         ramp_response(n, "none")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(40, 64), (41, 63)])
+@pytest.mark.parametrize("tilt", [0.0, 0.4, 21.0, -48.0])
+def test_interpolation_response_is_what_arrives_of_a_wave(tilt: float, shape: tuple[int, int]) -> None:
+    k = torch.tensor([0.0, 0.1, 0.3, 0.45], dtype=torch.float64)
+    expected = interpolation_response(tilt, shape, k)
+    z, x = (torch.arange(n, dtype=torch.float64) - n // 2 for n in shape)
+    position = z[:, None] * np.sin(np.radians(tilt)) + x * np.cos(np.radians(tilt))
+    u = torch.arange(201, dtype=torch.float64) - 100
+    for frequency, response in zip(k, expected, strict=True):
+        wave = torch.exp(2j * torch.pi * frequency * u)
+        parts = [
+            back_project(w.expand(1, 1, -1), [tilt], (shape[0], 1, shape[1]))[:, 0] for w in wave_parts(wave)
+        ]
+        arrived = (torch.complex(*parts) * torch.exp(-2j * torch.pi * frequency * position)).mean().real
+        assert arrived == pytest.approx(float(response), abs=2e-3)
+
+
+def wave_parts(wave: Tensor) -> tuple[Tensor, Tensor]:
+    return wave.real.contiguous(), wave.imag.contiguous()
+
+
+def transfer(filter: FilterName, n: int = 48, points: int = 6) -> Tensor:
+    """``(z, y, x)`` what a reconstruction from all around leaves of points at any places."""
+    rng = np.random.default_rng(0)
+    tilts = np.arange(-89, 90, 2.0)
+    k = [frequency.double() for frequency in frequency_axes(n)]
+    kx, total = torch.fft.rfftfreq(n, dtype=torch.float64), torch.zeros(n, n, n, dtype=torch.float64)
+    for centre in rng.uniform(-n / 6, n / 6, (points, 3)):
+        z, y, x = centre
+        x_p = x * np.cos(np.radians(tilts)) + z * np.sin(np.radians(tilts))
+        phases = [k[1][0] * (y + n // 2) + kx * (p + n // 2) for p in x_p]
+        images = torch.stack([torch.fft.irfft2(torch.exp(-2j * torch.pi * p), s=(n, n)) for p in phases])
+        volume = fbp(images.float(), geometry(tilts, (n, n)), n, filter)
+        turn = torch.exp(2j * torch.pi * sum(axis * (c + n // 2) for axis, c in zip(k, centre, strict=True)))
+        total += (torch.fft.fftn(volume) * turn).real / points
+    return total
+
+
+def frequency_axes(n: int) -> list[Tensor]:
+    return [torch.fft.fftfreq(n).reshape([-1 if i == j else 1 for j in range(3)]) for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("filter", "window"),
+    [
+        ("radial", lambda k: 0.54 + 0.46 * torch.cos(2 * torch.pi * k)),
+        ("radial-cosine", lambda k: torch.cos(torch.pi * k)),
+    ],
+)
+def test_radial_filters_have_one_window_in_all_directions(
+    filter: FilterName, window: Callable[[Tensor], Tensor]
+) -> None:
+    passed = transfer(filter)
+    kz, ky, kx = frequency_axes(48)
+    k = (kz**2 + ky**2 + kx**2).sqrt()
+    # On the axis itself the ramp is nearly zero, and the volume's ends show.
+    near_axis = (ky.abs() > 0.8 * k) & ((kz**2 + kx**2).sqrt() > 2 / 48)
+    across = (ky.abs() < 0.3 * k) & (kz.abs() > 0.02)
+    for low in (0.15, 0.25, 0.35, 0.45):
+        for direction in (near_axis, across):
+            where = (k > low) & (k < low + 0.04) & direction
+            assert passed[where].mean() == pytest.approx(float(window(k[where]).mean()), abs=0.015)
+    assert passed[k > 0.52].abs().mean() < 0.01
+
+
+def test_the_published_window_is_not_the_same_in_all_directions() -> None:
+    passed = transfer("hamming", points=2)
+    kz, ky, kx = frequency_axes(48)
+    k = (kz**2 + ky**2 + kx**2).sqrt()
+    shell = (k > 0.40) & (k < 0.44)
+    assert passed[shell & (ky.abs() > 0.8 * k)].mean() > 4 * passed[shell & (ky.abs() < 0.3 * k)].mean()
 
 
 def test_blocks_of_rows_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

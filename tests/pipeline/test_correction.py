@@ -11,16 +11,17 @@ import pytest
 import torch
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltGeometry
+from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
 from dewedge.io.mrc import Mrc, read_mrc, write_mrc
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.ctf import correct_images
 from dewedge.physics.exposure import weight_by_exposure
 from dewedge.pipeline.config import CtfSection, ReconstructSection, SplitSection
 from dewedge.pipeline.config_file import resolve_config
-from dewedge.pipeline.ctf import with_ctf, with_tomogram_ctf
+from dewedge.pipeline.ctf import check_ctf, with_ctf, with_tomogram_ctf
 from dewedge.pipeline.inputs import read_inputs
-from dewedge.pipeline.items import SeriesInput
+from dewedge.pipeline.items import HalvesInput, SeriesInput
+from dewedge.pipeline.methods import read_comparison
 from dewedge.pipeline.reconstruct import copy_halves, half_sets, reconstruct_file
 
 TILTS = np.arange(-60, 61, 15.0)
@@ -121,7 +122,8 @@ def test_earlier_corrections_are_noticed(name: str, label: str, what: str) -> No
 
 
 def test_ordinary_names_and_labels_tell_of_no_correction() -> None:
-    assert completed(series(("SerialEM: 2024", "NEWSTACK: dwell time"), "edward_01.mrc"))[1] == ""
+    notes = completed(series(("SerialEM: 2024", "NEWSTACK: dwell time"), "edward_01.mrc"), ctf="none")[1]
+    assert notes == ""
 
 
 def test_every_set_is_corrected_alike() -> None:
@@ -129,7 +131,8 @@ def test_every_set_is_corrected_alike() -> None:
     each = series(ctf=measured(), pre_exposure_e_per_A2=exposure)
     section = CtfSection(ctf="phase-flip", dose_weight=True)
     done, _ = with_ctf([each], section, None)
-    plain = half_sets(SeriesInput("ts", (each,)), ReconstructSection(), CtfSection(), SplitSection(), 0)
+    none = CtfSection(ctf="none")
+    plain = half_sets(SeriesInput("ts", (each,)), ReconstructSection(), none, SplitSection(), 0)
     sets = half_sets(SeriesInput("ts", done), ReconstructSection(), section, SplitSection(), 0)
     for raw, corrected in zip(plain, sets, strict=True):
         geometry = corrected.geometry
@@ -213,5 +216,90 @@ def test_one_ctf_file_for_each_input(tmp_path: Path) -> None:
 
 def test_a_geometry_is_not_changed_where_nothing_is_asked_for() -> None:
     each = series(ctf=measured())
-    geometry, notes = completed(replace(each))
+    geometry, notes = completed(replace(each), ctf="none")
     assert geometry.ctf is each.geometry.ctf and notes == ""
+
+
+@pytest.mark.parametrize(
+    "ctf, labels, flags, flipped, said",
+    [
+        (measured(), (), {}, True, "phases flipped, for the defocus was measured"),
+        (measured(), (), {"ctf": "none"}, False, ""),
+        (measured(nominal=True), (), {}, False, "the defocus is nominal: --ctf phase-flip takes it"),
+        (measured(nominal=True), (), {"defocus_um": 2.0}, True, "defocus 2.00 um, as given"),
+        (measured(nominal=True), (), {"ctf": "phase-flip"}, True, "nominal"),
+        (measured(), ("CTF correction with phase flipping",), {}, False, "seem to be corrected already"),
+        (measured(defocus_u_um=np.zeros(N)), (), {}, False, "hardly measured"),
+        (None, (), {}, False, "no defocus is known"),
+    ],
+)
+def test_auto_flips_phases_where_defocus_was_measured_and_says_why(
+    ctf: CtfParameters | None, labels: tuple[str, ...], flags: dict[str, Any], flipped: bool, said: str
+) -> None:
+    each = series(labels, ctf=ctf)
+    section = CtfSection(**flags)
+    done, notes = with_ctf([each], section, None)
+    assert said in "\n".join(notes)
+
+    def images(chosen: CtfSection) -> list[torch.Tensor]:
+        sets = half_sets(SeriesInput("ts", done), ReconstructSection(), chosen, SplitSection(), 0)
+        return [each.images for each in sets]
+
+    got, plain = images(section), images(CtfSection(ctf="none"))
+    for i, image in enumerate(got):
+        assert torch.equal(image, plain[i]) != flipped
+        if flipped:
+            torch.testing.assert_close(image, images(CtfSection(ctf="phase-flip"))[i])
+
+
+def test_auto_takes_a_ctf_file_as_measured(tmp_path: Path) -> None:
+    file = tmp_path / "ts_CTF.txt"
+    file.write_text("# a comment\n" + "\n".join(f"{i + 1} 20000 19000 30 0 0.1 10" for i in range(N)) + "\n")
+    assert "phases flipped" in completed(series(ctf=measured(nominal=True)), file)[1]
+
+
+@pytest.mark.parametrize(
+    "ctf, labels, flags, binning, severity, text",
+    [
+        (measured(), (), {"ctf": "none"}, 2, "warning", "first zero lies at 22.4 A"),
+        (measured(nominal=True), (), {}, 2, "warning", "Give --ctf phase-flip, better with --ctf-file"),
+        (None, (), {"ctf": "none", "defocus_um": 3.0}, 2, "warning", "24.6 A"),
+        (measured(), (), {}, 2, None, ""),
+        (measured(), (), {"ctf": "wiener-tomogram"}, 2, None, ""),
+        (measured(nominal=True), (), {}, 6, None, ""),
+        (None, (), {}, 1, None, ""),
+        (measured(), ("ctfPhaseFlip: CTF correction with phase flipping",), {}, 2, None, ""),
+    ],
+)
+def test_a_zero_within_nyquist_is_told_where_nothing_is_corrected(
+    ctf: CtfParameters | None,
+    labels: tuple[str, ...],
+    flags: dict[str, Any],
+    binning: int,
+    severity: str | None,
+    text: str,
+) -> None:
+    item = SeriesInput("ts", (series(labels, ctf=ctf),))
+    found = check_ctf(item, CtfSection(**flags), binning)
+    assert [finding.severity for finding in found] == ([] if severity is None else [severity])
+    assert text in " ".join(map(str, found))
+
+
+def test_ready_made_tomograms_are_left_as_they_are_by_auto() -> None:
+    tomogram = Mrc(Path("t.mrc"), np.zeros((2, 2, 2)), 10.0, (0, 0, 0), ())
+    ctf = CtfParameters(defocus_u_um=np.array([3.0]))
+    assert with_tomogram_ctf(tomogram, ctf, CtfSection()) == (ctf, ())
+    item = HalvesInput("t", tomogram, tomogram, None, TiltRange(-60, 60), ctf=ctf)
+    [note] = check_ctf(item, CtfSection(), 1)
+    assert note.severity == "note" and "wiener-tomogram" in note.do
+    assert check_ctf(replace(item, half0=replace(tomogram, labels=("deconv",))), CtfSection(), 1) == []
+
+
+@pytest.mark.parametrize("recipe", ["deepdewedge", "cryocare", "isonet"])
+def test_published_methods_correct_nothing_unless_compared(recipe: str) -> None:
+    config = resolve_config(None, {"recipe": recipe})
+    assert (config.ctf.ctf, config.reconstruct.filter) == ("none", "hamming")
+    for given, expected in (({}, "auto"), ({"ctf": {"ctf": "wiener"}}, "wiener")):
+        settings = read_comparison(None, given, [recipe])
+        chosen = {stage.config.ctf.ctf for name in settings.methods for stage in settings.method(name).stages}
+        assert chosen == {expected}

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
@@ -65,6 +67,37 @@ def electron_wavelength_A(voltage_kV: float) -> float:
     from torch_ctf import calculate_relativistic_electron_wavelength
 
     return float(calculate_relativistic_electron_wavelength(voltage_kV * 1e3)) * 1e10
+
+
+def first_zero_A(ctf: CtfParameters) -> NDArray[np.float64]:
+    """``(n,)`` resolution in Angstrom at which the CTF of each image is zero for the first time.
+
+    By the mean defocus, without astigmatism; 0 where it never is.
+    """
+    voltage_kV, aberration_mm, amplitude_contrast = _microscope(ctf)
+    wavelength_A = electron_wavelength_A(voltage_kV)
+    # The phase pi (a q - b q^2) + phase at the square q of the frequency is a multiple of pi at a zero.
+    a = wavelength_A * ctf.defocus_um * 1e4
+    b = wavelength_A**3 * aberration_mm * 1e7 / 2
+    start = math.asin(amplitude_contrast) / math.pi + ctf.phase_shift_deg / 180
+    zeros = []
+    for a_i, start_i in zip(a, start, strict=True):
+        levels = (math.floor(start_i), math.floor(start_i) + 1)
+        squares = [q for level in levels for q in _roots(-b, float(a_i), float(start_i - level)) if q > 1e-12]
+        zeros.append(1 / math.sqrt(min(squares)) if squares else 0.0)
+    return np.array(zeros)
+
+
+def _roots(a: float, b: float, c: float) -> list[float]:
+    """Real roots of a q^2 + b q + c, also where a is (nearly) zero."""
+    discriminant = b * b - 4 * a * c
+    if discriminant < 0:
+        return []
+    sum_of_both = -b - math.copysign(math.sqrt(discriminant), b)
+    return [
+        *([sum_of_both / (2 * a)] if a else []),
+        *([2 * c / sum_of_both] if sum_of_both else []),
+    ]
 
 
 def image_ctf(

@@ -28,6 +28,8 @@ from dewedge.physics.alignment import resample, sampling_grid
 _TABLE_PAIRS = 2**18
 # Rows of y that are gathered at once; runs much shorter than this waste the table, longer ones the cache.
 _ROWS = 128
+# Places between two pixels that `interpolation_response` tells apart.
+_FRACTIONS = 64
 
 
 def back_project(images: Tensor, tilt_deg: ArrayLike, volume_shape_zyx: tuple[int, int, int]) -> Tensor:
@@ -131,6 +133,39 @@ class Projector:
             like.device,
         )
         return grid.to(like.dtype)
+
+
+def interpolation_response(tilt_deg: float, shape_zx: tuple[int, int], frequency_per_voxel: Tensor) -> Tensor:
+    """What of a wave along the detector's x arrives in the volume when an image is back-projected.
+
+    A voxel takes two pixels by their shares of its shadow, which passes less of high frequencies, unless it
+    lies on a pixel, as all do at zero tilt. This is the mean over the volume's voxels of the response: about
+    sinc(k) sinc(s k), s the shadow's width, where they lie anywhere between the pixels.
+
+    Parameters
+    ----------
+    shape_zx
+        Depth and width of the volume.
+    frequency_per_voxel
+        ``(k,)`` frequencies in cycles per voxel.
+
+    Returns
+    -------
+    Tensor
+        ``(k,)`` responses, 1 at zero frequency.
+    """
+    angle = math.radians(tilt_deg)
+    shadow = max(math.cos(angle), abs(math.sin(angle)))
+    z, x = (torch.arange(n, dtype=torch.float64) - n // 2 for n in shape_zx)
+    position = z[:, None] * math.sin(angle) + x * math.cos(angle)
+    # Bins about 0, 1 / n, 2 / n ...; those about 0 and 1 are one.
+    nearest = torch.round((position - position.floor()) * _FRACTIONS).long().flatten() % _FRACTIONS
+    count = torch.bincount(nearest, minlength=_FRACTIONS).double()
+    fraction = torch.arange(_FRACTIONS, dtype=torch.float64) / _FRACTIONS
+    second = (fraction / shadow + 0.5 - 0.5 / shadow).clamp(0, 1)
+    turn = 2 * torch.pi * frequency_per_voxel.double()[:, None]
+    passed = (1 - second) * torch.cos(turn * fraction) + second * torch.cos(turn * (1 - fraction))
+    return passed @ (count / count.sum())
 
 
 def row_blocks(n_rows: int, size: int) -> Iterator[slice]:

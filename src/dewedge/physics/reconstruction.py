@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
-from dewedge.physics.projection import back_project, match_rows, row_blocks
+from dewedge.physics.fourier import frequencies
+from dewedge.physics.projection import back_project, interpolation_response, match_rows, row_blocks
 
-FilterName = Literal["ramp", "hamming"]
+FilterName = Literal["ramp", "hamming", "radial", "radial-cosine"]
 
 # Bytes of one block of the volume, 128 rows of 512 x 1024 voxels: few rows waste tables of `back_project`.
 _BLOCK_BYTES = 2**28
 # The images' ends fade out over this fraction of their width.
 _EXTENSION_FRACTION = 0.25
+# Pixels of an image's mirror image beyond its edges that the radial windows see: they reach no further.
+_WINDOW_REACH = 32
 # Tilts nearer to each other than this share one direction.
 _SAME_TILT_DEG = 0.1
 
@@ -48,7 +52,9 @@ def fbp(
     thickness
         Number of z slices, in the images' pixels.
     filter
-        ``ramp`` is abs(k); ``hamming`` is that times 0.54 + 0.46 cos(pi k / k_Nyquist).
+        ``ramp`` is abs(kx); ``hamming`` is that times 0.54 + 0.46 cos(pi kx / k_Nyquist), as published.
+        ``radial`` is the ramp times the same window of the distance from zero frequency, and
+        ``radial-cosine`` times cos(pi k / (2 k_Nyquist)), see `radial_window`.
     volume_shape_yx
         Shape of a slice, that of the images if not given. Centres, index N // 2, coincide.
 
@@ -81,7 +87,7 @@ def fbp_blocks(
     """The volume of `fbp` in blocks of rows along the tilt axis: (rows, ``(z, rows, x)`` block) pairs.
 
     Blocks take at most 256 MB, or one row; two of them are in memory at once, and a few copies of the images'
-    rows that one needs.
+    rows that one needs; for the radial filters a copy of all images.
     """
     expected = (geometry.n_tilts, *geometry.image_shape_yx)
     if tuple(images.shape) != expected:
@@ -91,6 +97,13 @@ def fbp_blocks(
     if thickness < 1:
         raise InputError(f"thickness {thickness}: expected at least 1 voxel")
     height, width = volume_shape_yx or geometry.image_shape_yx
+    if filter in ("radial", "radial-cosine"):
+        images = torch.stack(
+            [
+                radial_window(image, filter, float(tilt), (thickness, width))
+                for image, tilt in zip(images, geometry.tilt_deg, strict=True)
+            ]
+        )
     weights = torch.from_numpy(tilt_weights_rad(geometry.tilt_deg)).to(images)
     images = match_rows(images, height)
     for rows in row_blocks(height, max(1, _BLOCK_BYTES // (4 * thickness * width))):
@@ -140,9 +153,43 @@ def filter_images(images: Tensor, filter: FilterName) -> Tensor:
     return filtered[..., : wide.shape[-1]]
 
 
+def radial_window(image: Tensor, filter: FilterName, tilt_deg: float, shape_zx: tuple[int, int]) -> Tensor:
+    """A ``(y, x)`` image times the radial filter's window, so that its volume is as sharp along all axes.
+
+    A tilt image holds one central plane of the volume's transform, so the distance of a frequency from zero
+    is the same in both: a window of that distance in every image is the same window in the volume, whereas
+    one of kx alone leaves full noise along the tilt axis. What the back-projection's interpolation takes away
+    along x is given back. Beyond the Nyquist frequency nothing is left: the corners of the spectrum are no
+    corners any more once a sub-tomogram is turned. Past its edges the image goes on as its mirror image.
+
+    Parameters
+    ----------
+    filter
+        ``radial``: 0.54 + 0.46 cos(pi k / k_Nyquist); ``radial-cosine``: cos(pi k / (2 k_Nyquist)), which
+        passes more in the middle and ends at zero.
+    tilt_deg, shape_zx
+        The image's tilt angle; depth and width of the volume.
+    """
+    height, width = image.shape
+    # A mirror image is one pixel smaller than the image.
+    y, x = (min(_WINDOW_REACH, n - 1) for n in (height, width))
+    wide = F.pad(image[None], (x, x, y, y), mode="reflect")[0]
+    ky, kx = frequencies(wide.shape)
+    k = (ky.square() + kx.square()).sqrt()
+    window = (
+        torch.cos(torch.pi * k) if filter == "radial-cosine" else 0.54 + 0.46 * torch.cos(2 * torch.pi * k)
+    )
+    passed = interpolation_response(tilt_deg, shape_zx, kx.flatten()).float()
+    response = torch.where(k <= 0.5, window, 0.0) / passed
+    spectrum = torch.fft.rfft2(wide) * response.to(image)
+    windowed: Tensor = torch.fft.irfft2(spectrum, s=wide.shape)
+    return windowed[y : y + height, x : x + width]
+
+
 def ramp_response(n: int, filter: FilterName) -> Tensor:
     """``(n // 2 + 1,)`` float64 response of the filter to the frequencies of a row of n pixels.
 
+    Of the radial filters it is the ramp; their window is `radial_window`.
     It is the transform of the band-limited ramp sampled in space, which has the right response at zero
     frequency, where abs(k) itself would remove the mean of every row. Source: Kak and Slaney, equation 3.61.
     """
@@ -153,6 +200,6 @@ def ramp_response(n: int, filter: FilterName) -> Tensor:
     response: Tensor = torch.fft.rfft(kernel).real
     if filter == "hamming":
         response *= 0.54 + 0.46 * torch.cos(2 * torch.pi * torch.fft.rfftfreq(n, dtype=torch.float64))
-    elif filter != "ramp":
-        raise ValueError(f"filter {filter!r}: expected 'ramp' or 'hamming'")
+    elif filter not in get_args(FilterName):
+        raise ValueError(f"filter {filter!r}: expected one of {', '.join(get_args(FilterName))}")
     return response

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from dewedge.check.alignment import check_axis, check_order, find_tilt_axis
 from dewedge.check.angles import check_angles, check_lengths, describe_geometry
+from dewedge.check.axis_position import check_axis_position, describe_axis, measure_axis
 from dewedge.check.binning import binned_geometry
 from dewedge.check.finding import Finding, Severity, errors
 from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
@@ -31,8 +32,9 @@ from dewedge.learn.tiling import tile_size
 from dewedge.physics.alignment import align_images
 from dewedge.pipeline.compute import choose_device, choose_precision
 from dewedge.pipeline.config import Config
+from dewedge.pipeline.ctf import check_ctf
 from dewedge.pipeline.faults import expect_some
-from dewedge.pipeline.inputs import open_inputs
+from dewedge.pipeline.inputs import open_inputs, with_correction
 from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
 from dewedge.pipeline.log import step
 
@@ -62,7 +64,7 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     """
     faults: list[InputError] = []
     reports = []
-    inputs = open_inputs(config, faults)
+    inputs = with_correction(open_inputs(config, faults), config, faults)
     for item in inputs:
         with step(f"check {item.name}"):
             reports.append(check_one(item, config))
@@ -100,6 +102,7 @@ def check_inputs(
 def check_one(item: RunInput, config: Config) -> Report:
     """All that is measured of one input and found in it."""
     report = _check_halves(item) if isinstance(item, HalvesInput) else _check_series(item, config)
+    report.findings.extend(check_ctf(item, config.ctf, config.reconstruct.bin))
     try:
         shape = item.tomogram_shape(config.reconstruct)
         held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
@@ -135,6 +138,8 @@ def _check_series(item: SeriesInput, config: Config) -> Report:
     if usable.size >= FEWEST_TILTS:
         mean = np.mean([summary.binned[usable] for summary in summaries], axis=0)
         _check_alignment(report, mean, binned_geometry(geometry.select(usable), summaries[0].factor), usable)
+        if not any(f.severity == "error" or f.where == "alignment" for f in report.findings):
+            _check_axis_position(report, item, config, usable)
     if len(summaries) == 2 and usable.size >= FEWEST_TILTS:
         halves = [_half_stack(summary, usable) for summary in summaries]
         _compare(report, halves[0], halves[1], ("image", "y", "x"))
@@ -152,6 +157,17 @@ def _check_alignment(
     )
     report.findings.extend(check_axis(report.name, aligned, images, geometry))
     report.findings.extend(check_order(report.name, aligned, geometry.tilt_deg, numbers))
+
+
+def _check_axis_position(report: Report, item: SeriesInput, config: Config, usable: NDArray[np.intp]) -> None:
+    if config.reconstruct.refine_axis:
+        report.facts["axis position"] = "measured and put right before the reconstruction (--refine-axis)"
+        return
+    geometry = item.series[0].geometry.select(usable)
+    stacks = [[series.images[i] for i in usable] for series in item.series]
+    found = measure_axis(stacks, geometry, config.reconstruct.thickness or item.thickness)
+    report.facts["axis position"] = describe_axis(found)
+    report.findings.extend(check_axis_position(report.name, found, geometry, config.reconstruct.bin))
 
 
 def _check_halves(item: HalvesInput) -> Report:

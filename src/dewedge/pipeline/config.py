@@ -162,8 +162,15 @@ class ReconstructSection(Section):
     binning_method: Literal["fourier", "average"] = Field(
         default="fourier", description="Crop the Fourier transform, or average blocks of pixels."
     )
-    filter: Literal["ramp", "hamming"] = Field(
-        default="hamming", description="Filter of the back-projection: |k|, or that times a Hamming window."
+    filter: Literal["ramp", "hamming", "radial", "radial-cosine"] = Field(
+        default="hamming",
+        description="Filter of the back-projection: |kx|; that times a Hamming window of kx, or one of the "
+        "distance from zero frequency (radial), alike in all directions; or times a cosine of it.",
+    )
+    refine_axis: bool = Field(
+        default=False,
+        description="Measure by what the tilt axis lies beside the images' middle and is turned, by the "
+        "sharpness of a small reconstruction, and put it right; dewedge check tells what it would do.",
     )
     algorithm: Literal["fbp", "sirt", "tv"] = Field(
         default="fbp",
@@ -183,10 +190,11 @@ class ReconstructSection(Section):
 class CtfSection(Section):
     """How tilt images are corrected for the contrast transfer function and weighted by exposure."""
 
-    ctf: Literal["none", "phase-flip", "wiener", "wiener-tomogram"] = Field(
-        default="none",
+    ctf: Literal["auto", "none", "phase-flip", "wiener", "wiener-tomogram"] = Field(
+        default="auto",
         description="Correct the CTF: flip the phases of each image or deconvolve it by a Wiener filter, in "
-        "strips along the tilt axis; or deconvolve the tomograms.",
+        "strips along the tilt axis; or deconvolve the tomograms. auto flips phases of tilt images whose "
+        "defocus was measured, not only asked of the microscope, and that were not corrected before.",
     )
     ctf_file: Paths = Field(
         default=[],
@@ -215,7 +223,8 @@ class CtfSection(Section):
         default=1.0, ge=0, description="Wiener filter: how fast the SNR falls with frequency."
     )
     dose_weight: bool = Field(
-        default=False, description="Weigh the frequencies of each image by the exposure before it."
+        default=False,
+        description="Weigh the frequencies of each image by what the exposure before it left of them.",
     )
 
 

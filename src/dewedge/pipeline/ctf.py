@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dewedge.check.finding import Finding
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.ctf_files import read_ctf_file
 from dewedge.io.mrc import Mrc
 from dewedge.io.tilt_series import TiltSeries
-from dewedge.physics.ctf import SignalToNoise, correct_images, deconvolve
+from dewedge.physics.ctf import SignalToNoise, correct_images, deconvolve, first_zero_A
 from dewedge.physics.exposure import RELATIVE_EXPOSURE, weight_by_exposure
 from dewedge.pipeline.config import CtfSection
+from dewedge.pipeline.items import HalvesInput, SeriesInput
 
 # Where nothing is known: RELION's hand for tilt angles as IMOD has them, and the usual microscope.
 HAND = -1
@@ -43,11 +45,14 @@ def with_ctf(
     """
     geometry, path = series[0].geometry, series[0].path
     notes: list[str] = []
-    if section.ctf != "none":
+    known = file is not None or section.defocus_um is not None or geometry.ctf is not None
+    if section.ctf not in ("auto", "none") or (section.ctf == "auto" and known):
         ctf, notes = known_ctf(str(path), geometry.n_tilts, geometry.ctf, section, file)
         geometry = replace(geometry, ctf=ctf)
-        if section.ctf != "wiener-tomogram":
-            notes.append(_gradient(geometry))
+    chosen, why = chosen_correction(section, geometry.ctf, _texts(series))
+    notes += [why] if why else []
+    if chosen.ctf in ("phase-flip", "wiener"):
+        notes.append(_gradient(geometry))
     if section.dose_weight:
         if geometry.pre_exposure_e_per_A2 is None:
             raise InputError(
@@ -64,9 +69,81 @@ def with_ctf(
             f"weighted by exposure, up to {geometry.pre_exposure_e_per_A2.max():g} electrons per A^2"
         )
     for each in series:
-        notes += _corrected_already(each.path, each.labels, section)
+        notes += _corrected_already(each.path, each.labels, chosen)
     completed = (replace(each, geometry=replace(each.geometry, ctf=geometry.ctf)) for each in series)
     return tuple(completed), tuple(notes)
+
+
+def chosen_correction(
+    section: CtfSection, ctf: CtfParameters | None, texts: Iterable[str]
+) -> tuple[CtfSection, str]:
+    """The section with a correction in the place of ``auto``, and why it was chosen.
+
+    Parameters
+    ----------
+    ctf
+        What is known of tilt images.
+    texts
+        Their files' names and labels, which may tell of earlier corrections.
+    """
+    if section.ctf != "auto":
+        return section, ""
+    chosen = "none"
+    if ctf is None:
+        why = "CTF not corrected, for no defocus is known"
+    elif any(_CTF_CORRECTED.search(text) for text in texts):
+        why = "CTF not corrected, for the images seem to be corrected already"
+    elif ctf.nominal:
+        why = "CTF not corrected, for the defocus is nominal: --ctf phase-flip takes it all the same"
+    elif not ctf.defocus_um.any():
+        why = "CTF not corrected, for a defocus of 0 in all images was hardly measured"
+    else:
+        chosen, why = "phase-flip", "phases flipped, for the defocus was measured (--ctf none does not)"
+    return section.model_copy(update={"ctf": chosen}), why
+
+
+def check_ctf(item: SeriesInput | HalvesInput, section: CtfSection, binning: int) -> list[Finding]:
+    """Find zeros of the CTF within the tomogram's Nyquist frequency that nothing is done about."""
+    if isinstance(item, HalvesInput):
+        ctf, pixel_size_A = item.ctf, item.half0.voxel_size_A
+        texts, chosen = [item.half0.path.name, *item.half0.labels], section.ctf
+    else:
+        geometry = item.series[0].geometry
+        ctf, pixel_size_A = geometry.ctf, geometry.pixel_size_A * binning
+        texts = _texts(item.series)
+        chosen = chosen_correction(section, ctf, texts)[0].ctf
+    if chosen not in ("auto", "none") or any(_CTF_CORRECTED.search(text) for text in texts):
+        return []
+    if (ctf is None and section.defocus_um is None) or pixel_size_A is None:
+        return []
+    count = 1 if ctf is None else ctf.defocus_um.size
+    known, [note, *_] = known_ctf(item.name, count, ctf, section, None)
+    zero_A = float(np.median(first_zero_A(known)))
+    if zero_A <= 2 * pixel_size_A:
+        return []
+    ready_made = isinstance(item, HalvesInput)
+    flip = "--ctf phase-flip" if not known.nominal else "--ctf phase-flip, better with --ctf-file"
+    return [
+        Finding(
+            "note" if ready_made else "warning",
+            item.name,
+            f"its first zero lies at {zero_A:.1f} A ({note}), within Nyquist ({2 * pixel_size_A:.1f} A)",
+            "CTF",
+            "Beyond it the contrast of what was not corrected turns over, again at every zero",
+            "If the tomograms were not corrected, give --ctf wiener-tomogram"
+            if ready_made
+            else f"Give {flip}",
+        )
+    ]
+
+
+def series_correction(series: Sequence[TiltSeries], section: CtfSection) -> CtfSection:
+    """The correction of a series, ``auto`` being replaced by what is chosen for it."""
+    return chosen_correction(section, series[0].geometry.ctf, _texts(series))[0]
+
+
+def _texts(series: Sequence[TiltSeries]) -> list[str]:
+    return [text for each in series for text in (each.path.name, *each.labels)]
 
 
 def with_tomogram_ctf(
@@ -85,7 +162,7 @@ def with_tomogram_ctf(
             "--ctf wiener-tomogram with --defocus-um, or no --ctf and no --dose-weight"
         )
     earlier = _corrected_already(tomogram.path, tomogram.labels, section)
-    if section.ctf == "none":
+    if section.ctf in ("auto", "none"):
         return metadata, tuple(earlier)
     if tomogram.voxel_size_A is None:
         raise InputError(f"{tomogram.path}: --ctf {section.ctf}: expected a voxel size in its header")
@@ -142,7 +219,9 @@ def known_ctf(
 
 
 def correct(images: Tensor, geometry: TiltGeometry, section: CtfSection) -> Tensor:
-    """Correct aligned images as the configuration says."""
+    """Correct aligned images as the configuration says, ``auto`` being replaced by what was chosen."""
+    if section.ctf == "auto":
+        raise ValueError("expected a chosen correction, got auto")
     if section.ctf in ("phase-flip", "wiener"):
         images = correct_images(images, geometry, None if section.ctf == "phase-flip" else _snr(section))
     if section.dose_weight:
@@ -194,7 +273,7 @@ def _corrected_already(path: Path, labels: Sequence[str], section: CtfSection) -
     """What the name and the labels of a file tell of earlier corrections."""
     notes = []
     for sign, what, again in (
-        (_CTF_CORRECTED, "CTF", f"--ctf {section.ctf}" if section.ctf != "none" else ""),
+        (_CTF_CORRECTED, "CTF", f"--ctf {section.ctf}" if section.ctf not in ("auto", "none") else ""),
         (_WEIGHTED, "exposure", "--dose-weight" if section.dose_weight else ""),
     ):
         text = next((text for text in (path.name, *labels) if sign.search(text)), None)

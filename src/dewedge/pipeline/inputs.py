@@ -28,6 +28,7 @@ from dewedge.pipeline.faults import collected, expect_some
 from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
 from dewedge.pipeline.mask import choose_mask, read_mask
 from dewedge.pipeline.open_files import allow_many_files
+from dewedge.recipes import read_recipe
 from dewedge.split import split_tilts
 
 
@@ -79,7 +80,7 @@ def open_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
                 "both"
             )
         for section in (config.reconstruct, config.split, config.series):
-            _refuse(section, "ready-made half-sets, which are used as they are")
+            _refuse(section, "ready-made half-sets, which are used as they are", config.recipe)
         inputs: list[RunInput] = [*read_halves(given, faults)]
     elif config.paths and not _names_files(config.series):
         return find_inputs(config, faults)
@@ -289,10 +290,12 @@ def check_images(series: TiltSeries) -> None:
             raise InputError(f"{where} is constant ({low:g}): leave this tilt out or export the stack again")
 
 
-def _refuse(section: Section, given: str) -> None:
-    """Refuse keys that would be ignored for what is given."""
+def _refuse(section: Section, given: str, recipe: str | None = None) -> None:
+    """Refuse keys that would be ignored for what is given, unless they are a recipe's own."""
+    owns = [] if recipe is None else read_recipe(recipe).settings.values()
+    own = {key: value for table in owns if isinstance(table, dict) for key, value in table.items()}
     for key, field in type(section).model_fields.items():
-        if getattr(section, key) != field.default:
+        if getattr(section, key) not in (field.default, own.get(key, field.default)):
             raise InputError(f"{key} = {getattr(section, key)}: cannot be used with {given}")
 
 

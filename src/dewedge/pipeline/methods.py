@@ -140,10 +140,16 @@ def write_comparison(path: Path, settings: ComparisonSettings) -> None:
     write_settings(path, {"methods": list(settings.methods)} | settings.given, "compare")
 
 
+def _shared_input(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe may set of the reconstruction that all methods share, as it is for all of them."""
+    base = Config.model_validate(given)
+    return {"ctf": {"ctf": base.ctf.ctf}, "reconstruct": {"filter": base.reconstruct.filter}}
+
+
 def _stage_config(recipe_name: str, given: Mapping[str, Any], count: int) -> Config:
     """The configuration of one of ``count`` stages, each of which gets its share of budget and epochs."""
     recipe = read_recipe(recipe_name)
-    settings = merged([given, {"recipe": recipe_name}])
+    settings = merged([_shared_input(given), given, {"recipe": recipe_name}])
     if recipe.settings.get("fit", {}).get("update_interval") == "none":
         # How often, not whether: this method never replaces the wedge of its inputs.
         settings.get("fit", {}).pop("update_interval", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dewedge.check.axis_position import describe_axis, measure_axis, put_right
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.mrc import Mrc, create_mrc
@@ -22,7 +23,7 @@ from dewedge.physics.iterative import SIRT_ITERATIONS, TV_ITERATIONS, sirt_block
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.pipeline.compute import choose_device
 from dewedge.pipeline.config import Config, CtfSection, ReconstructSection, SplitSection
-from dewedge.pipeline.ctf import correct, deconvolve_file, untilted_ctf
+from dewedge.pipeline.ctf import check_ctf, correct, deconvolve_file, series_correction, untilted_ctf
 from dewedge.pipeline.folder import FULL, HALF0, HALF1, check_new, refuse_sources
 from dewedge.pipeline.inputs import read_one_series
 from dewedge.pipeline.items import HalvesInput, SeriesInput
@@ -50,6 +51,9 @@ def half_sets(
     item: SeriesInput, section: ReconstructSection, ctf: CtfSection, split: SplitSection, seed: int
 ) -> tuple[AlignedImages, AlignedImages, AlignedImages]:
     """Half-set 0, half-set 1 and the whole of a series, aligned and binned."""
+    ctf = series_correction(item.series, ctf)
+    if section.refine_axis:
+        item = with_refined_axis(item, section)
     if item.has_frames:
         even, odd = (align_series(series, section, ctf) for series in item.series)
         return even, odd, AlignedImages((even.images + odd.images) / 2, even.geometry)
@@ -61,6 +65,21 @@ def half_sets(
     for i, half in enumerate(halves):
         logger.info("%s: half-set %d: %d tilts", item.name, i, half.geometry.n_tilts)
     return halves[0], halves[1], whole
+
+
+def with_refined_axis(item: SeriesInput, section: ReconstructSection) -> SeriesInput:
+    """The series with its tilt axis where its images show it, as far as that is beyond their uncertainty."""
+    geometry = item.series[0].geometry
+    found = measure_axis(
+        [series.images for series in item.series], geometry, section.thickness or item.thickness
+    )
+    logger.info("%s: tilt axis: %s", item.name, describe_axis(found))
+    if found is None:
+        logger.info("%s: tilt axis: left as it is", item.name)
+        return item
+    moved, done = put_right(geometry, found)
+    logger.info("%s: tilt axis: %s", item.name, done)
+    return replace(item, series=tuple(replace(series, geometry=moved) for series in item.series))
 
 
 def write_reconstruction(
@@ -201,6 +220,8 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     device = choose_device(config.compute)
     for note in item.notes:
         logger.info(note)
+    for finding in check_ctf(item, config.ctf, config.reconstruct.bin):
+        logger.warning("%s: %s", finding.severity, finding)
     with step("align and split"):
         half0, half1, whole = half_sets(item, config.reconstruct, config.ctf, config.split, config.fit.seed)
     with step("reconstruct"):

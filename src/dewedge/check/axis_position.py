@@ -1,0 +1,130 @@
+"""The place and direction of the tilt axis in aligned images: measured, told, and put right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dewedge.check.binning import binned_geometry, binned_image
+from dewedge.check.finding import Finding
+from dewedge.geometry import TiltGeometry
+from dewedge.physics.alignment import align_images
+from dewedge.physics.tilt_axis import SMALLEST, AxisEstimate, blur_px, estimate_axis
+
+# Images are binned until no side is longer than this.
+_LONGEST_SIDE = 192
+# Thickness of a specimen where none is known.
+_USUAL_THICKNESS_A = 2000.0
+# In units of the standard error: what is put right, and what is warned of if it also blurs so many voxels.
+_PUT_RIGHT, _WARNED_OF, _BLUR_VOXELS = 2.0, 3.0, 0.25
+
+
+def measure_axis(
+    stacks: Sequence[Iterable[NDArray[Any]]], geometry: TiltGeometry, thickness: int | None
+) -> AxisEstimate | None:
+    """By what the tilt axis of a series is off, in pixels of its raw images.
+
+    Parameters
+    ----------
+    stacks
+        The ``(y, x)`` raw images, in memory or memory-mapped; of several stacks, such as those of even and of
+        odd frames, the mean is taken.
+    geometry
+        Their geometry.
+    thickness
+        Of the tomogram in raw pixels; 200 nm if not known.
+
+    Returns
+    -------
+    AxisEstimate or None
+        None if it cannot be told.
+    """
+    factor = math.ceil(max(geometry.image_shape_yx) / _LONGEST_SIDE)
+    if min(geometry.image_shape_yx) // factor < SMALLEST:
+        return None
+    images = np.stack(
+        [
+            np.mean([binned_image(np.asarray(image), factor) for image in same], axis=0)
+            for same in zip(*stacks, strict=True)
+        ]
+    )
+    aligned, binned = align_images(images, binned_geometry(geometry, factor))
+    if min(binned.image_shape_yx) < SMALLEST:
+        return None
+    slices = (thickness or _USUAL_THICKNESS_A / geometry.pixel_size_A) / factor
+    with torch.no_grad():
+        found = estimate_axis(aligned, binned, max(4, round(slices)))
+    if found is None:
+        return None
+    return found._replace(shift_px=found.shift_px * factor, shift_error_px=found.shift_error_px * factor)
+
+
+def describe_axis(found: AxisEstimate | None) -> str:
+    """What was measured, in a line."""
+    if found is None:
+        return "not told by the images"
+    return (
+        f"images want {found.shift_px:+.1f} ± {found.shift_error_px:.1f} pixels along x and a turn of "
+        f"{found.angle_deg:+.2f} ± {found.angle_error_deg:.2f} degrees (sharper by {found.gain:.1%}); the "
+        f"specimen lies {found.slab_deg:+.0f} ± {found.slab_error_deg:.0f} degrees about the axis"
+    )
+
+
+def put_right(geometry: TiltGeometry, found: AxisEstimate) -> tuple[TiltGeometry, str]:
+    """The geometry with the tilt axis where it was found, and what was done.
+
+    Shift and turn are each left out if they are within twice their standard error.
+    """
+    angle, shift = _significant(found, _PUT_RIGHT)
+    parts = [
+        f"turned by {angle:+.2f} degrees" if angle else "",
+        f"shifted by {shift:+.1f} pixels along x" if shift else "",
+    ]
+    done = " and ".join(part for part in parts if part)
+    return geometry.moved(angle, shift), f"all images {done}" if done else "left as it is, within its error"
+
+
+def check_axis_position(
+    series: str, found: AxisEstimate | None, geometry: TiltGeometry, binning: int
+) -> list[Finding]:
+    """Find a tilt axis that is off by so much that the tomogram is blurred.
+
+    Parameters
+    ----------
+    geometry
+        Of the raw images.
+    binning
+        Of the tomogram.
+    """
+    if found is None:
+        return []
+    angle, shift = _significant(found, _WARNED_OF)
+    blur = blur_px(shift, angle, geometry.tilt_deg, geometry.aligned_shape_yx) / binning
+    if blur < _BLUR_VOXELS:
+        return []
+    parts = [
+        f"{abs(shift):.1f} ± {found.shift_error_px:.1f} pixels beside the images' middle" if shift else "",
+        f"turned by {abs(angle):.2f} ± {found.angle_error_deg:.2f} degrees" if angle else "",
+    ]
+    return [
+        Finding(
+            "warning",
+            series,
+            f"it lies {' and '.join(part for part in parts if part)}",
+            "tilt axis",
+            f"That blurs the tomogram by {blur:.2g} voxels (root mean square), unevenly in direction",
+            f"Give --refine-axis, which moves all images ({shift:+.1f} pixels along x, {angle:+.2f} degrees)",
+        )
+    ]
+
+
+def _significant(found: AxisEstimate, in_errors: float) -> tuple[float, float]:
+    """Angle and shift, each 0 unless it is larger than so many of its standard errors."""
+    angle = found.angle_deg if abs(found.angle_deg) > in_errors * found.angle_error_deg else 0.0
+    shift = found.shift_px if abs(found.shift_px) > in_errors * found.shift_error_px else 0.0
+    return angle, shift
