@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters
+from dewedge.io.atomic import write_text_atomic
 from dewedge.io.inputs import StrPath, read_text
 from dewedge.io.star_tables import number, numbers, read_star
 
@@ -63,6 +64,28 @@ def read_ctffind(path: StrPath, n_images: int) -> CtfParameters:
         spherical_aberration_mm=of_header("spherical aberration"),
         amplitude_contrast=of_header("amplitude contrast"),
     )
+
+
+def write_ctffind(path: StrPath, ctf: CtfParameters) -> None:
+    """Write CTF parameters as CTFFIND's .txt does; the fit's quality and resolution, not known, are 0."""
+    header = [
+        f"# acceleration voltage: {ctf.voltage_kV:.1f} keV ; spherical aberration: "
+        f"{ctf.spherical_aberration_mm:.2f} mm ; amplitude contrast: {ctf.amplitude_contrast:.2f}",
+        "# Columns: #1 - micrograph number; #2 - defocus 1 [Angstroms]; #3 - defocus 2; #4 - azimuth of "
+        "astigmatism; #5 - additional phase shift [radians]; #6 - cross correlation; #7 - spacing [A]",
+    ]
+    rows = zip(
+        ctf.defocus_u_um / _A,
+        ctf.defocus_v_um / _A,
+        ctf.astigmatism_deg,
+        np.radians(ctf.phase_shift_deg),
+        strict=True,
+    )
+    lines = [
+        f"{i}.000000 {u:.2f} {v:.2f} {angle:.4f} {phase:.6f} 0.000000 0.000000"
+        for i, (u, v, angle, phase) in enumerate(rows, 1)
+    ]
+    write_text_atomic(path, "\n".join([*header, *lines]) + "\n")
 
 
 def read_gctf(path: StrPath, n_images: int) -> CtfParameters:

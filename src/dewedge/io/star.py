@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 _COORDINATES = ["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 _NAME, _SPECIES, _PIXEL_SIZE = "rlnTomoName", "dewedgeSpecies", "rlnTomoTiltSeriesPixelSize"
+_RADIUS = "dewedgeRadiusAngst"
 
 # What the library reads as no value.
 _MISSING = ("", "nan", "NaN", "<NA>")
@@ -39,12 +40,15 @@ class Particles:
         give those of the particle in the tomogram; None if not known.
     voxel_size_A
         Voxel size of the tomogram in Angstrom; None if not known.
+    radii_A
+        ``(n,)`` radii of round particles, such as gold beads, in Angstrom; None if not known.
     """
 
     centre_zyx: Floats
     species: tuple[str, ...]
     rotations: Floats | None
     voxel_size_A: float | None
+    radii_A: Floats | None = None
 
 
 def write_particles(
@@ -55,6 +59,7 @@ def write_particles(
     voxel_size_A: float,
     tomogram_name: str,
     rotations: ArrayLike | None = None,
+    radii_A: ArrayLike | None = None,
 ) -> None:
     """Write a particle list; the arguments are those of `Particles`.
 
@@ -81,6 +86,8 @@ def write_particles(
                 eulers = Rotation.from_matrix(matrices_xyz).inv().as_euler("ZYZ", degrees=True)
         columns |= {name: eulers[:, i] for i, name in enumerate(_ANGLES)}
     columns |= {_SPECIES: list(species), _PIXEL_SIZE: np.full(len(centres), voxel_size_A)}
+    if radii_A is not None:
+        columns[_RADIUS] = np.asarray(radii_A, dtype=np.float64)
     write_text_atomic(path, starfile.to_string({"particles": pd.DataFrame(columns)}))
 
 
@@ -117,7 +124,8 @@ def read_particles(path: StrPath) -> Particles:
             )
     sizes = _numbers(path, table, [_PIXEL_SIZE])[:, 0] if _PIXEL_SIZE in table.columns else np.empty(0)
     species = table[_SPECIES].astype(str) if _SPECIES in table.columns else ["particle"] * len(table)
-    return Particles(centres, tuple(species), rotations, float(sizes[0]) if sizes.size else None)
+    radii = _numbers(path, table, [_RADIUS])[:, 0] if _RADIUS in table.columns else None
+    return Particles(centres, tuple(species), rotations, float(sizes[0]) if sizes.size else None, radii)
 
 
 def _numbers(path: StrPath, table: object, names: list[str]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,49 @@ from dewedge.geometry import TiltRange
 from dewedge.pipeline.folder import check_new
 from dewedge.pipeline.log import step
 from dewedge.simulate.files import SimulatedFiles, simulate
+from dewedge.simulate.realistic import Effects
+from dewedge.simulate.realistic_files import simulate_realistic
 
 logger = logging.getLogger(__name__)
 
+# What only one of the simulators knows.
+_SIMPLE_ONLY = ("snr",)
+_REALISTIC_ONLY = ("specimen", "scheme", "defocus_um")
 
-def simulate_files(folder: Path, name: str, *, overwrite: bool = False, **options: Any) -> SimulatedFiles:
-    """Write a simulated tilt series and its truth; ``options`` are those of `simulate`.
+
+def simulate_files(
+    folder: Path, name: str, *, overwrite: bool = False, realistic: bool = False, **options: Any
+) -> SimulatedFiles:
+    """Write a simulated tilt series and its truth.
+
+    Parameters
+    ----------
+    realistic
+        As a microscope images, with all effects that are not False among the options; without it, with those
+        that are True. With no effect at all the simple simulator takes over.
+    options
+        Those of `simulate`, or of `simulate_realistic` and `Effects`; None stands for the default.
 
     Raises
     ------
     InputError
         If an option cannot be used, or a file exists and must not be overwritten.
     """
-    check_new([folder / f"{name}{ending}" for ending in (".mrc", "_truth.mrc", "_particles.star")], overwrite)
+    given = {key: value for key, value in options.items() if value is not None}
+    wanted = {field.name: given.pop(field.name, realistic) for field in fields(Effects)}
+    as_microscope = any(wanted.values()) or realistic
+    for key in _SIMPLE_ONLY if as_microscope else _REALISTIC_ONLY:
+        if key in given:
+            flag = key.replace("_", "-").removesuffix("-um")
+            with_or_without = "without" if as_microscope else "with"
+            raise InputError(f"--{flag}: expected {with_or_without} --realistic and its effects")
+    endings = [".mrc", "_truth.mrc", "_particles.star", *(["_beads.star"] if as_microscope else [])]
+    check_new([folder / f"{name}{ending}" for ending in endings], overwrite)
     with step(f"simulate {name}"):
-        files = simulate(folder, name, **options)
+        if as_microscope:
+            files = simulate_realistic(folder, name, effects=Effects(**wanted), **given)
+        else:
+            files = simulate(folder, name, **given)
     logger.info("%d molecules; tilt series %s, truth %s", files.n_particles, files.stack, files.truth)
     return files
 

@@ -40,6 +40,9 @@ class SimulatedFiles:
         The molecules' species, centres and rotations in the truth.
     n_particles
         How many molecules found room.
+    beads, ctf
+        Of a realistic series only: centres and radii of the gold beads in the truth, and the defocus of each
+        image.
     """
 
     stack: Path
@@ -52,6 +55,8 @@ class SimulatedFiles:
     truth: Path
     particles: Path
     n_particles: int
+    beads: Path | None = None
+    ctf: Path | None = None
 
 
 def simulate(
@@ -96,10 +101,7 @@ def simulate(
     """
     if min(shape_zyx) < 1 or not 0 < voxel_size_A < np.inf:
         raise InputError(f"specimen: expected a positive size, got {shape_zyx} voxels of {voxel_size_A:g} A")
-    if not re.fullmatch(r"[\w.+-]+", name):
-        raise InputError(f"name {name!r}: expected letters, digits and . _ + - only")
-    if seed < 0:
-        raise InputError(f"seed {seed}: expected at least 0")
+    check_name_and_seed(name, seed)
     specimen_rng, geometry_rng, noise_rng = np.random.default_rng(seed).spawn(3)
     geometry = tilt_geometry(
         tilt_deg, shape_zyx, voxel_size_A, geometry_rng, axis_angle_deg, jitter_A, exposure_e_per_A2
@@ -154,3 +156,11 @@ def simulate(
         rotations=specimen.rotations,
     )
     return files
+
+
+def check_name_and_seed(name: str, seed: int) -> None:
+    """Refuse a name that cannot be in a STAR file, and a seed that is none."""
+    if not re.fullmatch(r"[\w.+-]+", name):
+        raise InputError(f"name {name!r}: expected letters, digits and . _ + - only")
+    if seed < 0:
+        raise InputError(f"seed {seed}: expected at least 0")

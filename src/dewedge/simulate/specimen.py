@@ -126,8 +126,8 @@ def simulate_specimen(
     occupied = np.ones(shape_zyx, dtype=bool)
     occupied[ice] = False
     gold = _add_gold(volume, occupied, ice, n_gold, voxel_size_A, rng)
-    _add_membranes(volume, occupied, ice, n_membranes, largest_vesicle_A, voxel_size_A, rng)
-    species, centres, rotations = _add_molecules(volume, occupied, ice, molecules, n_particles, rng)
+    add_membranes(volume, occupied, ice, n_membranes, largest_vesicle_A, voxel_size_A, rng)
+    species, centres, rotations = add_molecules(volume, occupied, ice, molecules, n_particles, rng)
     if n_particles and not species:
         raise InputError("specimen: no molecule found room; make the specimen larger or the ice thicker")
     return Specimen(volume, voxel_size_A, species, centres, rotations, gold)
@@ -198,7 +198,7 @@ def _add_gold(
     return np.array(centres, dtype=np.int64).reshape(-1, 3)
 
 
-def _add_membranes(
+def add_membranes(
     volume: NDArray[np.float32],
     occupied: NDArray[np.bool_],
     ice: slice,
@@ -258,7 +258,7 @@ def _distance_to_ellipsoid(
     return (box[0], box[1], box[2]), distance_A
 
 
-def _add_molecules(
+def add_molecules(
     volume: NDArray[np.float32],
     occupied: NDArray[np.bool_],
     ice: slice,
@@ -266,7 +266,22 @@ def _add_molecules(
     n_particles: int,
     rng: np.random.Generator,
 ) -> tuple[tuple[str, ...], NDArray[np.int64], Floats]:
-    """Random sequential addition. Each particle has its own rotation and tries many positions."""
+    """Add molecules to a volume by random sequential addition, until so many are placed or none finds room.
+
+    Each particle has its own rotation and tries many positions. ``volume`` and ``occupied`` are changed.
+
+    Parameters
+    ----------
+    occupied
+        True where no molecule may be; what the new ones fill becomes True, with a border of one voxel.
+    ice
+        Planes in which their centres may lie.
+
+    Returns
+    -------
+    tuple
+        Species, ``(n, 3)`` centres and ``(n, 3, 3)`` rotations as in `Specimen`.
+    """
     coefficients = [ndimage.spline_filter(molecule.density, output=np.float32) for molecule in molecules]
     # Occupied voxels are dilated once, so that two molecules never touch.
     touching = np.ones((3, 3, 3), dtype=bool)

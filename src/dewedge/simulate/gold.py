@@ -1,0 +1,159 @@
+"""Gold beads: where they lie, and what they leave of the beam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+
+Floats = NDArray[np.float64]
+
+# Beads of 10 nm, as in 10499, and their spread.
+RADIUS_A, RADIUS_SIGMA_A = 50.0, 3.0
+# 10499 shows 17 beads in 6300 x 6520 A.
+AREA_PER_BEAD_A2 = 1550.0**2
+# Path in gold that leaves 1 / e of the electrons in the image. In 10499 the beads' middles keep 0.25 of what
+# passes beside them.
+MEAN_FREE_PATH_A = 70.0
+# Inner potential of gold less that of ice, over that of protein less that of ice: 26 V (Schowalter et al.
+# 2006, Appl. Phys. Lett. 88, 232108) and 4.5 V for ice give about 21.5 V, against 2.2 V.
+DENSITY = 9.8
+_TRIES = 300
+# Pixels of an image are this many samples wide where a bead is drawn.
+_SAMPLES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Beads:
+    """Gold beads.
+
+    Parameters
+    ----------
+    centres_zyx
+        ``(n, 3)`` index coordinates in voxels.
+    radii_A
+        ``(n,)`` radii in Angstrom.
+    """
+
+    centres_zyx: Floats
+    radii_A: Floats
+
+
+def place_beads(
+    shape_zyx: tuple[int, int, int],
+    field_yx: tuple[int, int],
+    ice_thickness_A: float,
+    n_gold: int | None,
+    voxel_size_A: float,
+    rng: np.random.Generator,
+    gold_free: bool = False,
+) -> Beads:
+    """Put beads at random under both surfaces of the ice, none over another.
+
+    Parameters
+    ----------
+    n_gold
+        Number of beads in the field of view, and as dense beyond it; if not given, one in 1550 x 1550 A, or
+        none with ``gold_free``.
+
+    Raises
+    ------
+    InputError
+        If there is no room.
+    """
+    in_field = field_yx[0] * field_yx[1]
+    if n_gold is None:
+        n_gold = 0 if gold_free else round(in_field * voxel_size_A**2 / AREA_PER_BEAD_A2)
+    if n_gold and ice_thickness_A < 4 * RADIUS_A:
+        raise InputError(f"gold: ice of {ice_thickness_A:g} A is too thin for beads of 10 nm; ask for none")
+    low = np.array([n // 2 - f // 2 for n, f in zip(shape_zyx[1:], field_yx, strict=True)], dtype=np.float64)
+    high = low + field_yx
+    n_beyond = round(n_gold * (shape_zyx[1] * shape_zyx[2] / in_field - 1))
+    centres: list[Floats] = []
+    for i in range(n_gold + n_beyond):
+        for _ in range(_TRIES):
+            yx = rng.uniform(low + 3, high - 3) if i < n_gold else rng.uniform(0, shape_zyx[1:])
+            if i >= n_gold and (yx >= low - 3).all() and (yx < high + 3).all():
+                continue
+            depth_A = ice_thickness_A / 2 - RADIUS_A - rng.uniform(5, 60)
+            z = shape_zyx[0] // 2 + rng.choice([-1, 1]) * depth_A / voxel_size_A
+            centre = np.array([z, *yx])
+            if all(np.linalg.norm(centre - other) > 2.4 * RADIUS_A / voxel_size_A for other in centres):
+                break
+        else:
+            raise InputError(
+                f"gold: found room for {len(centres)} of {n_gold + n_beyond} beads; ask for fewer"
+            )
+        centres.append(centre)
+    radii = np.clip(rng.normal(RADIUS_A, RADIUS_SIGMA_A, len(centres)), 0.7 * RADIUS_A, 1.3 * RADIUS_A)
+    return Beads(np.array(centres, dtype=np.float64).reshape(-1, 3), radii)
+
+
+def add_chords(
+    image_A: NDArray[np.float32], centres_yx: Floats, radii_A: Floats, pixel_size_A: float
+) -> None:
+    """Add to an image the path in A through beads, averaged over each pixel.
+
+    Parameters
+    ----------
+    image_A
+        ``(y, x)`` image, changed in place.
+    centres_yx
+        ``(n, 2)`` index coordinates of the beads' centres in pixels; those outside are cut.
+    """
+    within = (np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5
+    for centre, radius in zip(centres_yx, radii_A, strict=True):
+        half = int(np.ceil(radius / pixel_size_A)) + 1
+        first = np.round(centre).astype(int) - half
+        axes = []
+        for axis in range(2):
+            index = np.arange(first[axis], first[axis] + 2 * half + 1)
+            index = index[(index >= 0) & (index < image_A.shape[axis])]
+            axes.append(index)
+        if not (axes[0].size and axes[1].size):
+            continue
+        offset_y, offset_x = (
+            ((index[:, None] + within).ravel() - c) * pixel_size_A
+            for index, c in zip(axes, centre, strict=True)
+        )
+        chord = 2 * np.sqrt(np.maximum(radius**2 - offset_y[:, None] ** 2 - offset_x**2, 0))
+        binned = chord.reshape(axes[0].size, _SAMPLES, axes[1].size, _SAMPLES).mean(axis=(1, 3))
+        image_A[axes[0][0] : axes[0][-1] + 1, axes[1][0] : axes[1][-1] + 1] += binned.astype(np.float32)
+
+
+def add_beads(volume: NDArray[np.float32], beads: Beads, voxel_size_A: float) -> None:
+    """Add the beads' density, `DENSITY` times protein's, to a ``(z, y, x)`` volume, protein positive."""
+    for centre, radius in zip(beads.centres_zyx, beads.radii_A, strict=True):
+        half = int(np.ceil(radius / voxel_size_A)) + 1
+        low = np.maximum(np.round(centre).astype(int) - half, 0)
+        high = np.minimum(np.round(centre).astype(int) + half + 1, volume.shape)
+        if (low >= high).any():
+            continue
+        offsets = np.meshgrid(
+            *(np.arange(a, b) - c for a, b, c in zip(low, high, centre, strict=True)), indexing="ij"
+        )
+        distance = np.sqrt(sum(offset**2 for offset in offsets))
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        volume[box] += (DENSITY * np.clip(radius / voxel_size_A - distance + 0.5, 0, 1)).astype(np.float32)
+
+
+def bead_mask(
+    shape_zyx: tuple[int, int, int], beads: Beads, voxel_size_A: float, margin_A: float
+) -> NDArray[np.bool_]:
+    """``(z, y, x)`` True within ``margin_A`` of a bead."""
+    mask = np.zeros(shape_zyx, dtype=bool)
+    for centre, radius in zip(beads.centres_zyx, beads.radii_A, strict=True):
+        reach = (radius + margin_A) / voxel_size_A
+        low = np.maximum(np.floor(centre - reach).astype(int), 0)
+        high = np.minimum(np.ceil(centre + reach).astype(int) + 1, shape_zyx)
+        if (low >= high).any():
+            continue
+        offsets = np.meshgrid(
+            *(np.arange(a, b) - c for a, b, c in zip(low, high, centre, strict=True)), indexing="ij"
+        )
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        mask[box] |= sum(offset**2 for offset in offsets) <= reach**2
+    return mask

@@ -1,0 +1,84 @@
+"""What an alignment does not tell: residual shifts, a displaced and turned axis, errors of the angles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.geometry import TiltGeometry
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misalignment:
+    """Size of the errors of an alignment.
+
+    Parameters
+    ----------
+    shift_A
+        Standard deviation of the residual shift of each image along y and x. 10 A is the mean residual of a
+        good bead alignment (0.5 to 1 nm; Mastronarde and Held 2017, J. Struct. Biol. 197, 102).
+    axis_shift_A
+        Displacement of the tilt axis, common to all images. In 10499 it is some 60 to 100 A.
+    axis_angle_deg
+        Standard deviation of the error of the tilt-axis angle, common to all images. Chosen: what IMOD leaves
+        is a few tenths of a degree.
+    tilt_deg
+        Standard deviation of the error of each tilt angle: a goniometer's 0.1 degrees.
+    """
+
+    shift_A: float = 10.0
+    axis_shift_A: float = 60.0
+    axis_angle_deg: float = 0.2
+    tilt_deg: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """Where images truly lie: a point that an alignment without errors puts at q lies at ``R q + shift``.
+
+    Parameters
+    ----------
+    tilt_deg
+        ``(n,)`` true tilt angles.
+    turn_deg
+        Angle of R, counter-clockwise where y points upwards.
+    shift_yx
+        ``(n, 2)`` shifts in pixels.
+    """
+
+    tilt_deg: Floats
+    turn_deg: float
+    shift_yx: Floats
+
+
+def draw_residuals(geometry: TiltGeometry, size: Misalignment | None, rng: np.random.Generator) -> Residuals:
+    """Errors of the alignment that ``geometry`` tells; none if ``size`` is None.
+
+    What a shift of the whole specimen does, dx cos(a) + dz sin(a) along x and dy along y, is taken out by
+    least squares, and so is the mean error of the tilt angles: the truth stays in the frame of the series.
+    """
+    n = geometry.n_tilts
+    # Drawn in any case, so that the rest of a simulation does not depend on this effect.
+    draws, turn, errors = rng.normal(size=(n, 2)), rng.normal(), rng.normal(size=n)
+    side = rng.choice([-1, 1])
+    if size is None:
+        return Residuals(geometry.tilt_deg, 0.0, np.zeros((n, 2)))
+    shifts_A = size.shift_A * draws
+    shifts_A[:, 1] += side * size.axis_shift_A
+    errors = size.tilt_deg * (errors - errors.mean())
+    true_tilt_deg = np.clip(geometry.tilt_deg + errors, -89.9, 89.9)
+    angles = np.radians(true_tilt_deg)
+    movable = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    shifts_A[:, 1] -= movable @ np.linalg.lstsq(movable, shifts_A[:, 1], rcond=None)[0]
+    shifts_A[:, 0] -= shifts_A[:, 0].mean()
+    return Residuals(true_tilt_deg, size.axis_angle_deg * turn, shifts_A / geometry.pixel_size_A)
+
+
+def turn_matrix_yx(angle_deg: float) -> Floats:
+    """``(2, 2)`` matrix that turns (y, x) column vectors counter-clockwise where y points upwards."""
+    cos, sin = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    return np.array([[cos, sin], [-sin, cos]])
