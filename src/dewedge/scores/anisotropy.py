@@ -29,6 +29,7 @@ from dewedge.scores.spectra import (
     Spectrum,
     checked_edges,
     from_axis,
+    listed,
     near_axis,
     plane_angle_deg,
     shell_sums,
@@ -109,25 +110,25 @@ class Anisotropy:
         def sizes(found: Elongation | None) -> dict[str, Any] | None:
             if found is None:
                 return None
-            widths = [_number(width) for width in found.fwhm_zyx]
-            return {"z_to_x": _number(found.ratio), "fwhm_zyx": widths, "n": found.n}
+            widths = listed(found.fwhm_zyx)
+            return {"z_to_x": listed([found.ratio])[0], "fwhm_zyx": widths, "n": found.n}
 
         return {
             "beads": sizes(self.beads),
             "objects": sizes(self.objects),
             "wedge": {
                 "edges_per_voxel": list(self.wedge.edges_per_voxel),
-                "inside": [_number(value) for value in self.wedge.inside],
-                "rotated": [_number(value) for value in self.wedge.rotated],
+                "inside": listed(self.wedge.inside),
+                "rotated": listed(self.wedge.rotated),
             },
             "weave": {
                 "edges_per_voxel": list(self.weave.edges_per_voxel),
                 **{
-                    name: [_number(value) for value in values]
+                    name: listed(values)
                     for name, values in (("axes", self.weave.axes), ("x", self.weave.x), ("y", self.weave.y))
                 },
             },
-            "steps": {name: _number(value) for name, value in self.steps.items()},
+            "steps": {name: listed([value])[0] for name, value in self.steps.items()},
         }
 
 
@@ -246,7 +247,3 @@ def _mean_power(spectrum: Spectrum, edges: Sequence[float], mask: Tensor) -> Flo
     """``(s,)`` mean power of each shell's frequencies where the mask is True; NaN where there are none."""
     sums = shell_sums(spectrum, spectrum, edges, mask)
     return np.where(sums.count > 0, sums.aa / np.maximum(sums.count, 1), np.nan)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

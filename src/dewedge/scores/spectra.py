@@ -7,7 +7,8 @@ edges of the specimen: without a taper, their transform runs along the axes and 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,12 +111,27 @@ def tapered_spectrum(
         target[...] = spectrum.index_select(1, kept[2]).index_select(0, kept[1])
     values = torch.fft.fft(sections, dim=0, norm="ortho").index_select(0, kept[0])
     kz, ky, kx = (axis.flatten()[index] for axis, index in zip(k, kept, strict=True))
-    independent = np.prod([(w**2).sum() ** 2 / (w.size * (w**4).sum()) for w in windows])
     return Spectrum(
         values,
         (kz[:, None, None], ky[:, None], kx),
         multiplicity(width)[kept[2]].double(),
-        float(independent),
+        _independent(windows),
+    )
+
+
+def tapered_image_spectrum(image: ArrayLike, highest: float = 0.5) -> Spectrum:
+    """Spectrum of a ``(y, x)`` image, its mean removed, both axes tapered, as the plane kz = 0."""
+    data = np.asarray(image, dtype=np.float64)
+    windows = [taper_window(n) for n in data.shape]
+    values = torch.from_numpy((data - data.mean()) * windows[0][:, None] * windows[1])
+    ky, kx = (axis.double().flatten() for axis in frequencies(data.shape))
+    rows, columns = (torch.nonzero(axis.abs() <= highest + 1e-9).flatten() for axis in (ky, kx))
+    spectrum = torch.fft.rfft2(values.float(), norm="ortho").index_select(1, columns).index_select(0, rows)
+    return Spectrum(
+        spectrum[None],
+        (torch.zeros(1, 1, 1, dtype=torch.float64), ky[rows][:, None], kx[columns]),
+        multiplicity(data.shape[1])[columns].double(),
+        _independent(windows),
     )
 
 
@@ -225,6 +241,16 @@ def shell_sums(a: Spectrum, b: Spectrum, edges: Sequence[float], mask: Tensor | 
         sums.index_add_(1, shell[inside], terms[:, inside].double())
     aa, bb, ab, count = sums.numpy()
     return ShellSums(aa, bb, ab, count, count * a.independent)
+
+
+def listed(values: Iterable[float]) -> list[float | None]:
+    """Numbers as JSON has them: None for what is not finite."""
+    return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _independent(windows: Sequence[Floats]) -> float:
+    """Share of a spectrum's coefficients that stay independent of each other under a taper."""
+    return float(np.prod([(w**2).sum() ** 2 / (w.size * (w**4).sum()) for w in windows]))
 
 
 def _ratio(above: Floats, below: Floats, count: Floats) -> Floats:
