@@ -88,9 +88,12 @@ class TestObjects:
         assert full_width([0, 0, 4, 3, 0]) == pytest.approx(0.5 + 1 + 1 / 3)
         assert math.isnan(full_width([2, 2, 2, 2, 2]))
 
+    def test_without_noise_there_is_no_measure_of_a_bead(self):
+        assert find_beads(np.zeros(SHAPE)).shape == (0, 3)
+
     def test_a_constant_volume_is_wrong_input(self):
-        with pytest.raises(InputError, match="alike"):
-            find_beads(np.zeros(SHAPE))
+        with pytest.raises(InputError, match="all voxels are 0"):
+            anisotropy(np.zeros(SHAPE))
 
 
 class TestWedgePower:

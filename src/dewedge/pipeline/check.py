@@ -32,7 +32,7 @@ from dewedge.physics.alignment import align_images
 from dewedge.pipeline.compute import choose_device, choose_precision
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.faults import expect_some
-from dewedge.pipeline.inputs import open_inputs
+from dewedge.pipeline.inputs import open_inputs, without_excluded
 from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
 from dewedge.pipeline.log import step
 
@@ -62,7 +62,7 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     """
     faults: list[InputError] = []
     reports = []
-    inputs = open_inputs(config, faults)
+    inputs = without_excluded(open_inputs(config, faults), config)
     for item in inputs:
         with step(f"check {item.name}"):
             reports.append(check_one(item, config))

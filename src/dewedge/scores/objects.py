@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from dewedge.errors import InputError
 from dewedge.scores.volumes import finite
 
 Floats = NDArray[np.float64]
@@ -49,29 +48,27 @@ class Elongation:
 def robust_scale(volume: ArrayLike) -> tuple[float, float]:
     """Median and robust standard deviation (1.4826 times the median absolute deviation) of a volume.
 
-    Of a large volume, every n-th section is looked at.
+    Of a large volume, every n-th section is looked at. The deviation is 0 if more than half of the voxels are
+    alike, as in a simulated specimen.
 
     Raises
     ------
     InputError
-        If more than half of the voxels are alike, or one is not finite.
+        If a voxel is not finite.
     """
     data: NDArray[Any] = np.asarray(volume)
     step = max(1, data.size // 2**24)
     values = np.asarray(data[::step], dtype=np.float32)
     finite(values, "volume")
     median = float(np.median(values))
-    sigma = 1.4826 * float(np.median(np.abs(values - np.float32(median))))
-    if sigma == 0:
-        raise InputError("volume: more than half of its voxels are alike; expected a tomogram")
-    return median, sigma
+    return median, 1.4826 * float(np.median(np.abs(values - np.float32(median))))
 
 
 def find_beads(volume: ArrayLike, sigmas: float = BEAD_SIGMAS, apart: float = 8.0) -> Ints:
     """``(n, 3)`` places (z, y, x) of beads, the strongest first: farther from the median than ``sigmas``.
 
     Only the sign of the farthest voxel counts, dark or bright. Of two that are nearer than ``apart`` voxels,
-    the stronger one is kept.
+    the stronger one is kept. In a volume without noise, whose robust deviation is 0, there are none.
 
     Parameters
     ----------
@@ -82,6 +79,8 @@ def find_beads(volume: ArrayLike, sigmas: float = BEAD_SIGMAS, apart: float = 8.
     """
     data: NDArray[Any] = np.asarray(volume)
     median, sigma = robust_scale(data)
+    if sigma == 0:
+        return np.zeros((0, 3), dtype=np.int64)
     low, high = median - sigmas * sigma, median + sigmas * sigma
     sign = 1.0 if float(data.max()) - median > median - float(data.min()) else -1.0
     mask = np.asarray(data > high if sign > 0 else data < low)
