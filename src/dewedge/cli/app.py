@@ -17,7 +17,8 @@ VERBS = {
     "refine": "Refine tomograms with a fitted model.",
     "simulate": "Simulate a specimen with known truth and its tilt series.",
     "compare": "Carry out several methods on one tilt series, and compare them.",
-    "evaluate": "Score tomograms against the truth.",
+    "evaluate": "Score tomograms against the truth, or finished runs without it.",
+    "validate": "Run on part of the tilts, and hold the result against those kept back.",
     "demo": "Simulate, run and evaluate, in a few minutes on a CPU.",
 }
 
@@ -28,7 +29,8 @@ FUNCTIONS = {
     "frames": "frames:frames",
     "import": "dataset:import_",
     "simulate": "simulation:simulate",
-    "evaluate": "simulation:evaluate",
+    "evaluate": "measures:evaluate",
+    "validate": "measures:validate",
     "demo": "simulation:demo",
 }
 

@@ -1,4 +1,4 @@
-"""The verbs for known truth: simulate, evaluate, demo."""
+"""The verbs for known truth: simulate, demo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from dewedge.cli.commands import show_messages
-from dewedge.errors import InputError
 
 
 def simulate(
@@ -156,42 +155,6 @@ def simulate(
         hot_pixels=hot_pixels,
         seed=seed,
     )
-
-
-def evaluate(
-    *estimates: Path,
-    truth: Path,
-    tilt_range: tuple[float, float],
-    particles: Path | None = None,
-    box: int = 32,
-    json: Path | None = None,
-) -> None:
-    """Score tomograms against the truth: correlation outside and inside the wedge, resolution of particles.
-
-    Parameters
-    ----------
-    estimates
-        Tomograms.
-    truth
-        The true specimen.
-    tilt_range
-        Lowest and highest tilt angle in degrees.
-    particles
-        Particle list (STAR), for the Fourier shell correlation.
-    box
-        Edge of the particles' boxes in voxels.
-    json
-        File to write the scores to.
-    """
-    from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
-
-    show_messages()
-    if not estimates:
-        raise InputError("nothing to score: expected at least one tomogram")
-    scores = evaluate_files({str(path): path for path in estimates}, truth, tilt_range, particles, box)
-    if json is not None:
-        write_scores(json, scores)
-    print_scores(scores)
 
 
 def demo(

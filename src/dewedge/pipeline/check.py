@@ -34,7 +34,7 @@ from dewedge.pipeline.compute import choose_device, choose_precision
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.ctf import check_ctf
 from dewedge.pipeline.faults import expect_some
-from dewedge.pipeline.inputs import open_inputs, with_correction
+from dewedge.pipeline.inputs import open_inputs, with_correction, without_excluded
 from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
 from dewedge.pipeline.log import step
 
@@ -64,7 +64,7 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     """
     faults: list[InputError] = []
     reports = []
-    inputs = with_correction(open_inputs(config, faults), config, faults)
+    inputs = with_correction(without_excluded(open_inputs(config, faults), config), config, faults)
     for item in inputs:
         with step(f"check {item.name}"):
             reports.append(check_one(item, config))

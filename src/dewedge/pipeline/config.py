@@ -26,6 +26,7 @@ from pydantic import (
 
 from dewedge.errors import InputError
 from dewedge.learn.options import FitOptions
+from dewedge.pipeline.image_numbers import image_numbers
 
 DEFAULT_BUDGET = "10min"
 # Learning rates from random and from given weights: docs/defaults.md and docs/initial_weights.md.
@@ -78,9 +79,19 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else value
 
 
+def _image_lists(value: Any) -> Any:
+    texts = [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
+    try:
+        image_numbers(texts)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return texts
+
+
 Duration = Annotated[str, AfterValidator(_duration)]
 Paths = Annotated[list[Path], BeforeValidator(_listed)]
 Names = Annotated[list[str], BeforeValidator(_listed)]
+ImageLists = Annotated[list[str], BeforeValidator(_image_lists)]
 Hand = Annotated[Literal[1, -1], BeforeValidator(_whole)]
 TiltRanges = Annotated[list[tuple[float, float]], BeforeValidator(_pairs)]
 
@@ -116,6 +127,11 @@ class SeriesSection(Section):
     )
     axis_angle_deg: float | None = Field(
         default=None, description="Tilt-axis angle of raw stacks that have no .xf, degrees from y."
+    )
+    exclude_tilts: ImageLists = Field(
+        default=[],
+        description="Images to leave out, by their numbers in the stack from 1, as in IMOD's EXCLUDELIST: "
+        "1-3,41.",
     )
 
 

@@ -12,7 +12,7 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.dataset import find_series
 from dewedge.io.entries import HalvesEntry, SeriesEntry
-from dewedge.io.tilt_series import TiltSeries, read_tilt_series
+from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries, read_tilt_series
 from dewedge.learn.network import network_config
 from dewedge.learn.sampling import TomogramPair, held_out_side, measure_grey_scale
 from dewedge.learn.tiling import tile_axis, tile_size
@@ -25,6 +25,7 @@ from dewedge.pipeline.config import (
 )
 from dewedge.pipeline.ctf import with_ctf, with_tomogram_ctf
 from dewedge.pipeline.faults import collected, expect_some
+from dewedge.pipeline.image_numbers import image_numbers
 from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
 from dewedge.pipeline.mask import choose_mask, read_mask
 from dewedge.pipeline.open_files import allow_many_files
@@ -61,7 +62,7 @@ def read_inputs(config: Config) -> tuple[list[RunInput], list[InputError]]:
         # The same for all: told before any time is spent.
         item.tomogram_shape(config.reconstruct)
     usable: list[RunInput] = []
-    for item in with_correction(inputs, config, faults):
+    for item in without_excluded(with_correction(inputs, config, faults), config):
         with collected(faults):
             check_input(item, config)
             usable.append(item)
@@ -96,7 +97,7 @@ def read_one_series(config: Config) -> SeriesInput:
     faults: list[InputError] = []
     inputs = open_inputs(config, faults)
     expect_some(inputs, faults)
-    inputs = with_correction(inputs, config, faults)
+    inputs = without_excluded(with_correction(inputs, config, faults), config)
     if faults:
         raise faults[0]
     if len(inputs) != 1 or not isinstance(inputs[0], SeriesInput):
@@ -125,6 +126,27 @@ def with_correction(inputs: Sequence[RunInput], config: Config, faults: list[Inp
                 ctf, notes = with_tomogram_ctf(item.half0, item.ctf, section)
                 completed.append(replace(item, ctf=ctf, remarks=(*item.remarks, *notes)))
     return completed
+
+
+def without_excluded(inputs: Sequence[RunInput], config: Config) -> list[RunInput]:
+    """The one tilt series without the images that the configuration excludes; others as they are."""
+    numbers = image_numbers(config.series.exclude_tilts)
+    if not numbers:
+        return list(inputs)
+    item = inputs[0]
+    if len(inputs) != 1 or not isinstance(item, SeriesInput):
+        raise InputError("--exclude-tilts: expected one tilt series, whose images are counted")
+    n = item.series[0].geometry.n_tilts
+    if numbers[-1] > n:
+        raise InputError(f"--exclude-tilts: image {numbers[-1]} of {item.name}, which has {n}")
+    kept = np.setdiff1d(np.arange(n), np.array(numbers) - 1)
+    if kept.size < FEWEST_TILTS:
+        raise InputError(
+            f"--exclude-tilts: {kept.size} of {n} images of {item.name} would be left; expected at least "
+            f"{FEWEST_TILTS}"
+        )
+    left_out = ",".join(config.series.exclude_tilts)
+    return [item.select(kept, f"{len(numbers)} of {n} images left out as asked: {left_out}")]
 
 
 def find_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:

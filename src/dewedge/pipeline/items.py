@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltRange
@@ -55,6 +58,17 @@ class SeriesInput:
         """What was read and assumed."""
         n, height, width = self.series[0].images.shape
         return (f"{n} images of {height} x {width} (y, x)", *self.series[0].notes, *self.remarks)
+
+    def select(self, indices: NDArray[np.int64], remark: str) -> SeriesInput:
+        """The images at rising ``indices``, of one range of the stack still memory-mapped."""
+        chosen: NDArray[np.int64] | slice = indices
+        if np.array_equal(indices, np.arange(indices[0], indices[-1] + 1)):
+            chosen = slice(int(indices[0]), int(indices[-1]) + 1)
+        series = tuple(
+            replace(one, images=one.images[chosen], geometry=one.geometry.select(indices))
+            for one in self.series
+        )
+        return replace(self, series=series, remarks=(*self.remarks, remark))
 
     def binned_thickness(self, section: ReconstructSection) -> int:
         """Number of z slices of its binned tomogram.

@@ -1,0 +1,194 @@
+"""The verbs that measure: evaluate and validate."""
+
+# ruff: noqa: B008  (the sections are frozen)
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from dewedge.cli.commands import (
+    Compute,
+    Ctf,
+    Fit,
+    Output,
+    Reconstruct,
+    Refine,
+    Series,
+    Split,
+    resolve,
+    show_messages,
+)
+from dewedge.errors import InputError
+from dewedge.pipeline.config import (
+    ComputeSection,
+    CtfSection,
+    FitSection,
+    ReconstructSection,
+    RefineSection,
+    SeriesSection,
+    SplitSection,
+)
+
+
+def evaluate(
+    *paths: Path,
+    truth: Path | None = None,
+    tilt_range: tuple[float, float] | None = None,
+    particles: Path | None = None,
+    box: int = 32,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    json: Path | None = None,
+) -> None:
+    """Score tomograms against the truth; or, without one, tell what finished runs betray about themselves.
+
+    With --truth: correlation outside and inside the wedge, resolution of particles. Without: roundness of
+    beads and compact objects, power inside the wedge, weave, seams; of a run also what half-set 1 says of
+    the refined half-set 0 and the other way round, in the region held out of the fit.
+
+    Parameters
+    ----------
+    paths
+        Tomograms; without --truth, folders of finished runs, too.
+    truth
+        The true specimen.
+    tilt_range
+        Lowest and highest tilt angle in degrees; for --truth.
+    particles
+        Particle list (STAR), for the Fourier shell correlation with --truth.
+    box
+        Edge of the particles' boxes in voxels.
+    device
+        Kind of device on which half-sets of a run are refined; auto takes a CUDA GPU if there is one.
+    json
+        File to write the scores to.
+    """
+    if not paths:
+        raise InputError("nothing to score: expected at least one tomogram, or the folder of a run")
+    show_messages()
+    if truth is None:
+        if tilt_range is not None or particles is not None:
+            raise InputError("--tilt-range and --particles are for --truth: expected it, too")
+        from dewedge.pipeline.config import DeviceSection
+        from dewedge.pipeline.measures import measure, print_measures, write_measures
+
+        measures = measure(paths, DeviceSection(device=device))
+        if json is not None:
+            write_measures(json, measures)
+        print_measures(measures)
+        return
+    from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
+
+    if tilt_range is None:
+        raise InputError("--truth: expected --tilt-range, lowest and highest tilt angle in degrees")
+    scores = evaluate_files({str(path): path for path in paths}, truth, tilt_range, particles, box)
+    if json is not None:
+        write_scores(json, scores)
+    print_scores(scores)
+
+
+def validate(
+    *paths: Path,
+    output: Output = None,
+    withhold: Literal["outer", "side", "inner"] | None = None,
+    beyond_deg: float | None = None,
+    between_deg: tuple[float, float] | None = None,
+    gap_deg: float | None = None,
+    shells: Annotated[list[float] | None, Parameter(consume_multiple=True)] = None,
+    seeds: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
+    prediction: list[Path] | None = None,
+    config: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    recipe: str | None = None,
+    no_check: bool = False,
+    series: Series = SeriesSection(),
+    split: Split = SplitSection(),
+    reconstruct: Reconstruct = ReconstructSection(),
+    ctf: Ctf = CtfSection(),
+    fit: Fit = FitSection(),
+    refine: Refine = RefineSection(),
+    compute: Compute = ComputeSection(),
+) -> None:
+    """Run on part of the tilts, and hold the result against those kept back: docs/validate.md.
+
+    In the directions that only the tilts kept back measured, the refined tomogram is correlated with the
+    reconstruction of the whole series, and reprojected with the images. Written: validate.md, validate.json,
+    validate.png, and a run for each seed.
+
+    Parameters
+    ----------
+    paths
+        One tilt series, as dewedge run takes it.
+    output
+        Folder of the results.
+    withhold
+        Which tilts are kept back: the outer ones (if not given), those of one side, or an inner block.
+    beyond_deg
+        outer: tilts steeper than this on both sides, 17 degrees less than the highest if not given. side:
+        tilts above this, half of the highest if not given.
+    between_deg
+        inner: tilts between these two, a fifth and nine twentieths of the highest if not given.
+    gap_deg
+        Distance of the directions that are judged from the nearest tilt given; 11 degrees if not given, but
+        at most a third of the angle between the tilts given on both sides.
+    shells
+        Edges of the shells of frequency in cycles per voxel; 0.02 0.04 0.06 0.08 0.11 if not given. Below
+        2 / thickness in voxels there is nothing to judge.
+    seeds
+        A fit for each of these seeds; one with --seed if not given.
+    prediction
+        Tomogram that was made elsewhere of the given tilts alone, on the grid and grey scale of dewedge
+        reconstruct; repeat for several. They are judged, and nothing is fitted.
+    config
+        TOML file with any of the keys of the flags below; flags win over it.
+    resume
+        Continue the validation in the output folder; no other flag is needed. Seeds can be added.
+    overwrite
+        Replace the validation in the output folder.
+    recipe
+        The method, whose settings are the defaults.
+    no_check
+        Do not look at the input as dewedge check does.
+    """
+    resolved = resolve(
+        config,
+        output,
+        resume,
+        paths=list(paths),
+        recipe=recipe,
+        no_check=no_check,
+        series=series,
+        split=split,
+        reconstruct=reconstruct,
+        ctf=ctf,
+        fit=fit,
+        refine=refine,
+        compute=compute,
+    )
+    from dewedge.pipeline.validate import SETTINGS, read_validation
+    from dewedge.pipeline.validate import validate as validate_run
+
+    show_messages()
+    if beyond_deg is not None and between_deg is not None:
+        raise InputError("expected --beyond for outer and side, or --between for inner, got both")
+    limits = None
+    if beyond_deg is not None:
+        limits = [beyond_deg]
+    elif between_deg is not None:
+        limits = list(between_deg)
+    given = {
+        "withhold": withhold,
+        "limits_deg": limits,
+        "gap_deg": gap_deg,
+        "seeds": seeds,
+        "predictions": prediction,
+        "edges": shells,
+    }
+    earlier = None if not resume or output is None else output / SETTINGS
+    if earlier is not None and not earlier.is_file():
+        earlier = None
+    settings = read_validation(earlier, given)
+    validate_run(resolved, settings, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])

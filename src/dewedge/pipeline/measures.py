@@ -1,0 +1,256 @@
+"""What finished runs, and tomograms, betray about themselves where there is no truth."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from dewedge.errors import InputError
+from dewedge.io.atomic import write_text_atomic
+from dewedge.io.mrc import Mrc, read_mrc
+from dewedge.learn.checkpoint import Model, load_model
+from dewedge.learn.sampling import CropSampler, TomogramPair
+from dewedge.learn.tiling import tile_axis, tile_size
+from dewedge.pipeline.compute import launched
+from dewedge.pipeline.config import ComputeSection, Config, DeviceSection
+from dewedge.pipeline.config_file import resolve_config
+from dewedge.pipeline.folder import (
+    CONFIG,
+    FULL,
+    HALF0,
+    HALF1,
+    MASK,
+    MODEL,
+    REFINED,
+    REFINED_HALF0,
+    REFINED_HALF1,
+)
+from dewedge.pipeline.log import step
+from dewedge.pipeline.refine import refine_files
+from dewedge.pipeline.withheld_report import number, shell_names
+from dewedge.scores.anisotropy import Anisotropy, anisotropy
+from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
+from dewedge.scores.objects import OBJECT_SIGMA, find_beads
+
+logger = logging.getLogger(__name__)
+
+# Compact objects are of the size of a ribosome: half maximum at 94 A, its density's.
+OBJECT_SIGMA_A = 40.0
+
+
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """Of one tomogram, or of the raw and the refined one of a run.
+
+    Parameters
+    ----------
+    anisotropy
+        By the name of the tomogram: ``FBP`` and ``refined`` of a run.
+    half_sets
+        Of a run; None for a tomogram.
+    held_out
+        Whether the half-sets were compared in a region that the fit has not seen.
+    """
+
+    anisotropy: Mapping[str, Anisotropy]
+    half_sets: CrossHalfScores | None = None
+    held_out: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Names and values, fit for JSON."""
+        return {
+            "anisotropy": {name: found.as_dict() for name, found in self.anisotropy.items()},
+            "half_sets": None if self.half_sets is None else self.half_sets.as_dict(),
+            "half_sets_held_out": self.held_out,
+        }
+
+
+def measure(paths: Sequence[Path], device: DeviceSection) -> dict[str, Measures]:
+    """Measures of tomograms and of finished runs, by path.
+
+    The refined half-sets of a run, refined_half0.mrc and refined_half1.mrc, are written into its folder;
+    those that are newer than its model stay.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or a folder holds no finished run.
+    """
+    found: dict[str, Measures] = {}
+    for path in paths:
+        if not path.is_dir():
+            with step(f"measure {path.name}"):
+                found[str(path)] = Measures({path.stem: measure_file(read_mrc(path))})
+            continue
+        for folder in run_folders(path):
+            found[str(folder)] = measure_run(path, folder, device)
+    return found
+
+
+def run_folders(output: Path) -> list[Path]:
+    """Folders of the tomograms of a run: itself, or those in it."""
+    folders = [output, *sorted(path for path in output.iterdir() if path.is_dir())]
+    finished = [folder for folder in folders if (folder / REFINED).is_file() and (folder / FULL).is_file()]
+    if not finished or not (output / CONFIG).is_file():
+        raise InputError(
+            f"{output}: no finished run: expected {CONFIG}, {FULL} and {REFINED}, as dewedge run writes them"
+        )
+    return finished
+
+
+def measure_file(
+    mrc: Mrc,
+    beads: NDArray[np.int64] | None = None,
+    borders: Mapping[str, Sequence[int]] | None = None,
+) -> Anisotropy:
+    """Anisotropy of a tomogram, its objects of one size in Angstrom where its voxel size is known."""
+    sigma = OBJECT_SIGMA if mrc.voxel_size_A is None else OBJECT_SIGMA_A / mrc.voxel_size_A
+    return anisotropy(mrc.data, beads, sigma=max(sigma, 1.0), borders=borders)
+
+
+def measure_run(output: Path, folder: Path, device: DeviceSection) -> Measures:
+    """All measures of one tomogram of a run, whose configuration lies in ``output``."""
+    config = resolve_config(output / CONFIG, {})
+    model_path = next((path for path in (folder / MODEL, output / MODEL) if path.is_file()), None)
+    if model_path is None:
+        raise InputError(f"{folder}: no {MODEL}: expected the folder of a finished run")
+    model = load_model(model_path)
+    with step(f"measure {folder.name}"):
+        full = read_mrc(folder / FULL)
+        beads = find_beads(full.data)
+        borders = tile_borders(full.data.shape, config, model)
+        shapes = {
+            "FBP": measure_file(full, beads, borders),
+            "refined": measure_file(read_mrc(folder / REFINED), beads, borders),
+        }
+    if not all((folder / name).is_file() for name in (HALF0, HALF1)):
+        return Measures(shapes)
+    estimates = refined_halves(folder, model_path, model, config, device)
+    with step(f"half-sets of {folder.name}"):
+        raw = [read_mrc(folder / name).data for name in (HALF0, HALF1)]
+        box = held_out_box(raw, folder, config, model)
+        scores = cross_half_scores([read_mrc(path).data for path in estimates], raw, model.tilt_range, box)
+    return Measures(shapes, scores, box is not None)
+
+
+def held_out_box(
+    raw: Sequence[NDArray[Any]], folder: Path, config: Config, model: Model
+) -> NDArray[np.int64] | None:
+    """``(2, 3)`` begin and end of the region that the fit has not seen; None if it saw all."""
+    held_out = config.fit.held_out
+    if held_out == 0:
+        return None
+    mask = read_mrc(folder / MASK).data > 0.5 if (folder / MASK).is_file() else None
+    pair = TomogramPair(raw[0], raw[1], model.tilt_range, mask, folder.name)
+    [box] = CropSampler([pair], model.cube_size, held_out=held_out).held_out
+    return box
+
+
+def tile_borders(shape_zyx: Sequence[int], config: Config, model: Model) -> dict[str, list[int]]:
+    """First sections behind the borders of the tiles by which a tomogram was refined, by axis."""
+    largest = config.refine.tile or tile_size(model.network, model.cube_size)
+    borders = {}
+    for name, n in zip("zyx", shape_zyx, strict=True):
+        axis = tile_axis(n, largest, config.refine.overlap, model.network.multiple)
+        ends = [start + axis.size for start in axis.starts]
+        borders[name] = sorted({border for border in (*axis.starts, *ends) if 0 < border < n})
+    return {name: places for name, places in borders.items() if places}
+
+
+def refined_halves(
+    folder: Path, model_path: Path, model: Model, config: Config, device: DeviceSection
+) -> list[Path]:
+    """Files of the half-sets, each refined alone, written unless they are there."""
+    results = [folder / REFINED_HALF0, folder / REFINED_HALF1]
+    fitted = model_path.stat().st_mtime_ns
+    missing = [
+        (source, result)
+        for source, result in zip((HALF0, HALF1), results, strict=True)
+        if not result.is_file() or result.stat().st_mtime_ns < fitted
+    ]
+    if missing:
+        compute = ComputeSection(device=device.device, precision=config.compute.precision)
+        with launched(compute) as fabric:
+            for source, result in missing:
+                refine_files(
+                    f"{folder.name}: {Path(source).stem}",
+                    [folder / source],
+                    result,
+                    # A half-set alone has the grey scale of what the network was fitted to.
+                    replace(model, full_std=1.0),
+                    model.tilt_range,
+                    config.refine,
+                    compute,
+                    fabric,
+                )
+    return results
+
+
+def write_measures(path: Path, measures: Mapping[str, Measures]) -> None:
+    """Write measures as JSON, an object a path."""
+    values = {name: found.as_dict() for name, found in measures.items()}
+    write_text_atomic(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def print_measures(measures: Mapping[str, Measures]) -> None:
+    """Print the measures of each path to stdout."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    for path, found in measures.items():
+        console.print(path, markup=False)
+        for table in _tables(found):
+            console.print(table)
+
+
+def _tables(measures: Measures) -> list[Table]:
+    names = list(measures.anisotropy)
+    shapes = Table("", *names, title="anisotropy", title_justify="left")
+    columns = [_shape_rows(found) for found in measures.anisotropy.values()]
+    for label in columns[0]:
+        shapes.add_row(label, *(column.get(label, "-") for column in columns))
+    weaves = [found.weave for found in measures.anisotropy.values()]
+    weave = Table("", *shell_names(weaves[0].edges_per_voxel), title="weave", title_justify="left")
+    for name, found in zip(names, weaves, strict=True):
+        weave.add_row(f"{name}: axes / diagonals", *map(number, found.axes))
+        weave.add_row(f"{name}: x / diagonals", *map(number, found.x))
+        weave.add_row(f"{name}: y / diagonals", *map(number, found.y))
+    tables = [shapes, weave]
+    scores = measures.half_sets
+    if scores is not None:
+        where = "region held out of the fit" if measures.held_out else "the whole, which the fit has seen"
+        title = (
+            f"half-sets, {where}: error ratio {scores.error_ratio:.3f}, CC with the signal "
+            f"{number(scores.cc_signal)}"
+        )
+        table = Table("within 40 degrees of", *shell_names(scores.edges_per_voxel), title=title)
+        table.title_justify = "left"
+        for axis, curves in scores.directions.items():
+            table.add_row(f"{axis}: raw with raw", *map(number, curves.half_sets))
+            table.add_row(f"{axis}: refined with raw", *map(number, curves.against_raw))
+            table.add_row(f"{axis}: with the signal", *map(number, curves.signal))
+            table.add_row(f"{axis}: slope", *map(number, curves.slope))
+        tables.append(table)
+    return tables
+
+
+def _shape_rows(found: Anisotropy) -> dict[str, str]:
+    rows = {}
+    for label, sizes in (("beads", found.beads), ("compact objects", found.objects)):
+        rows[f"{label}, z : x"] = "-" if sizes is None else f"{number(sizes.ratio)} (of {sizes.n})"
+    shells = shell_names(found.wedge.edges_per_voxel)
+    for label, values in (("wedge", found.wedge.inside), ("rotated wedge", found.wedge.rotated)):
+        for shell, value in zip(shells, values, strict=True):
+            rows[f"power in the {label}, {shell}"] = number(value)
+    for axis, step_ratio in found.steps.items():
+        rows[f"steps at tile borders along {axis}"] = number(step_ratio)
+    return rows
