@@ -37,7 +37,7 @@ _STEP = 1 / 1.5
 # A filtered image that shows a bead reaches so many of its standard deviations; noise reaches 6.
 _LEAST_IN_IMAGE = 8.0
 # Once there is gold, what else counts as a bead in one image.
-_LEAST_LEFT_OVER = 6.5
+_LEAST_LEFT_OVER = 6.0
 # What one image counts for at most.
 _HIGHEST = 40.0
 # Least mean over the images, and least factor between beads and all else: with depth known, and without.
@@ -287,13 +287,14 @@ def _measured(
     Returns
     -------
     places
-        ``(m, n, 2)`` of the highest response nearby where the point shows, else as projected; NaN out of view.
+        ``(m, n, 2)`` of the highest response nearby where the point shows, else as projected; NaN where it is
+        out of view.
     seen
         ``(m, n)`` True where it shows.
     """
-    n, height, width = responses.shape
+    _, height, width = responses.shape
     places = np.stack([projected(centre, tilts, (height, width)) for centre in centres])
-    in_view = ((places > -radius) & (places < np.array([height, width]) + radius)).all(axis=2)
+    in_view = np.all((places > -radius) & (places < np.array([height, width]) + radius), axis=2)
     seen = np.zeros(in_view.shape, dtype=bool)
     margin = max(1, round(0.8 * radius))
     offset = np.arange(-margin, margin + 1)

@@ -1,4 +1,4 @@
-"""Discs of an image painted over: the surroundings go on, smooth parts and noise alike.
+"""Discs of an image painted over, so that the surroundings go on, smooth parts and noise alike.
 
 What is painted is the sum of two parts. The smooth part is the mean of the pixels around, weighted by a
 Gaussian (normalised convolution; Knutsson and Westin 1993, CVPR, 515). The other is Gaussian noise with the
@@ -88,6 +88,29 @@ def paint_over(image: Image, places: Floats, radius: float, rng: np.random.Gener
         waiting[inner_rows, inner_columns] &= ~here
         patches.append(Patch(inner_rows, inner_columns, removed))
     return patches
+
+
+def cut_to_balls(volume: Image, centres_zyx: Floats, radius: float) -> None:
+    """Set a ``(z, y, x)`` volume to zero, in place, but for balls with soft edges, two voxels wide.
+
+    The voxels whose shadows lie in the discs around a bead in all images of a wide tilt range are a ball.
+
+    Parameters
+    ----------
+    centres_zyx
+        ``(m, 3)`` voxels from index N // 2 of each axis.
+    """
+    _, height, width = volume.shape
+    centres = np.asarray(centres_zyx, dtype=np.float64).reshape(-1, 3) + np.array(volume.shape) // 2
+    y, x = np.arange(height), np.arange(width)
+    for z, section in enumerate(volume):
+        mask = np.zeros((height, width), dtype=np.float32)
+        for centre in centres[np.abs(centres[:, 0] - z) < radius + 1]:
+            rows, columns = _box(centre[1:], radius + 1, (height, width))
+            square = (z - centre[0]) ** 2 + (y[rows, None] - centre[1]) ** 2 + (x[columns] - centre[2]) ** 2
+            beyond = np.clip(np.sqrt(square) - (radius - 1), 0, 2)
+            mask[rows, columns] = np.maximum(mask[rows, columns], 0.5 + 0.5 * np.cos(np.pi * beyond / 2))
+        section *= mask
 
 
 def _continued(source: Image, weight: Image, sigma: float, rng: np.random.Generator) -> Image:

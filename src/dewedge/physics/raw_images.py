@@ -66,7 +66,7 @@ def survey(images: NDArray[Any]) -> ImageSurvey:
             total += clipped_deviation(deviation, noise)
             counted += 1
     level, std, lowest, noise_ = np.array(rows, dtype=np.float64).T
-    hot = find_hot_pixels(total / max(1, counted), counted)
+    hot = find_hot_pixels(total / np.float32(max(1, counted)), counted)
     return ImageSurvey(level, std, lowest, noise_, tuple(xrays), hot)
 
 

@@ -98,7 +98,7 @@ def transmission(level: ArrayLike, std: ArrayLike, lowest: ArrayLike, noise: Arr
 
 
 def _offset(level: Floats, noise: Floats) -> float | None:
-    """An offset of counts, if their noise tells of a large one: its variance is proportional to the counts."""
+    """An offset of counts, if their noise tells of a large one: its variance is proportional to counts."""
     variance = noise**2
     if level.size < 5 or variance.max() < _OFFSET_RANGE * variance.min() or np.ptp(level) == 0:
         return None

@@ -155,16 +155,16 @@ class ImagesSection(Section):
 
     normalise: Literal["auto", "none"] = Field(
         default="auto",
-        description="Divide images that are counts by their means, so that tilted ones, which lose electrons, "
-        "have full contrast; or leave all as they are.",
+        description="Divide images that are counts by their means, so that tilted ones, which lose "
+        "electrons, have full contrast; or leave all as they are.",
     )
     xrays: bool = Field(
         default=True, description="Replace X-rays and hot pixels of the raw images by their neighbours."
     )
     gold: Literal["auto", "keep"] = Field(
         default="auto",
-        description="Paint over gold beads for the fit and give them back in the refined tomogram; or keep "
-        "them.",
+        description="Paint over gold beads for the fit and give them back in the refined tomogram of a run; "
+        "or keep them.",
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor
 from dewedge.geometry import TiltGeometry
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.alignment import align_images
-from dewedge.physics.gold import Beads, find_gold, find_more, join, left_over
+from dewedge.physics.fourier import fourier_crop
+from dewedge.physics.gold import find_gold, find_more, join, left_over
 from dewedge.physics.painting import Patch, paint_over
 from dewedge.physics.raw_images import PreparedImages, outliers_of, survey
 from dewedge.physics.transmission import transmission
@@ -23,6 +24,8 @@ from dewedge.pipeline.config import ImagesSection, ReconstructSection
 
 logger = logging.getLogger(__name__)
 
+# Beads are looked for in pixels of at most this size, or the images' own.
+_DETECTION_A = 10.0
 # Rounds of looking for beads that others hid.
 _ROUNDS = 2
 
@@ -37,17 +40,31 @@ class AlignedImages:
 
 @dataclass(frozen=True, eq=False)
 class Gold:
-    """Beads that were painted over in a series, and what was taken from each of its images."""
+    """Beads that were painted over in a series, or in both of its frames, and what was taken.
 
-    beads: Beads
+    Parameters
+    ----------
+    centres_zyx
+        ``(m, 3)`` pixels of the aligned images, from index N // 2 of each axis of the tomogram.
+    reach
+        Radius in pixels of what was painted over.
+    removed
+        For each image, what was taken from it, in all parts.
+    n_parts
+        2 for frames, whose mean the whole is, else 1.
+    """
+
+    centres_zyx: NDArray[np.float64]
+    reach: float
     removed: tuple[tuple[Patch, ...], ...]
+    n_parts: int
 
     def images(self, shape: Sequence[int]) -> Tensor:
-        """``(n, y, x)`` images of the beads alone: what painting took."""
+        """``(n, y, x)`` images of the gold alone: what painting took from the whole."""
         images = torch.zeros(tuple(shape))
         for image, patches in zip(images.numpy(), self.removed, strict=True):
             for patch in patches:
-                image[patch.rows, patch.columns] += patch.values
+                image[patch.rows, patch.columns] += patch.values / self.n_parts
         return images
 
 
@@ -98,15 +115,15 @@ def prepare(
     images_section: ImagesSection,
     seed: int,
     name: str,
-) -> tuple[list[AlignedImages], list[Gold] | None]:
+) -> tuple[list[AlignedImages], Gold | None]:
     """Clean, normalise, align and bin the images of a series, or of its frames, and paint over its gold.
 
     Returns
     -------
     list of AlignedImages
         One of each series.
-    list of Gold or None
-        One of each series; None if there is no gold, or it is to be kept.
+    Gold or None
+        None if there is no gold, or it is to be kept.
     """
     sources, counts = raw_images(series, images_section, seed, name)
     aligned = [
@@ -119,47 +136,59 @@ def prepare(
     return aligned, gold
 
 
-def paint_gold(aligned: Sequence[AlignedImages], counts: bool, seed: int, name: str) -> list[Gold] | None:
+def paint_gold(aligned: Sequence[AlignedImages], counts: bool, seed: int, name: str) -> Gold | None:
     """Paint over the gold beads of aligned images, in place; those of frames with noise of their own.
 
-    Beads are looked for once, in the mean of frames.
+    Beads are looked for once, in the mean of frames, in images of pixels of about 10 A.
     """
     geometry = aligned[0].geometry
+    shape = geometry.image_shape_yx
     stacks = [each.images.numpy() for each in aligned]
+    factor = max(1, int(_DETECTION_A / geometry.pixel_size_A))
+    small = (shape[0] // factor, shape[1] // factor)
 
-    def mean() -> NDArray[np.float32]:
-        return stacks[0] if len(stacks) == 1 else (stacks[0] + stacks[1]) / 2
+    def binned(i: int) -> NDArray[np.float32]:
+        image = (
+            aligned[0].images[i] if len(aligned) == 1 else (aligned[0].images[i] + aligned[1].images[i]) / 2
+        )
+        return fourier_crop(image, small).numpy() if factor > 1 else image.numpy()
 
-    find = (geometry.tilt_deg, geometry.pixel_size_A)
-    beads = find_gold(mean(), *find, counts=counts)
+    def all_binned() -> NDArray[np.float32]:
+        return np.stack([binned(i) for i in range(geometry.n_tilts)])
+
+    scale = np.array(shape) / small
+    where = (geometry.tilt_deg, geometry.pixel_size_A * float(scale.mean()))
+    beads = find_gold(all_binned(), *where, counts=counts)
     if beads is None:
         logger.info("%s: no gold beads found", name)
         return None
+    reach = beads.reach * float(scale.mean())
     rngs = [
-        [np.random.default_rng([seed, half, i]) for i in range(geometry.n_tilts)]
-        for half in range(len(stacks))
+        [np.random.default_rng([seed, part, i]) for i in range(geometry.n_tilts)]
+        for part in range(len(stacks))
     ]
-    removed: list[list[list[Patch]]] = [[[] for _ in range(geometry.n_tilts)] for _ in stacks]
+    removed: list[list[Patch]] = [[] for _ in range(geometry.n_tilts)]
 
-    def paint(places: Iterable[NDArray[np.float64]]) -> None:
+    def paint(places: Sequence[NDArray[np.float64]]) -> None:
         for i, at in enumerate(places):
-            for half, stack in enumerate(stacks):
-                removed[half][i] += paint_over(stack[i], at, beads.reach, rngs[half][i])
+            at = (at - np.array(small) // 2) * scale + np.array(shape) // 2
+            for stack, rng in zip(stacks, rngs, strict=True):
+                removed[i] += paint_over(stack[i], at, reach, rng[i])
 
     paint(beads.places)
     for _ in range(_ROUNDS):
-        more = find_more(mean(), *find, beads)
+        more = find_more(all_binned(), *where, beads)
         if more is None:
             break
         paint(more.places)
         beads = join(beads, more)
-    rest = [left_over(image, beads) for image in mean()]
+    rest = [left_over(binned(i), beads) for i in range(geometry.n_tilts)]
     paint(rest)
-    pixel = geometry.pixel_size_A
     logger.info(
-        "%s: %d gold beads of %.1f nm, %s than their surroundings, painted over within %.1f nm of their "
-        "middles; besides, %d discs like them in single images",
-        name, len(beads), 0.2 * beads.radius * pixel, "darker" if beads.sign < 0 else "brighter",
-        0.1 * beads.reach * pixel, sum(len(places) for places in rest),
+        "%s: %d gold beads, %.0f nm wide at half depth, %s than their surroundings: painted over within "
+        "%.0f nm of their middles; besides, %d discs like them in single images",
+        name, len(beads), 0.2 * beads.radius * where[1], "darker" if beads.sign < 0 else "brighter",
+        0.1 * beads.reach * where[1], sum(len(places) for places in rest),
     )  # fmt: skip
-    return [Gold(beads, tuple(map(tuple, patches))) for patches in removed]
+    centres = beads.centres_zyx * [scale.mean(), *scale]
+    return Gold(centres, reach, tuple(map(tuple, removed)), len(stacks))
