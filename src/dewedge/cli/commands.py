@@ -16,6 +16,7 @@ from dewedge.pipeline.config import (
     CtfSection,
     DeviceSection,
     FitSection,
+    ImagesSection,
     ReconstructSection,
     RefineSection,
     Section,
@@ -36,6 +37,7 @@ def _flags(title: str, order: int) -> Parameter:
 Series = Annotated[SeriesSection, _flags("Tilt series", 2)]
 Tomograms = Annotated[TomogramsSection, _flags("Ready-made tomograms", 3)]
 Split = Annotated[SplitSection, _flags("Split", 4)]
+Images = Annotated[ImagesSection, _flags("Tilt images", 5)]
 Reconstruct = Annotated[ReconstructSection, _flags("Reconstruction", 5)]
 Ctf = Annotated[CtfSection, _flags("CTF and exposure", 6)]
 Fit = Annotated[FitSection, _flags("Fit", 7)]
@@ -58,6 +60,7 @@ def run(
     series: Series = SeriesSection(),
     tomograms: Tomograms = TomogramsSection(),
     split: Split = SplitSection(),
+    images: Images = ImagesSection(),
     reconstruct: Reconstruct = ReconstructSection(),
     ctf: Ctf = CtfSection(),
     fit: Fit = FitSection(),
@@ -98,6 +101,7 @@ def run(
         series=series,
         tomograms=tomograms,
         split=split,
+        images=images,
         reconstruct=reconstruct,
         ctf=ctf,
         fit=fit,
@@ -119,6 +123,7 @@ def reconstruct(
     overwrite: bool = False,
     series: Series = SeriesSection(),
     split: Split = SplitSection(),
+    images: Images = ImagesSection(),
     reconstruct: Reconstruct = ReconstructSection(),
     ctf: Ctf = CtfSection(),
     seed: int | None = None,
@@ -133,7 +138,8 @@ def reconstruct(
     output
         The tomogram; STACK_rec.mrc if not given. Half-sets are named after it: _half0, _half1.
     halves
-        Reconstruct both half-sets, too.
+        Reconstruct both half-sets, too. As they are for a fit, gold beads are painted over in them and in the
+        whole, and get a tomogram of their own: _beads.
     config
         TOML file with any of the keys of the flags below; flags win over it.
     overwrite
@@ -147,6 +153,7 @@ def reconstruct(
         paths=[] if path is None else [path],
         series=series,
         split=split,
+        images=images,
         reconstruct=reconstruct,
         ctf=ctf,
         fit=_seed(seed),

@@ -166,6 +166,24 @@ class SplitSection(Section):
         return "random" if self.split == "random" else "tilts"
 
 
+class ImagesSection(Section):
+    """What is done to tilt images before they are reconstructed."""
+
+    normalise: Literal["auto", "none"] = Field(
+        default="auto",
+        description="Divide images that are counts by their means, so that tilted ones, which lose "
+        "electrons, have full contrast; or leave all as they are.",
+    )
+    xrays: bool = Field(
+        default=True, description="Replace X-rays and hot pixels of the raw images by their neighbours."
+    )
+    gold: Literal["auto", "keep"] = Field(
+        default="auto",
+        description="Paint over gold beads for the fit and give them back in the refined tomogram of a run; "
+        "or keep them.",
+    )
+
+
 class ReconstructSection(Section):
     """How half-sets and the whole are reconstructed."""
 
@@ -364,6 +382,7 @@ class Config(Section):
     series: SeriesSection = SeriesSection()
     tomograms: TomogramsSection = TomogramsSection()
     split: SplitSection = SplitSection()
+    images: ImagesSection = ImagesSection()
     reconstruct: ReconstructSection = ReconstructSection()
     ctf: CtfSection = CtfSection()
     fit: FitSection = FitSection()

@@ -21,6 +21,7 @@ LOSS_FIGURE = "loss.png"
 HALF0 = "half0.mrc"
 HALF1 = "half1.mrc"
 FULL = "full.mrc"
+BEADS = "beads.mrc"
 MASK = "mask.mrc"
 REFINED = "refined.mrc"
 # Of a comparison: each half-set alone.
@@ -30,7 +31,7 @@ SLICES = "slices.png"
 
 # From the first that is written to the last.
 OF_FIT = (CHECKPOINT, LOSS_TABLE, LOSS_FIGURE, MODEL)
-OF_TOMOGRAM = (HALF0, HALF1, FULL, MASK, *OF_FIT, REFINED, REFINED_HALF0, REFINED_HALF1, SLICES)
+OF_TOMOGRAM = (HALF0, HALF1, BEADS, FULL, MASK, *OF_FIT, REFINED, REFINED_HALF0, REFINED_HALF1, SLICES)
 
 # Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
 FREE_KEYS = {"output", "compute", "no_check", "fit.epochs", "fit.budget", "fit.patience"}

@@ -80,7 +80,7 @@ def open_inputs(config: Config, faults: list[InputError]) -> list[RunInput]:
                 f"{config.paths[0]}: expected tilt series or ready-made half-sets (--half0, --half1), got "
                 "both"
             )
-        for section in (config.reconstruct, config.split, config.series):
+        for section in (config.reconstruct, config.images, config.split, config.series):
             _refuse(section, "ready-made half-sets, which are used as they are", config.recipe)
         inputs: list[RunInput] = [*read_halves(given, faults)]
     elif config.paths and not _names_files(config.series):

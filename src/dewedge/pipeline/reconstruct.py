@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,54 +17,52 @@ from dewedge.check.axis_position import describe_axis, measure_axis, put_right
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.mrc import Mrc, create_mrc
-from dewedge.io.tilt_series import TiltSeries
-from dewedge.physics.alignment import align_images
 from dewedge.physics.iterative import SIRT_ITERATIONS, TV_ITERATIONS, sirt_blocks, tv
+from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.pipeline.compute import choose_device
-from dewedge.pipeline.config import Config, CtfSection, ReconstructSection, SplitSection
+from dewedge.pipeline.config import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.pipeline.ctf import check_ctf, correct, deconvolve_file, series_correction, untilted_ctf
-from dewedge.pipeline.folder import FULL, HALF0, HALF1, check_new, refuse_sources
+from dewedge.pipeline.folder import BEADS, FULL, HALF0, HALF1, check_new, refuse_sources
+from dewedge.pipeline.images import AlignedImages, Gold, prepare
 from dewedge.pipeline.inputs import read_one_series
 from dewedge.pipeline.items import HalvesInput, SeriesInput
 from dewedge.pipeline.log import step
-from dewedge.split import split_tilts
+from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class AlignedImages:
-    """``(n, y, x)`` aligned and binned tilt images, and their geometry."""
-
-    images: Tensor
-    geometry: TiltGeometry
-
-
-def align_series(series: TiltSeries, section: ReconstructSection, ctf: CtfSection) -> AlignedImages:
-    """Align and bin the images of a series, and correct them for CTF and exposure."""
-    images, geometry = align_images(series.images, series.geometry, section.bin, section.binning_method)
-    return AlignedImages(correct(images, geometry, ctf), geometry)
-
-
 def half_sets(
-    item: SeriesInput, section: ReconstructSection, ctf: CtfSection, split: SplitSection, seed: int
-) -> tuple[AlignedImages, AlignedImages, AlignedImages]:
-    """Half-set 0, half-set 1 and the whole of a series, aligned and binned."""
+    item: SeriesInput,
+    section: ReconstructSection,
+    ctf: CtfSection,
+    split: SplitSection,
+    seed: int,
+    images: ImagesSection,
+) -> tuple[AlignedImages, AlignedImages, AlignedImages, Gold | None]:
+    """Half-set 0, half-set 1 and the whole of a series, and the gold that was painted over in it.
+
+    All are prepared, aligned, binned and corrected; `Gold.images` are not corrected.
+    """
     ctf = series_correction(item.series, ctf)
     if section.refine_axis:
         item = with_refined_axis(item, section)
+    aligned, gold = prepare(item.series, section, images, seed, item.name)
+    aligned = [AlignedImages(correct(each.images, each.geometry, ctf), each.geometry) for each in aligned]
     if item.has_frames:
-        even, odd = (align_series(series, section, ctf) for series in item.series)
-        return even, odd, AlignedImages((even.images + odd.images) / 2, even.geometry)
-    whole = align_series(item.series[0], section, ctf)
+        even, odd = aligned
+        return even, odd, AlignedImages((even.images + odd.images) / 2, even.geometry), gold
+    [whole] = aligned
+    if split.of_tilts == "tilts" and splits_by_angle(whole.geometry):
+        logger.info("%s: %s", item.name, BY_ANGLE)
     halves = [
         AlignedImages(whole.images[torch.from_numpy(indices)], whole.geometry.select(indices))
         for indices in split_tilts(whole.geometry, split.of_tilts, split.fraction, seed)
     ]
     for i, half in enumerate(halves):
         logger.info("%s: half-set %d: %d tilts", item.name, i, half.geometry.n_tilts)
-    return halves[0], halves[1], whole
+    return halves[0], halves[1], whole, gold
 
 
 def with_refined_axis(item: SeriesInput, section: ReconstructSection) -> SeriesInput:
@@ -112,6 +110,37 @@ def write_reconstruction(
         )
 
 
+def write_beads(
+    path: Path,
+    gold: Gold,
+    geometry: TiltGeometry,
+    item: SeriesInput,
+    section: ReconstructSection,
+    ctf: CtfSection,
+    device: torch.device,
+) -> None:
+    """Write a tomogram of the gold alone: back-projection of what was painted over, cut to the beads.
+
+    Added to a tomogram of the painted images, it gives that of the original ones within the beads. It is
+    made by filtered back-projection, whatever makes the tomogram: the grey scale is the same.
+    """
+    thickness, series = item.binned_thickness(section), item.series[0]
+    shape = (geometry.n_tilts, *geometry.image_shape_yx)
+    images = correct(gold.images(shape), geometry, ctf).to(device)
+    with create_mrc(
+        path,
+        (thickness, *geometry.image_shape_yx),
+        geometry.pixel_size_A,
+        origin_xyz_A=series.origin_xyz_A,
+        labels=series.labels,
+        what="gold beads",
+    ) as writer:
+        for rows, block in fbp_blocks(images, geometry, thickness, section.filter):
+            writer.data[:, rows] = block.cpu().numpy()
+        deconvolve_file(writer.data, untilted_ctf(series.geometry), geometry.pixel_size_A, ctf, device)
+        cut_to_balls(writer.data, gold.centres_zyx, gold.reach)
+
+
 def reconstruction_label(section: ReconstructSection) -> str:
     """What the labels of a tomogram say about its reconstruction.
 
@@ -151,13 +180,19 @@ def _reconstructed_blocks(
 
 def reconstruct_halves(item: SeriesInput, folder: Path, config: Config, device: torch.device) -> None:
     """Write half-sets and the whole of a series into its folder; those that exist stay."""
+    # The whole comes last: where it is, all is.
     paths = [folder / name for name in (HALF0, HALF1, FULL)]
     if all(path.exists() for path in paths):
         logger.info("%s: half-sets and whole are there", item.name)
         return
     with step(f"{item.name}: align and split"):
-        sets = half_sets(item, config.reconstruct, config.ctf, config.split, config.fit.seed)
+        *sets, gold = half_sets(
+            item, config.reconstruct, config.ctf, config.split, config.fit.seed, config.images
+        )
     with step(f"{item.name}: reconstruct"):
+        if gold is not None and not (folder / BEADS).exists():
+            geometry = sets[2].geometry
+            write_beads(folder / BEADS, gold, geometry, item, config.reconstruct, config.ctf, device)
         for path, aligned in zip(paths, sets, strict=True):
             if not path.exists():
                 write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)
@@ -205,6 +240,9 @@ def _mean_sections(mrcs: Sequence[Mrc]) -> Iterator[NDArray[Any]]:
 def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overwrite: bool = False) -> None:
     """Write the tomogram of one series, and those of its half-sets if ``halves``.
 
+    Gold is painted over only where there are half-sets, which are for a fit; then it has a tomogram of its
+    own, NAME_beads.
+
     Raises
     ------
     InputError
@@ -213,7 +251,8 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     item = read_one_series(config)
     full = output or item.series[0].path.with_name(f"{item.name}_rec.mrc")
     parts = [full.with_name(f"{full.stem}_half{i}{full.suffix}") for i in (0, 1)]
-    results = [full, *parts] if halves else [full]
+    beads = full.with_name(f"{full.stem}_beads{full.suffix}")
+    results = [full, *parts, beads] if halves else [full]
     refuse_sources(results, item.files)
     check_new(results, overwrite)
     item.binned_thickness(config.reconstruct)
@@ -223,10 +262,16 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     for finding in check_ctf(item, config.ctf, config.reconstruct.bin):
         logger.warning("%s: %s", finding.severity, finding)
     with step("align and split"):
-        half0, half1, whole = half_sets(item, config.reconstruct, config.ctf, config.split, config.fit.seed)
+        images = config.images if halves else config.images.model_copy(update={"gold": "keep"})
+        half0, half1, whole, gold = half_sets(
+            item, config.reconstruct, config.ctf, config.split, config.fit.seed, images
+        )
     with step("reconstruct"):
         write_reconstruction(full, whole, item, config.reconstruct, config.ctf, device)
         for path, half in zip(parts, (half0, half1), strict=True):
             if halves:
                 write_reconstruction(path, half, item, config.reconstruct, config.ctf, device)
+        if gold is not None:
+            write_beads(beads, gold, whole.geometry, item, config.reconstruct, config.ctf, device)
+            logger.info("gold beads: %s, to be added to a refined tomogram", beads)
     logger.info("done: %s", full)

@@ -35,6 +35,7 @@ def refine_files(
     section: TileSection,
     compute: ComputeSection,
     fabric: Fabric,
+    beads: Path | None = None,
 ) -> None:
     """Refine the full tomogram, or both half-sets and average them, into a new file.
 
@@ -46,6 +47,8 @@ def refine_files(
         For messages.
     sources
         The full tomogram alone, or half-set 0 and half-set 1.
+    beads
+        Tomogram of gold beads that is added to the result.
     """
     mrcs = [read_mrc(path) for path in sources]
     for mrc in mrcs[1:]:
@@ -90,6 +93,9 @@ def refine_files(
             fabric=fabric,
             on_tile=on_tile,
         )
+        if beads is not None and data is not None:
+            for section_of_data, section_of_beads in zip(data, read_mrc(beads).data, strict=True):
+                section_of_data += section_of_beads
 
 
 def refine_with_model(

@@ -22,6 +22,7 @@ from dewedge.pipeline.config_file import write_config
 from dewedge.pipeline.faults import collected, summary
 from dewedge.pipeline.fit import check_recipe, fit_model
 from dewedge.pipeline.folder import (
+    BEADS,
     CONFIG,
     FULL,
     HALF0,
@@ -293,6 +294,7 @@ def refine_all(
             config.refine,
             config.compute,
             fabric,
+            tomogram.folder / BEADS if (tomogram.folder / BEADS).exists() else None,
         )
 
 
@@ -304,5 +306,6 @@ def report(tomograms: Sequence[Tomogram]) -> None:
             continue
         with step(f"{tomogram.name}: report"):
             full, refined = read_mrc(tomogram.folder / FULL), read_mrc(refined_path)
-            volumes = {"FBP": full.data, "refined": refined.data}
+            painted = ", gold painted over" if (tomogram.folder / BEADS).exists() else ""
+            volumes = {f"FBP{painted}": full.data, "refined": refined.data}
             save_figure(slices, slices_figure(volumes, full.voxel_size_A, tomogram.name))

@@ -14,7 +14,7 @@ from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.folder import check_new, refuse_sources
 from dewedge.pipeline.inputs import read_one_series
-from dewedge.split import split_tilts
+from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ def split_file(config: Config, folder: Path, *, overwrite: bool = False) -> None
     check_new(results, overwrite)
     for note in item.notes:
         logger.info(note)
+    if config.split.of_tilts == "tilts" and splits_by_angle(geometry):
+        logger.info(BY_ANGLE)
     halves = split_tilts(geometry, config.split.of_tilts, config.split.fraction, config.fit.seed)
     for i, (stack, indices) in enumerate(zip(stacks, halves, strict=True)):
         half = geometry.select(indices)

@@ -21,10 +21,11 @@ from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import read_toml, resolve_config, write_config, write_settings
 from dewedge.pipeline.folder import CONFIG, FULL, LOG, REFINED, first_difference, refuse_sources
 from dewedge.pipeline.image_numbers import image_numbers, numbers_text
+from dewedge.pipeline.images import AlignedImages
 from dewedge.pipeline.inputs import read_one_series
 from dewedge.pipeline.items import SeriesInput
 from dewedge.pipeline.log import log_environment, log_to_file, step
-from dewedge.pipeline.reconstruct import AlignedImages, half_sets, write_reconstruction
+from dewedge.pipeline.reconstruct import half_sets, write_reconstruction
 from dewedge.pipeline.run import run
 from dewedge.pipeline.withheld_report import Validation, markdown, print_validation
 from dewedge.report.figure import save_figure
@@ -236,11 +237,12 @@ def judge(
     assert output is not None
     device, item = choose_device(config.compute), parts.whole
     with step(f"{item.name}: align"):
-        halves = half_sets(item, config.reconstruct, config.ctf, config.split, config.fit.seed)
-    whole = halves[2]
+        *halves, whole, _ = half_sets(
+            item, config.reconstruct, config.ctf, config.split, config.fit.seed, config.images
+        )
     tasks = [(output / WHOLE, whole)]
     if item.has_frames:
-        tasks += [(output / name, half) for name, half in zip(WHOLE_HALVES, halves, strict=False)]
+        tasks += [(output / name, half) for name, half in zip(WHOLE_HALVES, halves, strict=True)]
     kept_back = np.flatnonzero(parts.withheld)
     if settings.predictions:
         tasks.append((output / GIVEN, _selected(whole, np.flatnonzero(~parts.withheld))))
@@ -250,7 +252,7 @@ def judge(
                 write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)
     given_deg, withheld_deg = parts.tilt_deg[~parts.withheld], parts.tilt_deg[parts.withheld]
     images = _selected(whole, kept_back).images.numpy()
-    frames = [_selected(half, kept_back).images.numpy() for half in halves[:2]] if item.has_frames else None
+    frames = [_selected(half, kept_back).images.numpy() for half in halves] if item.has_frames else None
     cone: dict[str, WithheldScores] = {}
     tilts: dict[str, list[TiltScores]] = {}
     for name, path in predictions.items():
