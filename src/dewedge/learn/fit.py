@@ -25,6 +25,7 @@ from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.rounds import filled_inputs, round_epochs
 from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
+from dewedge.learn.signal import signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
 
@@ -70,8 +71,8 @@ def fit(
     Returns
     -------
     Model, list of EpochRow
-        The weights of the epoch with the lowest loss on the held-out region, or of the last epoch where
-        nothing was held out; the loss curve.
+        The last weights, or those of the epoch with the lowest loss on the held-out region, as
+        ``options.keep`` says; the loss curve.
 
     Raises
     ------
@@ -111,6 +112,7 @@ def fit(
         sampler.grey_scales = grey_scales_of_inputs(sampler, objective, fabric.device)
     of_measured = sampler.grey_scales
     validation = _validation_batches(sampler, options, fabric)
+    judged = Objective(options, signal_weight(validation)) if validation and not fills else objective
     state = FitState()
     interval = round_epochs(sampler, network_config, options)
     best = _weights(plain)
@@ -125,7 +127,7 @@ def fit(
 
     def loss_of_best() -> float:
         """On the inputs of now, since losses of other inputs do not compare."""
-        loss = _validation_loss(_network(network_config, best, fabric), validation, objective, fabric)
+        loss = _validation_loss(_network(network_config, best, fabric), validation, judged, fabric)
         return math.inf if loss is None else loss
 
     if resume and checkpoint is not None and checkpoint.exists():
@@ -181,11 +183,11 @@ def fit(
             seconds=state.seconds,
             learning_rate=rate,
             fit_loss=fit_loss,
-            validation_loss=_validation_loss(plain, validation, objective, fabric),
+            validation_loss=_validation_loss(plain, validation, judged, fabric),
         )
         if state.record(row):
             best = _weights(plain)
-        elif state.stalls(options):
+        if state.stalls(options):
             state.cool(options)
         if state.ends_round(interval) and not state.finished(options):
             updating = _weights(plain)
@@ -207,9 +209,10 @@ def fit(
         "options": asdict(options),
         "epochs": [asdict(row) for row in state.rows],
         "best_epoch": state.best_epoch,
+        "kept_epoch": len(state.rows) if options.keep == "last" else state.best_epoch,
     }
     model = Model(
-        weights=best,
+        weights=_weights(plain) if options.keep == "last" else best,
         network=network_config,
         cube_size=options.cube_size,
         full_std=sum(scales) / len(scales),
@@ -257,7 +260,9 @@ def _validation_loss(
         losses = [objective(network, batch) for batch in batches]
     network.train()
     sizes = [len(batch.half0) for batch in batches]
-    return sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
+    mean = sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
+    # What follows from it, such as the end of the fit, must follow on all processes alike.
+    return float(fabric.broadcast(mean))
 
 
 def _mean_over_processes(value: Tensor, fabric: Fabric) -> float:

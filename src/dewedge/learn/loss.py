@@ -21,6 +21,7 @@ def dewedge_loss(
     input_mask: Tensor,
     target_mask: Tensor,
     wedge_weight: float = 2.0,
+    shell_weight: Tensor | None = None,
 ) -> Tensor:
     """Mean over voxels of ||W W_R F(f(x~) - t)||^2 + c ||(1 - W) W_R F(f(x~) - t)||^2.
 
@@ -37,10 +38,17 @@ def dewedge_loss(
         W_R, likewise: what the target measured. Frequencies outside it do not count.
     wedge_weight
         c, the weight of the frequencies cut from the input only.
+    shell_weight
+        Further weights, ``(d, h, w // 2 + 1)``, such as those of `dewedge.learn.signal`; none if not given.
 
     Source: Wiedemann and Heckel 2024, equation 3 and proposition 1.
     """
-    error = torch.fft.rfftn(prediction - target, dim=(-3, -2, -1), norm="ortho")
     weight = target_mask * (input_mask + wedge_weight * (1 - input_mask))
-    power = error.real.square() + error.imag.square()
-    return (weight * power * multiplicity(target.shape[-1], target.device)).sum() / target.numel()
+    return squared_error(prediction - target, weight if shell_weight is None else weight * shell_weight)
+
+
+def squared_error(error: Tensor, weight: Tensor) -> Tensor:
+    """Mean over voxels of ``(b, d, h, w)`` errors squared, the power of their spectra weighted."""
+    spectrum = torch.fft.rfftn(error, dim=(-3, -2, -1), norm="ortho")
+    power = spectrum.real.square() + spectrum.imag.square()
+    return (weight * power * multiplicity(error.shape[-1], error.device)).sum() / error.numel()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dewedge.learn.grey_scale import GREY_PERCENTILES
-from dewedge.learn.loss import cut_wedge, dewedge_loss
+from dewedge.learn.loss import cut_wedge, dewedge_loss, squared_error
 from dewedge.learn.options import FitOptions
 from dewedge.learn.sampling import Batch
 from dewedge.physics.fourier import frequencies
@@ -27,9 +27,12 @@ class Objective:
     ----------
     options
         Of the fit.
+    shell_weight
+        Weights of the frequencies of a squared error, ``(n, n, n // 2 + 1)``; none if not given.
     """
 
     options: FitOptions
+    shell_weight: Tensor | None = None
 
     def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
         """Loss of one batch.
@@ -41,13 +44,15 @@ class Objective:
         progress
             Share of the fit that is done.
         """
+        weight = self.shell_weight
         match self.options.objective:
             case "dewedge":
                 return self._dewedge(network, batch)
             case "isonet":
                 return self._isonet(network, batch, progress)
             case "noise2noise" | "supervised":
-                return (_apply(network, self.inputs(batch)) - batch.half1).square().mean()
+                error = _apply(network, self.inputs(batch)) - batch.half1
+                return error.square().mean() if weight is None else squared_error(error, weight)
 
     def inputs(self, batch: Batch) -> Tensor:
         """``(b, n, n, n)`` what the network gets, but for the noise of IsoNet: v0 with the wedge cut.
@@ -62,7 +67,12 @@ class Objective:
         """Cut a second wedge from v0, apply the network, compare with v1 (Wiedemann and Heckel 2024)."""
         prediction = _apply(network, self.inputs(batch))
         return dewedge_loss(
-            prediction, batch.half1, _input_mask(batch), _target_mask(batch), self.options.wedge_weight
+            prediction,
+            batch.half1,
+            _input_mask(batch),
+            _target_mask(batch),
+            self.options.wedge_weight,
+            self.shell_weight,
         )
 
     def _isonet(self, network: Network, batch: Batch, progress: float) -> Tensor:

@@ -72,11 +72,16 @@ class FitOptions:
     held_out
         Share of the (y, x) area kept for validation, 0 for none.
     validation_crops
-        Number of crops of the held-out region.
+        Number of crops of the held-out region. Their loss counts frequencies by the signal they hold, and is
+        1 less the share of the other half-set's power that the network predicts.
+    keep
+        Which weights are the result: the ``last`` ones, when the rate has fallen to zero, or those of the
+        ``best`` epoch on the held-out region, as published for a constant rate.
     patience
-        After this many epochs, and at least a quarter of those so far, without a lower loss on the held-out
-        region, the learning rate falls to zero within a quarter of the steps so far, and the fit ends; a
-        constant rate ends it at once. None to never end early, nor is there an end without a region held out.
+        When the mean loss on the held-out region over this many epochs, and at least a quarter of those so
+        far, is no lower than over as many before them, the learning rate falls to zero within a quarter of
+        the steps so far, and the fit ends; a constant rate ends it at once. None to never end early, nor is
+        there an end without a region held out.
     activation_checkpointing
         Compute the activations within the network's blocks again in the backward pass instead of keeping
         them: less memory, for large cubes and networks, and a third more time.
@@ -106,7 +111,8 @@ class FitOptions:
     noise_interval: float = 1 / 6
     noise_filter: Literal["none", "ramp", "hamming"] = "none"
     held_out: float = 0.1
-    validation_crops: int = 16
+    validation_crops: int = 32
+    keep: Literal["last", "best"] = "last"
     patience: int | None = 20
     activation_checkpointing: bool = False
     seed: int = 0
@@ -131,6 +137,8 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name} is {value}; expected a positive number")
+        if self.keep == "best" and (self.held_out == 0 or self.validation_crops == 0):
+            raise InputError("keep is best; expected a held-out region to tell which epoch that is")
         if self.clip is not None and not 3 <= self.clip < math.inf:
             raise InputError(f"clip is {self.clip}; expected at least 3 standard deviations")
         for name in ("warm_up", "exact_rotations", "noise_start", "held_out"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,18 +72,19 @@ class FitState:
 
     def stalls(self, options: FitOptions) -> bool:
         """True, once, when the held-out loss has stopped falling."""
-        epochs = len(self.rows)
-        # Long fits linger on plateaus, hence the share.
-        return (
-            self.cooling is None
-            and options.patience is not None
-            and epochs - self.best_epoch >= max(options.patience, epochs // 4)
-        )
+        if self.cooling is not None or options.patience is None:
+            return False
+        losses = [row.validation_loss for row in self.rows if row.validation_loss is not None]
+        # Long fits linger on plateaus, hence the share. A mean over many epochs, since single ones are noisy.
+        window = max(options.patience, len(losses) // 4)
+        if len(losses) < 2 * window:
+            return False
+        return statistics.fmean(losses[-window:]) >= statistics.fmean(losses[-2 * window : -window])
 
     def cool(self, options: FitOptions) -> None:
         """Let the rate fall from now on, and the fit end; at once if the rate is constant.
 
-        Before the rate falls the weights are noisy: the best so far are not those that a shorter fit finds.
+        Before the rate falls the weights are noisy, whatever their loss.
         """
         self.cooling = self.step, self.progress(options) if options.schedule == "cosine" else 1.0
 

@@ -80,11 +80,11 @@ def fit_model(
         )
     model = replace(model, details=model.details | {"tomograms": [pair.name for pair in pairs]})
     if main and _is_new(folder / MODEL, rows):
-        best = rows[model.details["best_epoch"] - 1]
-        held_out = "" if best.validation_loss is None else f", held-out loss {best.validation_loss:.4f}"
+        kept = rows[model.details["kept_epoch"] - 1]
+        held_out = "" if kept.validation_loss is None else f", held-out loss {kept.validation_loss:.4f}"
         logger.info(
             "%d epochs, %d sub-tomograms in %s; the model is that of epoch %d%s",
-            len(rows), rows[-1].samples, duration(rows[-1].seconds), best.epoch, held_out,
+            len(rows), rows[-1].samples, duration(rows[-1].seconds), kept.epoch, held_out,
         )  # fmt: skip
         write_loss_table(folder / LOSS_TABLE, rows)
         save_figure(folder / LOSS_FIGURE, loss_figure(rows))

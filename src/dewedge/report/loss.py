@@ -12,21 +12,20 @@ if TYPE_CHECKING:
 
 
 def loss_figure(rows: Sequence[EpochRow]) -> Figure:
-    """Loss of the fit and on the held-out region against minutes or seconds; the best epoch is marked."""
+    """Loss of the fit, and below it that on the held-out region, against minutes or seconds."""
     from matplotlib.figure import Figure
 
     unit, name = (60.0, "minutes") if rows[-1].seconds > 300 else (1.0, "seconds")
-    figure = Figure(figsize=(6, 4), layout="constrained", facecolor="white")
-    axes = figure.add_subplot()
-    times = [row.seconds / unit for row in rows]
-    marker = "." if len(rows) < 50 else ""
-    axes.plot(times, [row.fit_loss for row in rows], marker=marker, color="0.55", label="fit")
     held_out = [(row.seconds / unit, row.validation_loss) for row in rows if row.validation_loss is not None]
+    curves = {"fit": [(row.seconds / unit, row.fit_loss) for row in rows]}
     if held_out:
-        axes.plot(*zip(*held_out, strict=True), marker=marker, color="tab:blue", label="held-out region")
-        best = min(held_out, key=lambda point: point[1])
-        axes.plot(*best, marker="o", color="tab:red", linestyle="", label=f"lowest, {best[1]:.4f}")
-    axes.set(xlabel=name, ylabel="loss")
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+        curves["held-out region"] = held_out
+    figure = Figure(figsize=(6, 2 + 2 * len(curves)), layout="constrained", facecolor="white")
+    panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    marker = "." if len(rows) < 50 else ""
+    for axes, (what, points), colour in zip(panels, curves.items(), ("0.55", "tab:blue"), strict=False):
+        axes.plot(*zip(*points, strict=True), marker=marker, color=colour)
+        axes.set(ylabel=f"loss, {what}")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set(xlabel=name)
     return figure

@@ -1,0 +1,65 @@
+"""Where in the spectrum of sub-tomograms there is signal, by what both half-sets have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dewedge.learn.sampling import Batch
+from dewedge.physics.fourier import frequencies, multiplicity
+
+FEWEST_DEVIATIONS = 2.0  # of a shell's correlation by chance, below which it counts as no signal
+
+
+def signal_weight(batches: Sequence[Batch]) -> Tensor:
+    """Weights of a squared error that let it see progress where most of a spectrum is noise.
+
+    The error of a noisy target is the target's noise for the most part, at frequencies where there is nothing
+    to be learnt. Each shell of frequencies is weighted by the correlation of both half-sets, which is the
+    signal's share of the power, over the power of the target. The weights are scaled so that the targets
+    themselves have an error of 1: it is 1 for a prediction of zero, and 1 less the explained power for any
+    other one.
+
+    Parameters
+    ----------
+    batches
+        Sub-tomograms of both half-sets, ``(b, n, n, n)`` each.
+
+    Returns
+    -------
+    Tensor
+        ``(n, n, n // 2 + 1)`` weights of the half-spectrum, for means over voxels. Without any signal
+        all shells count by their power alone.
+    """
+    first = batches[0].half0
+    n, device = first.shape[-1], first.device
+    radius = torch.stack(
+        [k.square() for k in torch.broadcast_tensors(*frequencies(first.shape[-3:], device))]
+    )
+    shell = (radius.sum(dim=0).sqrt() * n).round().long()
+    times = multiplicity(n, device).expand_as(shell)
+
+    def shells(values: Tensor) -> Tensor:
+        return torch.bincount(shell.flatten(), (values * times).double().flatten())
+
+    sums = torch.zeros(3, int(shell.max()) + 1, dtype=torch.float64, device=device)
+    for batch in batches:
+        a, b = (torch.fft.rfftn(half, dim=(-3, -2, -1), norm="ortho") for half in (batch.half0, batch.half1))
+        for total, product in zip(
+            sums, ((a * b.conj()).real, a.abs().square(), b.abs().square()), strict=True
+        ):
+            total += shells(product.sum(dim=0))
+    count = shells(torch.ones_like(times)) * sum(len(batch.half0) for batch in batches)
+    common, *powers = sums
+    correlation = common / (powers[0] * powers[1]).sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    # Voxels of the half-spectrum are counted twice, once for each of two that hold the same.
+    correlation[correlation < FEWEST_DEVIATIONS * (2 / count).sqrt()] = 0
+    if not (correlation > 0).any():
+        correlation = torch.ones_like(correlation)
+    power = powers[1] / count
+    weight = correlation / power.clamp(min=1e-6 * float(power.max()))
+    voxels = n**3 * sum(len(batch.half0) for batch in batches)
+    weight *= voxels / (weight * powers[1]).sum()
+    return weight[shell].float()
