@@ -31,14 +31,22 @@ def real(shared_data: Path) -> TiltSeries:
 
 @pytest.fixture(scope="session")
 def findings_of() -> CheckSeries:
-    """What a check finds in a series of which some arrays are replaced; notes are left out."""
+    """What a check finds in a series of which some arrays are replaced; notes are left out.
 
-    def check(series: TiltSeries, images: Any = None, **geometry: Any) -> list[Finding]:
+    The position of its axis, whose measurement takes longer than the rest, is only looked at if asked for.
+    """
+
+    def check(
+        series: TiltSeries, images: Any = None, axis_position: bool = False, **geometry: Any
+    ) -> list[Finding]:
         images = series.images if images is None else images
         changed = replace(series.geometry, image_shape_yx=images.shape[1:], **geometry)
         item = SeriesInput("TS", (replace(series, images=images, geometry=changed),))
         config = Config.model_validate(
-            {"reconstruct": {"thickness": 200, "bin": 2}, "fit": {"cube_size": 16}}
+            {
+                "reconstruct": {"thickness": 200, "bin": 2, "refine_axis": not axis_position},
+                "fit": {"cube_size": 16},
+            }
         )
         return [finding for finding in check_one(item, config).findings if finding.severity != "note"]
 

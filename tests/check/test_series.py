@@ -10,11 +10,13 @@ import pytest
 
 from dewedge.check.alignment import check_order, find_tilt_axis, resemblance
 from dewedge.check.angles import check_angles, check_lengths
+from dewedge.check.axis_position import check_axis_position, measure_axis, put_right
 from dewedge.check.binning import binned_geometry, binned_image, binned_volume
 from dewedge.check.images import check_images, summarise_images
 from dewedge.geometry import TiltGeometry
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.physics.alignment import align_images
+from dewedge.physics.tilt_axis import AxisEstimate
 from dewedge.simulate.builtin import builtin_molecules
 from dewedge.simulate.specimen import simulate_specimen
 from dewedge.simulate.tilt_series import dose_symmetric_order, simulate_tilt_series, tilt_geometry
@@ -29,6 +31,17 @@ def severities(findings) -> list[str]:
 class TestGoodSeries:
     def test_the_real_one(self, real: TiltSeries, findings_of):
         assert findings_of(real) == []
+
+    def test_the_axis_of_the_real_one_is_displaced(self, real: TiltSeries, findings_of):
+        # Four beads followed through the aligned images fit an axis 6 to 10 pixels beside the middle.
+        [found] = findings_of(real, axis_position=True)
+        assert found.severity == "warning" and found.where == "tilt axis" and "--refine-axis" in found.do
+        measured = measure_axis([real.images], real.geometry, 200)
+        assert measured is not None
+        assert 6 < measured.shift_px < 10 and measured.shift_error_px < 2 and measured.gain > 0.06
+        moved, done = put_right(real.geometry, measured)
+        assert "pixels along x" in done
+        assert check_axis_position("TS", measure_axis([real.images], moved, 200), moved, 2) == []
 
     def test_the_real_one_in_order_of_acquisition(self, real: TiltSeries, findings_of):
         order = np.argsort(dose_symmetric_order(real.geometry.tilt_deg))
@@ -156,6 +169,49 @@ class TestAngles:
         [found] = check_lengths("TS", size, thickness)
         assert text in str(found)
         assert check_lengths("TS", 10.0, 200) == []
+
+
+class TestAxisPosition:
+    def found(self, shift: float, angle: float = 0.0, error: float = 0.5) -> AxisEstimate:
+        return AxisEstimate(shift, error, angle, 0.2, 0.1, 0.0, 1.0)
+
+    def geometry(self) -> TiltGeometry:
+        return TiltGeometry(tilt_deg=TILTS, image_shape_yx=(400, 400), pixel_size_A=5.0)
+
+    @pytest.mark.parametrize(
+        "shift, angle, binning, count",
+        [(8, 0, 2, 1), (8, 0, 8, 0), (1.2, 0, 1, 0), (0, 2, 1, 1), (0, 0.5, 1, 0), (-8, -2, 2, 1)],
+    )
+    def test_only_what_is_certain_and_blurs_is_told(self, shift, angle, binning: int, count: int):
+        found = check_axis_position("TS", self.found(shift, angle), self.geometry(), binning)
+        assert len(found) == count
+        assert ("pixels beside" in str(found)) == (count == 1 and shift != 0)
+
+    def test_nothing_is_told_where_nothing_was_measured(self):
+        assert check_axis_position("TS", None, self.geometry(), 1) == []
+        noise = np.random.default_rng(0).normal(size=(41, 40, 60)).astype(np.float32)
+        small = TiltGeometry(tilt_deg=TILTS, image_shape_yx=(40, 60), pixel_size_A=5.0)
+        assert measure_axis([noise], small, 20) is None
+
+    @pytest.mark.parametrize("shift, angle, moved", [(8, 2, True), (0.9, 0.3, False)])
+    def test_what_is_within_its_error_is_left(self, shift: float, angle: float, moved: bool):
+        geometry, done = put_right(self.geometry(), self.found(shift, angle))
+        assert geometry.is_aligned != moved
+        assert ("left as it is" in done) != moved
+        if moved:
+            assert geometry.axis_angle_deg == pytest.approx(angle)
+            np.testing.assert_allclose(geometry.shift_yx, [[0, shift]] * 41)
+
+    def test_shifts_are_in_pixels_of_the_raw_images(self):
+        rng = np.random.default_rng(1)
+        volume = simulate_specimen((24, 136, 136), builtin_molecules(20.0), rng).volume
+        wide = TiltGeometry(tilt_deg=TILTS, image_shape_yx=(136, 136), pixel_size_A=20.0)
+        clean = simulate_tilt_series(volume, wide, 1.0, rng).noisy
+        large = np.roll(clean.repeat(2, 1).repeat(2, 2), -8, axis=2)[:, 16:-16, 16:-16]
+        geometry = TiltGeometry(tilt_deg=TILTS, image_shape_yx=large.shape[1:], pixel_size_A=10.0)
+        # In two stacks, as frames are: their mean is looked at.
+        found = measure_axis([large, large], geometry, 48)
+        assert found is not None and found.shift_px == pytest.approx(8, abs=1)
 
 
 class TestParts:

@@ -351,10 +351,10 @@ def test_first_zeros_of_the_usual_microscope(defocus: float, expected_A: float) 
 
 
 @given(
-    defocus=st.floats(-3, 5),
-    phase_deg=st.floats(0, 120),
+    defocus=st.integers(-3000, 5000).map(lambda nm: nm / 1000),
+    phase_deg=st.integers(0, 120),
     voltage=st.sampled_from([100.0, 200.0, 300.0]),
-    aberration=st.floats(0, 3),
+    aberration=st.integers(0, 30).map(lambda tenths: tenths / 10),
 )
 @settings(max_examples=30, deadline=None)
 def test_the_ctf_is_zero_at_its_first_zero_and_not_before(

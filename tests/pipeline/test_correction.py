@@ -23,6 +23,9 @@ from dewedge.pipeline.inputs import read_inputs
 from dewedge.pipeline.items import HalvesInput, SeriesInput
 from dewedge.pipeline.methods import read_comparison
 from dewedge.pipeline.reconstruct import copy_halves, half_sets, reconstruct_file
+from dewedge.simulate.builtin import builtin_molecules
+from dewedge.simulate.specimen import simulate_specimen
+from dewedge.simulate.tilt_series import simulate_tilt_series
 
 TILTS = np.arange(-60, 61, 15.0)
 N = len(TILTS)
@@ -303,3 +306,25 @@ def test_published_methods_correct_nothing_unless_compared(recipe: str) -> None:
         settings = read_comparison(None, given, [recipe])
         chosen = {stage.config.ctf.ctf for name in settings.methods for stage in settings.method(name).stages}
         assert chosen == {expected}
+
+
+def test_a_displaced_axis_is_put_right_before_the_reconstruction(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(2)
+    volume = simulate_specimen((24, 136, 136), builtin_molecules(20.0), rng, n_membranes=0).volume
+    tilts = np.arange(-60, 61, 4.0)
+    wide = TiltGeometry(tilt_deg=tilts, image_shape_yx=(136, 136), pixel_size_A=20.0)
+    images = simulate_tilt_series(volume, wide, 1.0, rng).noisy[:, 8:-8, 8:-8]
+    write_mrc(tmp_path / "ts.mrc", np.roll(images, -6, axis=2), 20.0, stack=True)
+    np.savetxt(tmp_path / "ts.tlt", tilts)
+    contrast = []
+    for refine in (False, True):
+        settings = {"thickness": 24, "refine_axis": refine}
+        config = resolve_config(None, {"paths": [tmp_path / "ts.mrc"], "reconstruct": settings})
+        with caplog.at_level("INFO"):
+            reconstruct_file(config, tmp_path / "rec.mrc", halves=False, overwrite=True)
+        assert ("shifted by +" in caplog.text) == refine
+        rec = np.asarray(read_mrc(tmp_path / "rec.mrc").data)[:, 12:-12, 12:-12].astype(np.float64)
+        contrast.append(float((rec**4).mean() / (rec**2).mean() ** 2))
+    assert contrast[1] > 1.1 * contrast[0]

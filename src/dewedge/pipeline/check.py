@@ -137,8 +137,10 @@ def _check_series(item: SeriesInput, config: Config) -> Report:
     usable = np.flatnonzero(np.logical_and.reduce([summary.usable for summary in summaries]))
     if usable.size >= FEWEST_TILTS:
         mean = np.mean([summary.binned[usable] for summary in summaries], axis=0)
+        before = len(report.findings)
         _check_alignment(report, mean, binned_geometry(geometry.select(usable), summaries[0].factor), usable)
-        if not any(f.severity == "error" or f.where == "alignment" for f in report.findings):
+        # Of images that do not fit their angles the axis means nothing.
+        if len(report.findings) == before and not errors(report.findings):
             _check_axis_position(report, item, config, usable)
     if len(summaries) == 2 and usable.size >= FEWEST_TILTS:
         halves = [_half_stack(summary, usable) for summary in summaries]
