@@ -25,11 +25,13 @@ from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.rounds import filled_inputs, round_epochs
 from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
-from dewedge.learn.signal import signal_weight
+from dewedge.learn.signal import FLOOR, signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
 
 CHECKPOINT_INTERVAL_S = 60.0
+WEIGHING_CROPS = 64  # whose half-sets tell how frequencies count
+WEIGHING_BATCH = 4
 
 
 def fit(
@@ -107,7 +109,8 @@ def fit(
         )
     plain = convert_conv3d_weight_memory_format(plain.to(fabric.device), torch.channels_last_3d)
     network, optimiser = fabric.setup(plain, _optimiser(plain, options))
-    objective = Objective(options)
+    by_signal = options.frequency_weight == "signal" and not fills
+    objective = Objective(options, signal_weight(_drawn(sampler, fabric), FLOOR) if by_signal else None)
     if options.standardise == "inputs":
         sampler.grey_scales = grey_scales_of_inputs(sampler, objective, fabric.device)
     of_measured = sampler.grey_scales
@@ -238,6 +241,14 @@ def _optimiser(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
     chosen = {id(weights) for weights in inner}
     others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
     return Muon(inner, others, lr=options.learning_rate)
+
+
+def _drawn(sampler: CropSampler, fabric: Fabric) -> list[Batch]:
+    """The first crops of the fit, as they were measured."""
+    return [
+        sampler.load([sampler.draw(first + i) for i in range(WEIGHING_BATCH)], fabric.device)
+        for first in range(0, WEIGHING_CROPS, WEIGHING_BATCH)
+    ]
 
 
 def _validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabric) -> list[Batch]:

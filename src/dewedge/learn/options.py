@@ -43,6 +43,9 @@ class FitOptions:
         published.
     gradient_clip
         Highest norm of the gradient; None for no limit.
+    frequency_weight
+        How frequencies count in the loss: by the ``signal`` that both half-sets have in common, or all alike
+        (``none``), as published.
     clip
         Inputs and targets are clipped at so many standard deviations from the mean, and what a tomogram has
         beyond that is given back after refinement; None to clip nothing.
@@ -72,7 +75,7 @@ class FitOptions:
     held_out
         Share of the (y, x) area kept for validation, 0 for none.
     validation_crops
-        Number of crops of the held-out region. Their loss counts frequencies by the signal they hold, and is
+        Number of crops of the held-out region. Their loss counts frequencies by the signal in them, and is
         1 less the share of the other half-set's power that the network predicts.
     keep
         Which weights are the result: the ``last`` ones, when the rate has fallen to zero, or those of the
@@ -100,6 +103,7 @@ class FitOptions:
     schedule: Literal["cosine", "constant"] = "cosine"
     optimiser: Literal["muon", "adam"] = "muon"
     gradient_clip: float | None = 1.0
+    frequency_weight: Literal["signal", "none"] = "signal"
     clip: float | None = 6.0
     wedge_weight: float = 2.0
     update_interval: int | Literal["auto"] | None = "auto"

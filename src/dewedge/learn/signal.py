@@ -11,34 +11,36 @@ from dewedge.learn.sampling import Batch
 from dewedge.physics.fourier import frequencies, multiplicity
 
 FEWEST_DEVIATIONS = 2.0  # of a shell's correlation by chance, below which it counts as no signal
+# Least correlation that a shell counts with in a fit: what no weight holds down, noise would fill.
+FLOOR = 0.02
 
 
-def signal_weight(batches: Sequence[Batch]) -> Tensor:
-    """Weights of a squared error that let it see progress where most of a spectrum is noise.
+def signal_weight(batches: Sequence[Batch], floor: float = 0.0) -> Tensor:
+    """Weights of a squared error by which frequencies count as far as they hold signal.
 
     The error of a noisy target is the target's noise for the most part, at frequencies where there is nothing
-    to be learnt. Each shell of frequencies is weighted by the correlation of both half-sets, which is the
-    signal's share of the power, over the power of the target. The weights are scaled so that the targets
-    themselves have an error of 1: it is 1 for a prediction of zero, and 1 less the explained power for any
-    other one.
+    to be learnt; its gradient is noise as well. Each shell of frequencies is weighted by the correlation of
+    both half-sets, which is the signal's share of the power, over the power of the target. The weights are
+    scaled so that the targets themselves have an error of 1: it is 1 for a prediction of zero, and 1 less
+    the explained power for any other one. They depend on the distance from zero frequency alone, so what
+    the loss says of rotations and wedges (`dewedge.learn.loss`) holds for each shell.
 
     Parameters
     ----------
     batches
         Sub-tomograms of both half-sets, ``(b, n, n, n)`` each.
+    floor
+        Correlation that every shell counts with at least. If it is 0 and no shell holds signal, all count alike.
 
     Returns
     -------
     Tensor
-        ``(n, n, n // 2 + 1)`` weights of the half-spectrum, for means over voxels. Without any signal
-        all shells count by their power alone.
+        ``(n, n, n // 2 + 1)`` weights of the half-spectrum, for means over voxels.
     """
     first = batches[0].half0
     n, device = first.shape[-1], first.device
-    radius = torch.stack(
-        [k.square() for k in torch.broadcast_tensors(*frequencies(first.shape[-3:], device))]
-    )
-    shell = (radius.sum(dim=0).sqrt() * n).round().long()
+    kz, ky, kx = frequencies(first.shape[-3:], device)
+    shell = ((kz.square() + ky.square() + kx.square()).sqrt() * n).round().long()
     times = multiplicity(n, device).expand_as(shell)
 
     def shells(values: Tensor) -> Tensor:
@@ -59,7 +61,7 @@ def signal_weight(batches: Sequence[Batch]) -> Tensor:
     if not (correlation > 0).any():
         correlation = torch.ones_like(correlation)
     power = powers[1] / count
-    weight = correlation / power.clamp(min=1e-6 * float(power.max()))
+    weight = correlation.clamp(min=floor) / power.clamp(min=1e-6 * float(power.max()))
     voxels = n**3 * sum(len(batch.half0) for batch in batches)
     weight *= voxels / (weight * powers[1]).sum()
     return weight[shell].float()
