@@ -30,7 +30,7 @@ def signal_weight(batches: Sequence[Batch], floor: float = 0.0) -> Tensor:
     batches
         Sub-tomograms of both half-sets, ``(b, n, n, n)`` each.
     floor
-        Correlation that every shell counts with at least. If it is 0 and no shell holds signal, all count alike.
+        Correlation that every shell counts with at least. At 0, if no shell holds signal, all count alike.
 
     Returns
     -------
