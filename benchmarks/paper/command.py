@@ -78,7 +78,7 @@ def run_experiment(arguments: argparse.Namespace) -> None:
     file = RowsFile(output / ROWS)
     for variant in variants:
         compute(variant, arguments.methods, given, file, output)
-    for path in draw(variants, file.read(), output):
+    for path in draw(variants, file.read(), output, request.figures):
         logger.info("drawn: %s", path)
 
 

@@ -24,10 +24,13 @@ OF_FIGURE = {7: ("deepdewedge", "dewedge"), 8: OF_PREPARATIONS, 9: OF_PREPARATIO
 TITLED = {"ctf": "{}", "split": "half-sets: {}", "wedge_deg": "wedge of {} degrees", "snr": "SNR {}"}
 
 
-def draw(variants: Sequence[Variant], rows: Sequence[Row], output: Path) -> list[Path]:
-    """Draw every figure of which there are rows; return the files."""
+def draw(
+    variants: Sequence[Variant], rows: Sequence[Row], output: Path, figures: Sequence[int] = ()
+) -> list[Path]:
+    """Draw the figures that are asked for, or all, of which there are rows; return the files."""
     drawn = []
-    for number in sorted({number for variant in variants for number in variant.figures}):
+    numbers = sorted({number for variant in variants for number in variant.figures})
+    for number in [number for number in numbers if not figures or number in figures]:
         shown = [variant for variant in variants if number in variant.figures]
         methods = OF_FIGURE.get(number, METHODS)
         here = [row for row in rows if row["variant"] in {v.name for v in shown} and row["method"] in methods]

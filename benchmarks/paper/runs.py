@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.dataset_star import write_dataset
 from dewedge.io.entries import HalvesEntry, SeriesEntry
@@ -24,11 +25,14 @@ from dewedge.pipeline.folder import (
     FULL,
     HALF0,
     HALF1,
-    MASK,
+    LOG,
     MODEL,
+    OF_FIT,
+    OF_TOMOGRAM,
     REFINED,
     REFINED_HALF0,
     REFINED_HALF1,
+    SLICES,
     tomogram_folders,
 )
 from dewedge.pipeline.refine import refine_files
@@ -38,6 +42,11 @@ from paper import settings
 from paper.settings import Settings
 
 logger = logging.getLogger("dewedge.paper")
+
+# Of a tomogram, what is there before the fit.
+BEFORE_FIT = set(OF_TOMOGRAM) - {*OF_FIT, REFINED, REFINED_HALF0, REFINED_HALF1, SLICES}
+# Of a configuration, what has no part in that.
+AFTER = {"paths", "output", "compute", "no_check", "recipe", "fit_each", "fit", "refine"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,13 +215,12 @@ def reconstructed(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 def settings_of(config: Config) -> Settings:
     """What the result of a run depends on, as JSON has it."""
-    return config.model_dump(mode="json", include={"recipe", "split", "reconstruct", "ctf", "fit", "refine"})
+    return config.model_dump(mode="json", exclude={"output", "compute", "no_check", "paths"})
 
 
 def reconstruction_of(config: Config) -> Settings:
     """What its half-sets and whole depend on, as JSON has it."""
-    values = config.model_dump(mode="json", include={"split", "reconstruct", "ctf", "paths"})
-    return values | {"mask": config.fit.mask, "seed": config.fit.seed}
+    return config.model_dump(mode="json", exclude=AFTER) | {"mask": config.fit.mask, "seed": config.fit.seed}
 
 
 def _run(config: Config, sources: Sequence[Path], folders: Sequence[Path]) -> None:
@@ -222,7 +230,7 @@ def _run(config: Config, sources: Sequence[Path], folders: Sequence[Path]) -> No
     if not (output / CONFIG).exists() and sources:
         for source, target in zip(sources, folders, strict=True):
             target.mkdir(parents=True, exist_ok=True)
-            for name in (HALF0, HALF1, FULL, MASK):
+            for name in BEFORE_FIT:
                 if (source / name).exists() and not (target / name).exists():
                     _link(source / name, target / name)
         # The run is resumed with them. The input was looked at when they were made.
@@ -234,7 +242,9 @@ def _run(config: Config, sources: Sequence[Path], folders: Sequence[Path]) -> No
         settings_file = output.with_name(f"{output.name}.toml")
         write_config(settings_file, config)
         words = ["run", "--config", str(settings_file), "-o", str(output), *(["--resume"] if resume else [])]
-        subprocess.run([sys.executable, "-m", "dewedge", *words], check=True)
+        status = subprocess.run([sys.executable, "-m", "dewedge", *words]).returncode
+        if status:
+            raise InputError(f"{output}: its run ended with status {status}: see {output / LOG}")
         return
     run(config, resume=resume, arguments=["run", "--config", str(output / CONFIG)])
 
@@ -253,7 +263,10 @@ def _reconstructed(config: Config, names: Sequence[str]) -> list[Path]:
     for path in sorted(config.output.parent.glob(f"*/{CONFIG}")):
         folders = tomogram_folders(path.parent, list(names), several=len(names) > 1)
         there = all((folder / name).exists() for folder in folders for name in (HALF0, HALF1, FULL))
-        if there and reconstruction_of(resolve_config(path, {})) == reconstruction_of(config):
+        if not there:
+            continue
+        other = resolve_config(path, {})
+        if other.paths == config.paths and reconstruction_of(other) == reconstruction_of(config):
             return folders
     return []
 

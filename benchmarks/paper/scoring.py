@@ -40,8 +40,8 @@ def half_sets(outcome: Outcome) -> Scores:
     }
 
 
-# What is measured where no truth is known, each by the name of its figures. This is the one place to add to:
-# measures of withheld tilts and of elongation take an `Outcome` like these.
+# What is measured where no truth is known. This is the one place to add to: a measure takes an `Outcome`,
+# which knows its files and the folders and configurations of its runs, and gives figures by name.
 WITHOUT_TRUTH: tuple[Callable[[Outcome], Scores], ...] = (half_sets,)
 
 

@@ -7,6 +7,7 @@ after the paper's binning by 6.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dewedge.io.atomic import write_text_atomic
 from dewedge.io.star_tables import write_star
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.simulate.builtin import builtin_molecules
+from dewedge.simulate.molecules import Molecule
 from dewedge.simulate.specimen import OCCUPIED, Specimen, rotate_density, simulate_specimen
 from dewedge.simulate.tilt_series import dose_symmetric_order, simulate_tilt_series, tilt_geometry
 
@@ -164,14 +166,19 @@ def write_shrec(folder: Path, edge: int = 96) -> list[Specimen]:
 def _specimen(
     shape: tuple[int, int, int], voxel_A: float, rng: np.random.Generator, n_gold: int = 1
 ) -> Specimen:
-    molecules = [m for m in builtin_molecules(voxel_A) if m.density.shape[0] <= 0.8 * min(shape)]
+    molecules = [m for m in _molecules(voxel_A) if m.density.shape[0] <= 0.8 * min(shape)]
     return simulate_specimen(shape, molecules, rng, n_particles=30, n_membranes=0, n_gold=n_gold)
+
+
+@functools.cache
+def _molecules(voxel_A: float) -> tuple[Molecule, ...]:
+    return tuple(builtin_molecules(voxel_A))
 
 
 def _occupancy(specimen: Specimen) -> NDArray[np.int64]:
     """Number of the particle in each voxel, by its line."""
     occupancy = np.zeros(specimen.volume.shape, dtype=np.int64)
-    molecules = {m.name: m for m in builtin_molecules(specimen.voxel_size_A)}
+    molecules = {m.name: m for m in _molecules(specimen.voxel_size_A)}
     particles = zip(specimen.species, specimen.centres_zyx, specimen.rotations, strict=True)
     for number, (name, (z, y, x), rotation) in enumerate(particles, start=1):
         coefficients = ndimage.spline_filter(molecules[name].density, output=np.float32)

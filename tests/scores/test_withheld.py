@@ -164,7 +164,7 @@ class TestDirections:
         np.testing.assert_allclose(cone.parts_deg, [(35, 61)])
 
     def test_an_inner_block_keeps_a_third_of_its_width_from_each_side(self):
-        withheld = withheld_tilts(TILTS, "inner")
+        withheld = withheld_tilts(TILTS, "inner", [12, 27])
         assert TILTS[withheld].tolist() == [12, 15, 18, 21, 24, 27]
         cone = withheld_cone(TILTS[~withheld], TILTS[withheld])
         np.testing.assert_allclose(cone.parts_deg, [(16, 23)])
@@ -177,6 +177,9 @@ class TestDirections:
     def test_defaults(self):
         assert np.array_equal(withheld_tilts(TILTS, "outer"), np.abs(TILTS) > 43)
         assert np.array_equal(withheld_tilts(TILTS, "side"), TILTS > 30)
+        inner = withheld_tilts(TILTS, "inner")
+        assert np.array_equal(inner, (TILTS >= 6) & (TILTS <= 36))
+        np.testing.assert_allclose(withheld_cone(TILTS[~inner], TILTS[inner]).parts_deg, [(14, 28)])
 
     @pytest.mark.parametrize(
         "kind, limits, message",

@@ -130,7 +130,7 @@ def validate(
         outer: tilts steeper than this on both sides, 17 degrees less than the highest if not given. side:
         tilts above this, half of the highest if not given.
     between_deg
-        inner: tilts between these two, a fifth and nine twentieths of the highest if not given.
+        inner: tilts between these two, a tenth and six tenths of the highest if not given.
     gap_deg
         Distance of the directions that are judged from the nearest tilt given; 11 degrees if not given, but
         at most a third of the angle between the tilts given on both sides.

@@ -34,7 +34,7 @@ from dewedge.scores.spectra import (
     tapered_spectrum,
 )
 from dewedge.scores.volumes import checked_pair, row_blocks
-from dewedge.scores.withholding import REACH_DEG, Cone, withheld_cone, withheld_tilts
+from dewedge.scores.withholding import GAP_DEG, REACH_DEG, Cone, withheld_cone, withheld_tilts
 
 __all__ = [
     "EDGES",
@@ -195,7 +195,7 @@ def withheld_scores(
     depth = np.shape(whole)[0]
     off_axis = from_axis(reference) >= OFF_AXIS / depth
     inside = cone.holds(angle) & off_axis
-    measured = _measured_by_given(angle, given_tilts, withheld, max(cone.gap_deg)) & off_axis
+    measured = _measured_by_given(angle, given_tilts, withheld) & off_axis
 
     of_given = spectrum(given, "given tilts")
     scale = float(shell_sums(of_given, reference, bounds, measured).total().slope[0])
@@ -244,15 +244,21 @@ def measured_part(volume: ArrayLike, tilt_deg: ArrayLike) -> NDArray[np.float32]
     return part
 
 
-def _measured_by_given(angle: Tensor, given: Floats, withheld: Floats, gap: float) -> Tensor:
-    """True for the directions of given tilts that keep the gap from all withheld ones, if there are any."""
+def _measured_by_given(angle: Tensor, given: Floats, withheld: Floats) -> Tensor:
+    """True for the directions of given tilts, at twice the usual gap from all withheld ones if there are any.
+
+    Back-projection gives the tilts beside an inner gap the weight of the gap, too, and they leak.
+    """
     near = torch.zeros_like(angle, dtype=torch.bool)
     for tilt in given:
         near |= _apart(angle, float(tilt)) <= 1.5 * REACH_DEG
-    clear = near.clone()
-    for tilt in withheld:
-        clear &= _apart(angle, float(tilt)) >= gap
-    return clear if clear.any() else near
+    for distance in (2 * GAP_DEG, GAP_DEG):
+        clear = near.clone()
+        for tilt in withheld:
+            clear &= _apart(angle, float(tilt)) >= distance
+        if clear.any():
+            return clear
+    return near
 
 
 def _apart(angle: Tensor, tilt: float) -> Tensor:

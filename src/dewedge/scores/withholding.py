@@ -56,11 +56,12 @@ def withheld_tilts(
         ``(n,)`` tilt angles of the whole series.
     kind
         ``outer``: those steeper than an angle, on both sides. ``side``: those above an angle. ``inner``:
-        those between two angles; the wedge of what is given then still is that of the whole range, so the gap
-        counts as measured in the fit and in refinement, as it does wherever tilts failed.
+        those between two angles, to half a degree; the wedge of what is given then still is that of the whole
+        range, so the gap counts as measured in the fit and in refinement, as it does wherever tilts failed.
     limits_deg
-        The angle, or the two. If not given, for a highest tilt of 60 degrees: 43, 30, or 12 and 27; less in
-        proportion for other ranges, but for `outer`, which keeps 17 degrees back.
+        The angle, or the two. If not given, for a highest tilt of 60 degrees: 43, 30, or 6 and 36; less in
+        proportion for other ranges, but for `outer`, which keeps 17 degrees back. Of an inner block of half
+        that width nearly all could come by leakage.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def withheld_tilts(
     defaults = {
         "outer": [float(np.abs(tilts).max()) - 17],
         "side": [highest / 2],
-        "inner": [highest / 5, highest * 0.45],
+        "inner": [highest * 0.1, highest * 0.6],
     }
     if kind not in defaults:
         raise ValueError(f"withheld {kind!r}: expected outer, side or inner")
@@ -91,7 +92,8 @@ def withheld_tilts(
     elif kind == "side":
         withheld = tilts > limits[0]
     else:
-        withheld = (tilts >= limits[0]) & (tilts <= limits[1])
+        # Refined angles are a little beside the nominal ones that people give.
+        withheld = (tilts >= limits[0] - 0.5) & (tilts <= limits[1] + 0.5)
     text = " to ".join(f"{limit:g}" for limit in limits)
     if not withheld.any():
         raise InputError(

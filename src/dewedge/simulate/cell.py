@@ -29,9 +29,12 @@ Floats = NDArray[np.float64]
 # Thickness of the ice. 10499: the gold at its two surfaces lies 1860 A apart. Lamellae are milled to 1000 to
 # 2500 A (Wagner et al. 2020, Nat. Protoc. 15, 2041); films of purified molecules have some 500 to 1000 A.
 ICE_THICKNESS_A: dict[str, float] = {"cell": 1800.0, "lamella": 1600.0, "purified": 1000.0}
-# Share of a cell's volume that small proteins take; with the large molecules' 5 % it comes to the 300 g per
-# litre of a bacterium (Zimmerman and Trach 1991, J. Mol. Biol. 222, 599).
-CROWD_FRACTION = 0.2
+# Slope of one surface of the ice against the other: smoothed images of 10499 vary by 0.93 to 1.10 of their
+# mean untilted, by 0.77 to 1.29 at -60 degrees.
+ICE_SLOPE = 0.03
+# Number density of large molecules in a cell, some 8 % of its volume, and the share that small proteins take:
+# together the 300 to 400 g per litre of a bacterium (Zimmerman and Trach 1991, J. Mol. Biol. 222, 599).
+MOLECULES_PER_CELL_A3, CROWD_FRACTION = 90 / 1000**3, 0.2
 # Half of the width of a Mycoplasma cell in 10499, and what it leaves free of the field on both sides.
 CELL_HALF_WIDTH_A = 2000.0
 CELL_SHARE_OF_FIELD = 0.31
@@ -53,6 +56,8 @@ class CrowdedSpecimen:
         Voxel size in Angstrom.
     ice_thickness_A
         Thickness of the ice, in the middle of z.
+    ice_slope_yx
+        ``(2,)`` change of that thickness with y and x; only the loss of electrons follows it.
     species, centres_zyx, rotations
         The large molecules, as in `dewedge.simulate.specimen.Specimen`.
     beads
@@ -62,6 +67,7 @@ class CrowdedSpecimen:
     volume: NDArray[np.float32]
     voxel_size_A: float
     ice_thickness_A: float
+    ice_slope_yx: Floats
     species: tuple[str, ...]
     centres_zyx: NDArray[np.int64]
     rotations: Floats
@@ -110,6 +116,7 @@ def crowded_specimen(
     InputError
         If a number cannot be used, or what is to be placed finds no room.
     """
+    gold_rng, body_rng, vesicle_rng, molecule_rng, crowd_rng = rng.spawn(5)
     voxel_size_A = molecules[0].voxel_size_A
     if min(n_particles or 0, n_membranes or 0, n_gold or 0) < 0:
         raise InputError("specimen: expected counts of particles, membranes and gold of 0 or more")
@@ -126,14 +133,14 @@ def crowded_specimen(
     larger = shape_zyx[1] * shape_zyx[2] / (field_yx[0] * field_yx[1])
 
     beads = place_beads(
-        shape_zyx, field_yx, thickness_A, n_gold, voxel_size_A, rng, gold_free=kind == "lamella"
+        shape_zyx, field_yx, thickness_A, n_gold, voxel_size_A, gold_rng, gold_free=kind == "lamella"
     )
     volume = np.zeros(shape_zyx, dtype=np.float32)
     occupied = np.ones(shape_zyx, dtype=bool)
     occupied[ice] = False
     inside = ~occupied
     if kind == "cell":
-        distance_A = _distance_to_cells(shape_zyx, field_yx, voxel_size_A, thickness_A, rng)
+        distance_A = _distance_to_cells(shape_zyx, field_yx, voxel_size_A, thickness_A, body_rng)
         volume += _membrane(distance_A, voxel_size_A)
         inside = distance_A < -MEMBRANE_REACH_A
         outside = occupied | (distance_A < MEMBRANE_REACH_A)
@@ -144,28 +151,31 @@ def crowded_specimen(
     largest_A = min(LARGEST_VESICLE_A, thickness_A / 2 - MEMBRANE_REACH_A - voxel_size_A)
     # Vesicles lie beside a cell, and in a lamella.
     if n_membranes is not None:
-        add_membranes(volume, outside, ice, round(n_membranes * larger), largest_A, voxel_size_A, rng)
+        add_membranes(volume, outside, ice, round(n_membranes * larger), largest_A, voxel_size_A, vesicle_rng)
     elif largest_A > 150:
         for _ in range(round(larger * field_A2 / AREA_PER_VESICLE_A2[kind])):
             try:
-                add_membranes(volume, outside, ice, 1, largest_A, voxel_size_A, rng)
+                add_membranes(volume, outside, ice, 1, largest_A, voxel_size_A, vesicle_rng)
             except InputError:
                 break  # No room beside the cells; nobody asked for this number.
     occupied |= np.abs(volume) > 0.02
     if n_particles is None:
-        n_particles = round(MOLECULES_PER_A3 * float(inside.sum()) * voxel_size_A**3)
+        density = MOLECULES_PER_A3 if kind == "purified" else MOLECULES_PER_CELL_A3
+        n_particles = round(density * float(inside.sum()) * voxel_size_A**3)
     else:
         n_particles = round(n_particles * larger)
-    species, centres, rotations = add_molecules(volume, occupied, ice, molecules, n_particles, rng)
+    species, centres, rotations = add_molecules(volume, occupied, ice, molecules, n_particles, molecule_rng)
     if crowding and kind != "purified":
         room = inside & ~occupied
-        volume += small_proteins(room, voxel_size_A, CROWD_FRACTION, rng)
+        volume += small_proteins(room, voxel_size_A, CROWD_FRACTION, crowd_rng)
     if not beyond:
         edge = [n // 2 - f // 2 for n, f in zip(shape_zyx[1:], field_yx, strict=True)]
         kept = np.zeros(shape_zyx[1:], dtype=bool)
         kept[edge[0] : edge[0] + field_yx[0], edge[1] : edge[1] + field_yx[1]] = True
         volume[:, ~kept] = 0
-    return CrowdedSpecimen(volume, voxel_size_A, thickness_A, species, centres, rotations, beads)
+    direction = body_rng.uniform(0, 2 * np.pi)
+    slope = ICE_SLOPE * np.array([np.sin(direction), np.cos(direction)])
+    return CrowdedSpecimen(volume, voxel_size_A, thickness_A, slope, species, centres, rotations, beads)
 
 
 def _distance_to_cells(

@@ -11,7 +11,7 @@ from scipy import ndimage
 VOLUME_PER_DALTON_A3 = 1.23
 # Masses of the small proteins; each kind takes an equal share of the volume. The median bacterial protein has
 # some 30 kDa (Brocchieri and Karlin 2005, Nucleic Acids Res. 33, 3390), and most of them form oligomers.
-MASSES_KDA = (25.0, 50.0, 100.0)
+MASSES_KDA = (20.0, 40.0, 80.0)
 # Radius of gyration in A of a globular protein: 2.2 residues^0.38, 110 Da each (Skolnick, Kolinski and Ortiz
 # 1997, J. Mol. Biol. 265, 217).
 _GYRATION_A, _GYRATION_EXPONENT, _RESIDUE_DA = 2.2, 0.38, 110.0

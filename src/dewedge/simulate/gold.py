@@ -5,25 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dewedge.errors import InputError
+from dewedge.physics.fourier import fourier_crop
 
 Floats = NDArray[np.float64]
 
-# Beads of 10 nm, as in 10499, and their spread.
-RADIUS_A, RADIUS_SIGMA_A = 50.0, 3.0
+# Beads of nominally 10 nm: in 10499 their edges lie 42 A from their middles.
+RADIUS_A, RADIUS_SIGMA_A = 42.0, 3.0
 # 10499 shows 17 beads in 6300 x 6520 A.
 AREA_PER_BEAD_A2 = 1550.0**2
-# Path in gold that leaves 1 / e of the electrons in the image. In 10499 the beads' middles keep 0.25 of what
-# passes beside them.
-MEAN_FREE_PATH_A = 70.0
+# In 10499 a bead keeps 0.58 of what passes beside it, at all tilts, and is flat up to a fifth of its radius
+# from its edge, with a bright fringe of 5 %: both amplitude and phase saturate within a path of some 20 A.
+TRANSMISSION, PHASE_CONTRAST, SATURATION_A = 0.66, 0.7, 20.0
 # Inner potential of gold less that of ice, over that of protein less that of ice: 26 V (Schowalter et al.
 # 2006, Appl. Phys. Lett. 88, 232108) and 4.5 V for ice give about 21.5 V, against 2.2 V.
 DENSITY = 9.8
 _TRIES = 300
-# Pixels of an image are this many samples wide where a bead is drawn.
-_SAMPLES = 4
+# Beads are drawn with samples of this fraction of a pixel.
+_OVERSAMPLING = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,36 +95,30 @@ def place_beads(
     return Beads(np.array(centres, dtype=np.float64).reshape(-1, 3), radii)
 
 
-def add_chords(
-    image_A: NDArray[np.float32], centres_yx: Floats, radii_A: Floats, pixel_size_A: float
-) -> None:
-    """Add to an image the path in A through beads, averaged over each pixel.
+def bead_image(shape_yx: tuple[int, int], centres_yx: Floats, radii_A: Floats, pixel_size_A: float) -> Tensor:
+    """``(y, x)`` how far beads saturate each pixel, 1 - exp(-path in gold / 20 A), cut at Nyquist.
 
     Parameters
     ----------
-    image_A
-        ``(y, x)`` image, changed in place.
     centres_yx
-        ``(n, 2)`` index coordinates of the beads' centres in pixels; those outside are cut.
+        ``(n, 2)`` coordinates of the beads' centres in pixels from index N // 2; those outside are cut.
     """
-    within = (np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5
-    for centre, radius in zip(centres_yx, radii_A, strict=True):
-        half = int(np.ceil(radius / pixel_size_A)) + 1
-        first = np.round(centre).astype(int) - half
-        axes = []
-        for axis in range(2):
-            index = np.arange(first[axis], first[axis] + 2 * half + 1)
-            index = index[(index >= 0) & (index < image_A.shape[axis])]
-            axes.append(index)
-        if not (axes[0].size and axes[1].size):
+    fine_shape = (shape_yx[0] * _OVERSAMPLING, shape_yx[1] * _OVERSAMPLING)
+    fine_A = pixel_size_A / _OVERSAMPLING
+    image = np.zeros(fine_shape, dtype=np.float32)
+    for centre, radius in zip(centres_yx * _OVERSAMPLING + np.array(fine_shape) // 2, radii_A, strict=True):
+        half = int(np.ceil(radius / fine_A)) + 1
+        middle = np.round(centre).astype(int)
+        low, high = np.maximum(middle - half, 0), np.minimum(middle + half + 1, fine_shape)
+        if (low >= high).any():
             continue
-        offset_y, offset_x = (
-            ((index[:, None] + within).ravel() - c) * pixel_size_A
-            for index, c in zip(axes, centre, strict=True)
+        y, x = (
+            (np.arange(first, last) - c) * fine_A for first, last, c in zip(low, high, centre, strict=True)
         )
-        chord = 2 * np.sqrt(np.maximum(radius**2 - offset_y[:, None] ** 2 - offset_x**2, 0))
-        binned = chord.reshape(axes[0].size, _SAMPLES, axes[1].size, _SAMPLES).mean(axis=(1, 3))
-        image_A[axes[0][0] : axes[0][-1] + 1, axes[1][0] : axes[1][-1] + 1] += binned.astype(np.float32)
+        path_A = 2 * np.sqrt(np.maximum(radius**2 - y[:, None] ** 2 - x**2, 0))
+        box = image[low[0] : high[0], low[1] : high[1]]
+        box[...] = np.maximum(box, 1 - np.exp(-path_A / SATURATION_A))
+    return fourier_crop(torch.from_numpy(image), shape_yx)
 
 
 def add_beads(volume: NDArray[np.float32], beads: Beads, voxel_size_A: float) -> None:

@@ -17,9 +17,7 @@ from dewedge.physics.exposure import critical_exposure_e_per_A2
 from dewedge.physics.fourier import frequencies
 from dewedge.simulate.cell import CrowdedSpecimen
 from dewedge.simulate.fourier_slice import project_slices
-from dewedge.simulate.gold import DENSITY as GOLD_DENSITY
-from dewedge.simulate.gold import MEAN_FREE_PATH_A as GOLD_FREE_PATH_A
-from dewedge.simulate.gold import add_chords
+from dewedge.simulate.gold import PHASE_CONTRAST, TRANSMISSION, bead_image
 from dewedge.simulate.misalignment import Residuals, turn_matrix_yx
 
 Images = NDArray[np.float32]
@@ -31,6 +29,9 @@ PHASE_PER_VOLT_A = 6.53e-4
 # (dewedge.simulate.molecules), 6.5 V, and 4.5 V for ice of 0.93 g per cm^3 (Vulovic et al. 2013, J. Struct.
 # Biol. 183, 19).
 PROTEIN_VOLT = 2.0
+# Exposure after which the contrast of 10499's cell has fallen to 1 / e of its power, at all frequencies, in
+# addition to the critical exposures of Grant and Grigorieff: first images, 0.01 to 0.04 per A.
+FADING_E_PER_A2 = 200.0
 # Phases of neighbouring CTFs differ by at most this, in units of pi, at Nyquist.
 _STEP_PHASE = 0.15
 # Contrast without a CTF, over that of twice the phase: what the CTF of 2 um passes at 1 / 75 A.
@@ -52,9 +53,15 @@ class Optics:
         as -0.81 / cos(a): with ice of 1860 A, 2300 A. (Inelastic losses alone: some 3000 to 3900 A at
         300 kV; Rice et al. 2018, J. Struct. Biol. 204, 38.)
     protein_loss
-        Loss in protein over that in ice.
+        Loss in protein over that in ice. With the 7 % amplitude contrast it makes the cell of 10499 6 %
+        darker than the ice beside it.
+    contrast_path_A
+        Path that leaves 1 / e of the contrast, as electrons that were scattered more than once carry none; it
+        counts beyond that of the untilted specimen. Chosen for 10499, where what damage leaves of the
+        contrast at 60 degrees is 0.7 of that untilted.
     damage
-        The signal of all but gold fades with the exposure.
+        The signal of all but gold fades with the exposure, as Grant and Grigorieff 2015 measured and, at all
+        frequencies, by `FADING_E_PER_A2`.
     ctf
         Images have the CTF of their geometry; else they show the projected density itself.
     defocus_gradient
@@ -65,7 +72,8 @@ class Optics:
 
     exposure_e_per_A2: float = 3.0
     free_path_A: float | None = 2300.0
-    protein_loss: float = 1.3
+    protein_loss: float = 1.2
+    contrast_path_A: float = 6000.0
     damage: bool = True
     ctf: bool = True
     defocus_gradient: bool = True
@@ -113,23 +121,30 @@ def expected_images(
     parts = project_slices(volume, residuals.tilt_deg, shape, slabs) * pixel_A
     for i, tilt_deg in enumerate(residuals.tilt_deg):
         angle = math.radians(tilt_deg)
-        path_A = parts[:, i].sum(dim=0)
+        path_A = parts[:, i].sum(dim=0).clone()
         height = (specimen.beads.centres_zyx - middle) @ [math.sin(angle), 0.0, math.cos(angle)]
         centres = np.stack([specimen.beads.centres_zyx[:, 1] - middle[1], height], axis=1)
-        chord_A = np.zeros(shape, dtype=np.float32)
-        add_chords(chord_A, centres + np.array(shape) // 2, specimen.beads.radii_A, pixel_A)
-        gold_A = torch.from_numpy(chord_A)
-        gold_phase = 2 * torch.sin(
-            (GOLD_DENSITY * PROTEIN_VOLT * PHASE_PER_VOLT_A * gold_A).clamp(max=math.pi / 2)
-        )
-        contrast = _contrast(parts[:, i], gold_phase, i, angle, z_A, geometry, shape, optics)
-        loss = gold_A / GOLD_FREE_PATH_A
+        gold = bead_image(shape, centres, specimen.beads.radii_A, pixel_A)
         if optics.free_path_A is not None:
-            ice_A = specimen.ice_thickness_A / math.cos(angle)
-            loss = loss + (ice_A + (optics.protein_loss - 1) * path_A) / optics.free_path_A
-        image = electrons * torch.exp(-loss) * (1 - contrast).clamp(min=_DARKEST)
+            thicker_A = specimen.ice_thickness_A * (1 / math.cos(angle) - 1)
+            parts[:, i] *= math.exp(-thicker_A / optics.contrast_path_A)
+        contrast = _contrast(parts[:, i], PHASE_CONTRAST * gold, i, angle, z_A, geometry, shape, optics)
+        passed = 1 - (1 - TRANSMISSION) * gold
+        if optics.free_path_A is not None:
+            ice_A = _ice_thickness_A(specimen, shape, angle) / math.cos(angle)
+            loss = (ice_A + (optics.protein_loss - 1) * path_A) / optics.free_path_A
+            passed = passed * torch.exp(-loss)
+        image = electrons * passed * (1 - contrast).clamp(min=_DARKEST)
         images[i] = _raw(image.numpy(), geometry, residuals, i)
     return images
+
+
+def _ice_thickness_A(specimen: CrowdedSpecimen, shape: tuple[int, int], angle: float) -> Tensor:
+    """``(y, x)`` thickness of the ice where the rays of an aligned image's pixels cross its middle."""
+    y_A, x_A = ((torch.arange(n) - n // 2)[:, None] * specimen.voxel_size_A for n in shape)
+    slope_y, slope_x = specimen.ice_slope_yx.tolist()
+    change_A = slope_y * y_A + slope_x * x_A.T / math.cos(angle)
+    return (specimen.ice_thickness_A + change_A).clamp(min=specimen.ice_thickness_A / 2)
 
 
 def wide_shape(geometry: TiltGeometry, residuals: Residuals) -> tuple[int, int]:
@@ -190,7 +205,7 @@ def _fading(position: Tensor, middles: Tensor) -> Tensor:
 
 def _contrast(
     parts_A: Tensor,
-    gold_phase: Tensor,
+    gold: Tensor,
     index: int,
     angle: float,
     z_A: Tensor,
@@ -202,13 +217,13 @@ def _contrast(
     phase = 2 * PROTEIN_VOLT * PHASE_PER_VOLT_A * parts_A
     kept = _kept_by_damage(index, geometry, shape, optics)
     if not optics.ctf:
-        seen = torch.fft.irfft2(torch.fft.rfft2(phase.sum(dim=0)) * kept, s=shape) + gold_phase
+        seen = torch.fft.irfft2(torch.fft.rfft2(phase.sum(dim=0)) * kept, s=shape) + gold
         return _WITHOUT_CTF * seen
     ctf = geometry.ctf
     assert ctf is not None
     if not optics.defocus_gradient:
         response = image_ctf(ctf, index, torch.zeros(()), shape, geometry.pixel_size_A)
-        spectrum = torch.fft.rfft2(phase.sum(dim=0)) * kept + torch.fft.rfft2(gold_phase)
+        spectrum = torch.fft.rfft2(phase.sum(dim=0)) * kept + torch.fft.rfft2(gold)
         return torch.fft.irfft2(spectrum * response, s=shape)
     assert ctf.defocus_hand is not None
     x_A = (torch.arange(shape[1], dtype=torch.float64) - shape[1] // 2) * geometry.pixel_size_A
@@ -223,7 +238,7 @@ def _contrast(
             response = image_ctf(ctf, index, offset_um, shape, geometry.pixel_size_A)
             spectrum = torch.fft.rfft2(phase[slab] * share) * kept
             if slab == len(z_A) // 2:
-                spectrum += torch.fft.rfft2(gold_phase * share)
+                spectrum += torch.fft.rfft2(gold * share)
             total += spectrum * response
     return torch.fft.irfft2(total, s=shape)
 
@@ -232,12 +247,15 @@ def _kept_by_damage(index: int, geometry: TiltGeometry, shape: tuple[int, int], 
     """Amplitude that radiation damage, and blur, leave at each frequency of an image's half-spectrum."""
     ky, kx = frequencies(shape)
     per_A = (ky.square() + kx.square()).sqrt() / geometry.pixel_size_A
-    kept = torch.exp(-2 * (math.pi * optics.blur_A * per_A) ** 2)
+    # The volume is smoothed by a Gaussian of half a voxel (`dewedge.simulate.molecules`); images are not.
+    smoothed_A2 = (geometry.pixel_size_A / 2) ** 2
+    within = per_A.clamp(max=1 / (2 * geometry.pixel_size_A))
+    kept = torch.exp(2 * math.pi**2 * (smoothed_A2 * within.square() - (optics.blur_A * per_A) ** 2))
     if optics.damage:
         exposures = geometry.pre_exposure_e_per_A2
         assert exposures is not None
         exposure = float(exposures[index]) + optics.exposure_e_per_A2 / 2
-        kept = kept * torch.exp(-exposure / (2 * critical_exposure_e_per_A2(per_A)))
+        kept = kept * torch.exp(-exposure / 2 * (1 / critical_exposure_e_per_A2(per_A) + 1 / FADING_E_PER_A2))
     return kept
 
 

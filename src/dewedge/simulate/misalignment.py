@@ -18,11 +18,13 @@ class Misalignment:
 
     Parameters
     ----------
-    shift_A
-        Standard deviation of the residual shift of each image along y and x. 10 A is the mean residual of a
-        good bead alignment (0.5 to 1 nm; Mastronarde and Held 2017, J. Struct. Biol. 197, 102).
+    shift_yx_A
+        Standard deviation of the residual shift of each image along y and along x. Good bead alignments have
+        mean residuals of 0.5 to 1 nm (Mastronarde and Held 2017, J. Struct. Biol. 197, 102); along the tilt
+        axis 10499 agrees with itself beyond 50 A, which leaves some 3 A.
     axis_shift_A
-        Displacement of the tilt axis, common to all images. In 10499 it is some 60 to 100 A.
+        Displacement of the tilt axis, common to all images. In 10499 it is 60 to 100 A
+        (docs/empiar-10499.md).
     axis_angle_deg
         Standard deviation of the error of the tilt-axis angle, common to all images. Chosen: what IMOD leaves
         is a few tenths of a degree.
@@ -30,8 +32,8 @@ class Misalignment:
         Standard deviation of the error of each tilt angle: a goniometer's 0.1 degrees.
     """
 
-    shift_A: float = 10.0
-    axis_shift_A: float = 60.0
+    shift_yx_A: tuple[float, float] = (3.0, 12.0)
+    axis_shift_A: float = 80.0
     axis_angle_deg: float = 0.2
     tilt_deg: float = 0.1
 
@@ -62,12 +64,11 @@ def draw_residuals(geometry: TiltGeometry, size: Misalignment | None, rng: np.ra
     least squares, and so is the mean error of the tilt angles: the truth stays in the frame of the series.
     """
     n = geometry.n_tilts
-    # Drawn in any case, so that the rest of a simulation does not depend on this effect.
-    draws, turn, errors = rng.normal(size=(n, 2)), rng.normal(), rng.normal(size=n)
-    side = rng.choice([-1, 1])
     if size is None:
         return Residuals(geometry.tilt_deg, 0.0, np.zeros((n, 2)))
-    shifts_A = size.shift_A * draws
+    draws, turn, errors = rng.normal(size=(n, 2)), rng.normal(), rng.normal(size=n)
+    side = rng.choice([-1, 1])
+    shifts_A = size.shift_yx_A * draws
     shifts_A[:, 1] += side * size.axis_shift_A
     errors = size.tilt_deg * (errors - errors.mean())
     true_tilt_deg = np.clip(geometry.tilt_deg + errors, -89.9, 89.9)

@@ -167,10 +167,13 @@ def simulate_microscope(
         pre_exposure_e_per_A2=order * np.float64(exposure_e_per_A2),
         ctf=default_ctf(geometry.n_tilts, defocus_um, DEFOCUS_SIGMA_UM, ctf_rng),
     )
-    residuals = draw_residuals(geometry, Misalignment() if effects.misalignment else None, error_rng)
+    without, with_errors = (draw_residuals(geometry, size, error_rng) for size in (None, Misalignment()))
+    residuals = with_errors if effects.misalignment else without
+    # Large enough for both, so that the specimen does not depend on the errors.
+    shapes = [specimen_shape(geometry, errors, shape_zyx[0]) for errors in (without, with_errors)]
     whole = crowded_specimen(
         specimen,
-        specimen_shape(geometry, residuals, shape_zyx[0]),
+        (shape_zyx[0], max(s[1] for s in shapes), max(s[2] for s in shapes)),
         shape_zyx[1:],
         list(molecules) or fitting_molecules(voxel_size_A, shape_zyx),
         specimen_rng,
@@ -195,7 +198,7 @@ def simulate_microscope(
     if not effects.hot_pixels:
         camera = replace(camera, hot_pixels=0, xrays_per_image=0.0)
     clean = camera.efficiency * expected_images(whole, geometry, residuals, optics)
-    even, odd = record(clean, camera, camera_rng)
+    even, odd = record(clean, voxel_size_A, camera, camera_rng)
     low = np.array([n // 2 - f // 2 for n, f in zip(whole.volume.shape, shape_zyx, strict=True)])
     centres = whole.centres_zyx - low
     within = ((centres >= 0) & (centres < shape_zyx)).all(axis=1)
