@@ -93,7 +93,9 @@ def test_the_mean_of_an_empty_specimen_falls_with_its_thickness() -> None:
     assert slope == pytest.approx(-thickness_A / Optics().free_path_A, rel=0.02)
     assert means.max() == pytest.approx(0.85 * 3 * 400 * np.exp(slope), rel=0.02)
     np.testing.assert_allclose(
-        small({}, n_gold=0, n_particles=0, n_membranes=0, specimen="purified").clean, 0.85 * 3 * 400, rtol=1e-5
+        small({}, n_gold=0, n_particles=0, n_membranes=0, specimen="purified").clean,
+        0.85 * 3 * 400,
+        rtol=1e-5,
     )
 
 
@@ -121,7 +123,9 @@ def test_a_defocus_gradient_is_that_of_another_simulator() -> None:
     geometry = replace(geometry, ctf=replace(geometry.ctf, voltage_kV=20.0))
     shape = specimen_shape(geometry, exact, 12)
     volume = np.zeros(shape, dtype=np.float32)
-    field = tuple(slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(shape[1:], (20, 40), strict=True))
+    field = tuple(
+        slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(shape[1:], (20, 40), strict=True)
+    )
     volume[(slice(2, 10), *field)] = rng.normal(scale=0.05, size=(8, 20, 40)).clip(-0.1, 0.1)
     empty = Beads(np.zeros((0, 3)), np.zeros(0))
     none = np.zeros((0, 3), dtype=np.int64)
@@ -143,7 +147,9 @@ def test_a_defocus_gradient_is_that_of_another_simulator() -> None:
 
 
 def test_damage_takes_high_frequencies_of_late_images() -> None:
-    with_damage, without = (small({"damage": on}, n_gold=0, jitter_A=0.0, axis_angle_deg=0.0) for on in (1, 0))
+    with_damage, without = (
+        small({"damage": on}, n_gold=0, jitter_A=0.0, axis_angle_deg=0.0) for on in (1, 0)
+    )
     order = with_damage.geometry.acquisition_order
     assert order is not None
     frequency = torch.hypot(torch.fft.fftfreq(56)[:, None], torch.fft.rfftfreq(60)[None])
@@ -245,7 +251,9 @@ def test_files_fit_each_other(tmp_path: Path) -> None:
     beads = read_particles(files.beads)
     assert beads.radii_A is not None and len(beads.species) >= 2
     truth = read_mrc(files.truth).data
-    inside = beads.centre_zyx[((beads.centre_zyx > 1) & (beads.centre_zyx < np.array(truth.shape) - 2)).all(axis=1)]
+    inside = beads.centre_zyx[
+        ((beads.centre_zyx > 1) & (beads.centre_zyx < np.array(truth.shape) - 2)).all(axis=1)
+    ]
     assert len(inside) and all(truth[tuple(np.round(c).astype(int))] < -5 for c in inside)
     assert len(read_particles(files.particles).species) == files.n_particles
     assert 100 < read_mrc(files.stack, stack=True).data.mean() < 1200

@@ -197,7 +197,7 @@ class ReconstructSection(Section):
         default="fourier", description="Crop the Fourier transform, or average blocks of pixels."
     )
     filter: Literal["ramp", "hamming", "radial", "radial-cosine"] = Field(
-        default="hamming",
+        default="radial",
         description="Filter of the back-projection: |kx|; that times a Hamming window of kx, or one of the "
         "distance from zero frequency (radial), alike in all directions; or times a cosine of it.",
     )
