@@ -20,10 +20,10 @@ def signal_weight(batches: Sequence[Batch], floor: float = 0.0) -> Tensor:
 
     The error of a noisy target is the target's noise for the most part, at frequencies where there is nothing
     to be learnt; its gradient is noise as well. Each shell of frequencies is weighted by the correlation of
-    both half-sets, which is the signal's share of the power, over the power of the target. The weights are
-    scaled so that the targets themselves have an error of 1: it is 1 for a prediction of zero, and 1 less
-    the explained power for any other one. They depend on the distance from zero frequency alone, so what
-    the loss says of rotations and wedges (`dewedge.learn.loss`) holds for each shell.
+    both half-sets, which is the signal's share of the power. The weights are scaled so that the targets
+    themselves have an error of 1: it is 1 for a prediction of zero, and 1 less the explained power for any
+    other one. They depend on the distance from zero frequency alone, so what the loss says of rotations and
+    wedges (`dewedge.learn.loss`) holds for each shell.
 
     Parameters
     ----------
@@ -60,8 +60,7 @@ def signal_weight(batches: Sequence[Batch], floor: float = 0.0) -> Tensor:
     correlation[correlation < FEWEST_DEVIATIONS * (2 / count).sqrt()] = 0
     if not (correlation > 0).any():
         correlation = torch.ones_like(correlation)
-    power = powers[1] / count
-    weight = correlation.clamp(min=floor) / power.clamp(min=1e-6 * float(power.max()))
+    weight = correlation.clamp(min=floor)
     voxels = n**3 * sum(len(batch.half0) for batch in batches)
     weight *= voxels / (weight * powers[1]).sum()
     return weight[shell].float()
