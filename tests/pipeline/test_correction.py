@@ -16,7 +16,7 @@ from dewedge.io.mrc import Mrc, read_mrc, write_mrc
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.ctf import correct_images
 from dewedge.physics.exposure import weight_by_exposure
-from dewedge.pipeline.config import CtfSection, ReconstructSection, SplitSection
+from dewedge.pipeline.config import CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.pipeline.config_file import resolve_config
 from dewedge.pipeline.ctf import check_ctf, with_ctf, with_tomogram_ctf
 from dewedge.pipeline.inputs import read_inputs
@@ -29,6 +29,8 @@ from dewedge.simulate.tilt_series import simulate_tilt_series
 
 TILTS = np.arange(-60, 61, 15.0)
 N = len(TILTS)
+
+AS_THEY_ARE = ImagesSection(normalise="none", xrays=False, gold="keep")
 
 
 def series(labels: tuple[str, ...] = (), name: str = "ts.mrc", **geometry: Any) -> TiltSeries:
@@ -135,8 +137,12 @@ def test_every_set_is_corrected_alike() -> None:
     section = CtfSection(ctf="phase-flip", dose_weight=True)
     done, _ = with_ctf([each], section, None)
     none = CtfSection(ctf="none")
-    plain = half_sets(SeriesInput("ts", (each,)), ReconstructSection(), none, SplitSection(), 0)
-    sets = half_sets(SeriesInput("ts", done), ReconstructSection(), section, SplitSection(), 0)
+    *plain, _ = half_sets(
+        SeriesInput("ts", (each,)), ReconstructSection(), none, SplitSection(), 0, AS_THEY_ARE
+    )
+    *sets, _ = half_sets(
+        SeriesInput("ts", done), ReconstructSection(), section, SplitSection(), 0, AS_THEY_ARE
+    )
     for raw, corrected in zip(plain, sets, strict=True):
         geometry = corrected.geometry
         expected = weight_by_exposure(correct_images(raw.images, geometry), geometry)
@@ -148,7 +154,9 @@ def test_frames_are_corrected_alike() -> None:
     even, odd = series(ctf=measured()), series(ctf=measured())
     section = CtfSection(ctf="phase-flip")
     done, _ = with_ctf([even, odd], section, None)
-    sets = half_sets(SeriesInput("ts", done), ReconstructSection(), section, SplitSection(), 0)
+    *sets, _ = half_sets(
+        SeriesInput("ts", done), ReconstructSection(), section, SplitSection(), 0, AS_THEY_ARE
+    )
     torch.testing.assert_close(sets[0].images, sets[1].images)
     torch.testing.assert_close(sets[0].images, sets[2].images)
 
@@ -245,7 +253,9 @@ def test_auto_flips_phases_where_defocus_was_measured_and_says_why(
     assert said in "\n".join(notes)
 
     def images(chosen: CtfSection) -> list[torch.Tensor]:
-        sets = half_sets(SeriesInput("ts", done), ReconstructSection(), chosen, SplitSection(), 0)
+        *sets, _ = half_sets(
+            SeriesInput("ts", done), ReconstructSection(), chosen, SplitSection(), 0, AS_THEY_ARE
+        )
         return [each.images for each in sets]
 
     got, plain = images(section), images(CtfSection(ctf="none"))
