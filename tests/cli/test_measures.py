@@ -128,6 +128,13 @@ class TestValidate:
         assert error.startswith("dewedge: error: ") and message in error
         assert figures(validated) == before
 
+    def test_another_run_in_the_folder_of_a_seed_stays(self, series: Path, finished: Path, tmp_path, capsys):
+        shutil.copytree(finished, tmp_path / "O" / "seed0")
+        before = times(tmp_path, "O/seed0/refined.mrc")
+        assert main(["validate", str(series / "TS.mrc"), *FLAGS, "-o", str(tmp_path / "O")]) == 2
+        assert "already holds a run" in capsys.readouterr().err
+        assert times(tmp_path, "O/seed0/refined.mrc") == before
+
     def test_half_tomograms_cannot_be_validated(self, finished: Path, tmp_path: Path, capsys):
         config = tmp_path / "halves.toml"
         names = (f'half{i} = ["{finished / f"half{i}.mrc"}"]' for i in (0, 1))

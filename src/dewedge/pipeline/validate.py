@@ -132,7 +132,7 @@ def validate(
                 run(
                     config.model_copy(update=changes),
                     resume=started,
-                    overwrite=not started,
+                    overwrite=overwrite,
                     arguments=arguments,
                 )
                 predictions[f"prediction, seed {seed}"] = folder / REFINED

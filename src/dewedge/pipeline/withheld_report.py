@@ -94,7 +94,8 @@ def tilt_rows(validation: Validation) -> dict[str, Floats]:
         rows[CEILING] = means["ceiling"]
     # The mean of n images, whose noise is independent, is that much surer than one.
     chance = np.array([score.chance for score in scores])
-    rows[CHANCE] = np.sqrt(np.sum(chance**2, axis=0)) / len(chance)
+    count = np.isfinite(chance).sum(axis=0)
+    rows[CHANCE] = np.where(count > 0, np.sqrt(np.nansum(chance**2, axis=0)) / np.maximum(count, 1), np.nan)
     return rows
 
 

@@ -107,7 +107,7 @@ def reprojection_scores(
     stack: Floats = np.asarray(images)
     tilts, given = np.asarray(withheld_deg, dtype=np.float64), np.asarray(given_deg, dtype=np.float64)
     volumes = {
-        name: torch.from_numpy(np.array(volume, dtype=np.float32)) for name, volume in tomograms.items()
+        name: torch.from_numpy(np.asarray(volume).astype(np.float32)) for name, volume in tomograms.items()
     }
     for name, volume in volumes.items():
         if volume.ndim != 3 or len(stack) != tilts.size or volume.shape[1] != stack.shape[1]:
