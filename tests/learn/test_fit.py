@@ -258,16 +258,19 @@ def test_losses_are_compared_on_the_inputs_of_the_same_round(pairs, fabric):
 
 
 @pytest.mark.parametrize(
-    ("objective", "rotations", "swapped"), [("noise2noise", 4, True), ("isonet", 20, False)]
+    ("objective", "quarter_turns", "rotations", "swapped"),
+    [("noise2noise", False, 1, True), ("noise2noise", True, 4, True), ("isonet", False, 20, False)],
 )
-def test_baselines_turn_and_swap_as_their_programs(pairs, fabric, monkeypatch, objective, rotations, swapped):
+def test_baselines_turn_and_swap_as_their_programs(
+    pairs, fabric, monkeypatch, objective, quarter_turns, rotations, swapped
+):
     drawn = []
     load = CropSampler.load
     monkeypatch.setattr(
         CropSampler, "load", lambda self, crops, d: drawn.extend(crops) or load(self, crops, d)
     )
     sizes = {"cube_size": 8, "batch_size": 32, "epoch_samples": 160, "epochs": 1, "held_out": 0.0}
-    options = replace(OPTIONS, objective=objective, exact_rotations=1.0, **sizes)
+    options = replace(OPTIONS, objective=objective, quarter_turns=quarter_turns, exact_rotations=1.0, **sizes)
     fit(pairs[:1], replace(NETWORK, levels=1), options, fabric)
     assert len(drawn) == 160
     assert len(np.unique([crop.rotation for crop in drawn], axis=0)) == rotations

@@ -42,6 +42,7 @@ def test_rotations_about_the_tilt_axis_leave_it_where_it_is():
     # About the same axis the matrices of (x, y, z) and of (z, y, x) vectors are those of opposite angles.
     assert found == {tuple(map(int, matrix.round().ravel())) for matrix in expected}
     assert len(turns) == 4
+    np.testing.assert_array_equal(cube_rotations("none"), np.eye(3)[None])
 
 
 def test_random_rotations_are_uniform_on_so3():

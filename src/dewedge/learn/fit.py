@@ -28,6 +28,7 @@ from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
 from dewedge.learn.signal import FLOOR, signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
+from dewedge.physics.rotation import Turns
 
 CHECKPOINT_INTERVAL_S = 60.0
 WEIGHING_CROPS = 64  # whose half-sets tell how frequencies count
@@ -85,13 +86,16 @@ def fit(
     """
     # As cryoCARE (Buchholz et al. 2019) and IsoNet (Liu et al. 2022) turn and swap their crops.
     denoises, fills = options.objective == "noise2noise", options.objective == "isonet"
+    turns: Turns = "moving" if fills else "all"
+    if denoises:
+        turns = "tilt axis" if options.quarter_turns else "none"
     sampler = CropSampler(
         pairs,
         options.cube_size,
         seed=options.seed,
         held_out=options.held_out,
         exact_rotations=1.0 if denoises else options.exact_rotations,
-        turns="tilt axis" if denoises else "moving" if fills else "all",
+        turns=turns,
         swap_halves=denoises,
         interpolation=options.interpolation,
         supervised=options.objective == "supervised",

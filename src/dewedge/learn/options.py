@@ -28,7 +28,7 @@ class FitOptions:
         ``epochs``. The learning rate follows whichever limit is nearer.
     objective
         What is minimised. ``dewedge``: denoise and fill the wedge at once. ``noise2noise``: denoise only,
-        from one half to the other or back, turned by quarter turns about the tilt axis, as cryoCARE.
+        from one half to the other or back, as cryoCARE.
         ``isonet``: fill the wedge of the full tomogram, without halves, by the mean absolute error and with
         inputs of equal range in each round, as IsoNet. ``supervised``: from half-set 0 to a truth in the
         place of half-set 1.
@@ -57,7 +57,10 @@ class FitOptions:
         ``noise2noise``.
     exact_rotations
         Share of the crops rotated by an exact rotation of the cube, not by one of SO(3). For ``isonet`` it is
-        one of the 20 that move the missing wedge; ``noise2noise`` has its own rotations.
+        one of the 20 that move the missing wedge; ``noise2noise`` turns nothing, or by quarter turns.
+    quarter_turns
+        ``noise2noise``: turn the crops by quarter turns about the tilt axis, as the source of cryoCARE means
+        to; its fits do not (docs/baselines.md).
     interpolation
         ``linear`` or ``cubic``, of crops that no exact rotation turned.
     standardise
@@ -108,6 +111,7 @@ class FitOptions:
     wedge_weight: float = 2.0
     update_interval: int | Literal["auto"] | None = "auto"
     exact_rotations: float = 0.8
+    quarter_turns: bool = False
     interpolation: Literal["linear", "cubic"] = "linear"
     standardise: Literal["half-sets", "inputs"] = "half-sets"
     noise_level: float = 0.05

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 Interpolation = Literal["linear", "cubic"]
-Turns = Literal["all", "moving", "tilt axis"]
+Turns = Literal["all", "moving", "tilt axis", "none"]
 
 
 def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
@@ -35,8 +35,8 @@ def cube_rotations(turns: Turns = "all") -> NDArray[np.float64]:
     ----------
     turns
         ``all`` 24, the first of which is the identity; the 20 ``moving`` ones, which put the tilt axis, y, or
-        the middle of the missing wedge, z, on another axis: those of IsoNet (Liu et al. 2022); or the 4 about
-        the ``tilt axis``.
+        the middle of the missing wedge, z, on another axis: those of IsoNet (Liu et al. 2022); the 4 about
+        the ``tilt axis``; or ``none`` but the identity.
     """
     rotations = []
     for permutation in itertools.permutations(range(3)):
@@ -49,6 +49,8 @@ def cube_rotations(turns: Turns = "all") -> NDArray[np.float64]:
         stacked = stacked[[np.count_nonzero(np.diag(matrix)) < 3 for matrix in rotations]]
     elif turns == "tilt axis":
         stacked = stacked[stacked[:, 1, 1] == 1]
+    elif turns == "none":
+        stacked = stacked[:1]
     stacked.setflags(write=False)
     return stacked
 
