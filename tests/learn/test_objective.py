@@ -83,3 +83,31 @@ def test_noise_of_isonet_has_its_level_and_lies_outside_the_wedge(batch, kind):
     low_to_high = float(power[1:3, :, 1:3].mean() / power[1:3, :, 7:9].mean())
     expected = {"none": (2.3, 8.0), "ramp": (0.1, 0.5), "hamming": (1.5, 20.0)}[kind]
     assert expected[0] < low_to_high < expected[1]
+
+
+def test_what_is_cut_from_an_input_does_not_come_back_with_its_filled_wedge(batch):
+    """Filled online, the network's inputs are the same whatever half-set 0 holds in the wedge that is cut."""
+    mask = wedge_mask((16, 16, 16), batch.tilt_range)
+    other = batch._replace(half0=batch.half0 + cut_wedge(torch.randn_like(batch.half0), 1 - mask))
+    objective = Objective(replace(OPTIONS, update_interval="online"))
+    seen = []
+    for each in (batch, other):
+        network = Recorder()
+        objective(network, each)
+        doubly_cut, filled = network.inputs
+        seen.append((doubly_cut, filled))
+    for one, another in zip(*seen, strict=True):
+        torch.testing.assert_close(one, another, atol=1e-4, rtol=0)
+
+
+def test_an_input_filled_online_holds_the_measured_and_the_predicted(batch):
+    own = wedge_mask((16, 16, 16), batch.tilt_range, batch.rotation)
+    cut = wedge_mask((16, 16, 16), batch.tilt_range)
+    prediction = torch.randn_like(batch.half0)
+    network = Recorder(prediction, prediction)
+    Objective(replace(OPTIONS, update_interval="online"))(network, batch)
+    filled = network.inputs[1][:, 0]
+    torch.testing.assert_close(cut_wedge(filled, own), cut_wedge(batch.half0, cut * own), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        cut_wedge(filled, 1 - own), cut_wedge(prediction, cut * (1 - own)), atol=1e-4, rtol=0
+    )

@@ -65,12 +65,15 @@ class Objective:
 
     def _dewedge(self, network: Network, batch: Batch) -> Tensor:
         """Cut a second wedge from v0, apply the network, compare with v1 (Wiedemann and Heckel 2024)."""
-        prediction = _apply(network, self.inputs(batch))
+        input_mask, target_mask = _input_mask(batch), _target_mask(batch)
+        inputs = self.inputs(batch)
+        if self.options.update_interval == "online":
+            inputs = _filled_online(network, inputs, input_mask, target_mask)
         return dewedge_loss(
-            prediction,
+            _apply(network, inputs),
             batch.half1,
-            _input_mask(batch),
-            _target_mask(batch),
+            input_mask,
+            target_mask,
             self.options.wedge_weight,
             self.shell_weight,
         )
@@ -102,6 +105,17 @@ def isonet_noise_level(progress: float, options: FitOptions) -> float:
 
 def _apply(network: Network, volumes: Tensor) -> Tensor:
     return network(volumes.unsqueeze(1)).squeeze(1).float()
+
+
+@torch.no_grad()
+def _filled_online(network: Network, inputs: Tensor, input_mask: Tensor, target_mask: Tensor) -> Tensor:
+    """Inputs whose own wedge, which has turned with them, is filled by what the network makes of them.
+
+    It sees neither wedge, so nothing of the frequencies that were cut comes back with what it fills in.
+    """
+    measured = cut_wedge(inputs, target_mask)
+    prediction = _apply(network, measured)
+    return measured + cut_wedge(prediction, input_mask * (1 - target_mask))
 
 
 def _input_mask(batch: Batch) -> Tensor:
