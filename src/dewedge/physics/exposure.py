@@ -8,8 +8,8 @@ their amplitude, and dividing all weights by the root of their mean square would
 
 So here the weights do two things apart. Among the tilts they are proportional to b = t / (t^2 + c), nearly
 1 / t: signal arrives alike in all planes, as long as more than sqrt(c) of it was kept, below which b falls
-like t. Along frequency they are scaled so that the sum of their squares, hence the power of the noise, is that
-of the weights t: the filter that fades what all tilts together have lost.
+like t. Along frequency they are scaled so that the sum of their squares, the power of the noise, is that of
+the weights t: the filter that fades what all tilts together have lost.
 """
 
 from __future__ import annotations
