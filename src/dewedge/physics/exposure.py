@@ -1,15 +1,15 @@
 """Exposure weighting: high frequencies fade with the electrons that a specimen has received.
 
 A tilt image with pre-exposure N keeps t = exp(-N / (2 Ne)) of a frequency's amplitude. Where many images add
-up in one, as the frames of a movie do, the weights of Grant and Grigorieff are t itself, divided by the root
-of the sum of their squares: frames that kept more make up for the others. In a tomogram nothing makes up, for
-each plane of its transform is measured by one tilt. Weighted by t, the planes of late tilts, often those that
-carry z, would arrive with t squared of their amplitude, and a normalisation over the tilts would leave this
-ratio as it is. So the weight here is the Wiener filter of what the exposure did, w = t (1 + c) / (t^2 + c)
-with c the noise over the signal's power before any exposure: it gives back what is lost as long as there is
-signal, and fades to t (1 + c) / c where there is none. It is 1 without exposure and at zero frequency, so a
-plane keeps its grey scale, and never above (1 + c) / (2 sqrt(c)), 1.25 for the c that is used, so noise is
-hardly amplified. For c to infinity it is t.
+up in one, as the frames of a movie do, the best weights are t itself (Grant and Grigorieff): frames that kept
+more make up for the others. In a tomogram nothing makes up, for each plane of its transform is measured by
+one tilt. Weighted by t, the planes of late tilts, often those that carry z, would arrive with t squared of
+their amplitude, and dividing all weights by the root of their mean square would leave that ratio as it is.
+
+So here the weights do two things apart. Among the tilts they are proportional to b = t / (t^2 + c), nearly
+1 / t: signal arrives alike in all planes, as long as more than sqrt(c) of it was kept, below which b falls
+like t. Along frequency they are scaled so that the sum of their squares, the power of the noise, is that of
+the weights t: the filter that fades what all tilts together have lost.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from torch import Tensor
 from dewedge.geometry import TiltGeometry
 from dewedge.physics.fourier import frequencies
 
-# Noise over signal, in power, of an image before any exposure: a compromise that keeps 0.73 of the amplitude
-# where weights of t leave 0.36 (40 A, 120 electrons per A^2, 300 kV), for 1.23 times the noise.
-NOISE_TO_SIGNAL = 0.25
+# c of the weights: planes are balanced down to a fifth of the amplitude.
+_FLOOR = 0.04
+# Frequencies at which the weights are tabulated.
+_TABLE = 4096
 # Critical exposure relative to 300 kV.
 RELATIVE_EXPOSURE = {300: 1.0, 200: 0.8}
 
@@ -38,29 +39,34 @@ def critical_exposure_e_per_A2(frequency_per_A: Tensor, voltage_kV: float = 300.
     return RELATIVE_EXPOSURE[int(voltage_kV)] * (0.245 * frequency_per_A**-1.665 + 2.81)
 
 
-def exposure_weight(kept: Tensor, noise_to_signal: float = NOISE_TO_SIGNAL) -> Tensor:
-    """t (1 + c) / (t^2 + c) of the share t of its amplitude that a frequency kept.
+def balanced_weights(kept: Tensor) -> Tensor:
+    """Weights of the tilts for what each ``(n, ...)`` of them kept of the amplitude, between 0 and 1.
 
-    Source: the Wiener filter of a signal that fell to t, scaled to 1 where nothing was lost.
+    With b = t / (t^2 + c) they are ``b sqrt(sum(t^2) / sum(b^2))``, the sums over the n tilts: 1 where
+    nothing was lost.
     """
-    return kept * (1 + noise_to_signal) / (kept.square() + noise_to_signal)
+    balance = kept / (kept.square() + _FLOOR)
+    power = kept.square().sum(dim=0) / balance.square().sum(dim=0).clamp(min=1e-30)
+    return balance * power.sqrt()
 
 
 def weight_by_exposure(images: Tensor, geometry: TiltGeometry, voltage_kV: float = 300.0) -> Tensor:
-    """``(n, y, x)`` images with each frequency weighted by what their pre-exposure left of it.
+    """``(n, y, x)`` images of a whole tilt series, weighted by what their pre-exposures left of them.
 
-    The mean of an image stays, and so does an image without pre-exposure.
+    The mean of an image stays, and so do all images if none has a pre-exposure.
     """
     exposures = geometry.pre_exposure_e_per_A2
     if exposures is None:
         raise ValueError("expected a geometry with pre-exposures")
     shape = geometry.image_shape_yx
+    table = torch.linspace(0, 0.75, _TABLE, dtype=torch.float64)
+    critical = critical_exposure_e_per_A2(table / geometry.pixel_size_A, voltage_kV)
+    weights = balanced_weights(torch.exp(-torch.tensor(exposures)[:, None] / (2 * critical)))
     ky, kx = frequencies(shape, images.device)
-    critical = critical_exposure_e_per_A2(
-        (ky.square() + kx.square()).sqrt() / geometry.pixel_size_A, voltage_kV
-    )
+    place = (ky.square() + kx.square()).sqrt() * ((_TABLE - 1) / 0.75)
+    index, fraction = place.long(), place.frac()
     weighted = torch.empty_like(images)
-    for i, exposure in enumerate(exposures):
-        weight = exposure_weight(torch.exp(-float(exposure) / (2 * critical)))
+    for i, row in enumerate(weights.to(images)):
+        weight = torch.lerp(row[index], row[index + 1], fraction)
         weighted[i] = torch.fft.irfft2(torch.fft.rfft2(images[i]) * weight, s=shape)
     return weighted
