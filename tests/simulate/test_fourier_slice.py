@@ -30,9 +30,7 @@ def test_it_agrees_with_the_projector_of_the_reconstruction_at_low_frequency_onl
     generator = torch.Generator().manual_seed(0)
     noise = torch.zeros(24, 32, 140)
     noise[:, :, 50:90] = torch.randn(24, 32, 40, generator=generator)
-    spectra = [
-        torch.fft.rfft2(method(noise, [40.0], (32, 64))[0]) for method in (project_slices, project)
-    ]
+    spectra = [torch.fft.rfft2(method(noise, [40.0], (32, 64))[0]) for method in (project_slices, project)]
     frequency = torch.hypot(torch.fft.fftfreq(32)[:, None], torch.fft.rfftfreq(64)[None])
     errors = [
         float((spectra[0] - spectra[1])[band].abs().mean() / spectra[0][band].abs().mean())
