@@ -116,39 +116,42 @@ def test_the_truth_is_in_the_frame_of_the_aligned_series() -> None:
 
 def test_a_defocus_gradient_is_that_of_another_simulator() -> None:
     rng = np.random.default_rng(0)
-    geometry = tilt_geometry([-50.0, 50.0], (12, 40, 80), 20.0, rng)
-    geometry = replace(geometry, ctf=default_ctf(2, 2.5, 0.0, rng), pre_exposure_e_per_A2=np.zeros(2))
+    # So fine and at so low a voltage that the field spans a good part of a period of the CTF.
+    geometry = tilt_geometry([-50.0, 50.0], (12, 40, 240), 2.0, rng)
+    ctf = replace(default_ctf(2, 0.3, 0.0, rng), voltage_kV=20.0)
+    geometry = replace(geometry, ctf=ctf, pre_exposure_e_per_A2=np.zeros(2))
     exact = Residuals(geometry.tilt_deg, 0.0, np.zeros((2, 2)))
-    # A pixel of 20 A hardly shows the gradient of so small a field; a hundredth of the voltage does.
-    geometry = replace(geometry, ctf=replace(geometry.ctf, voltage_kV=20.0))
     shape = specimen_shape(geometry, exact, 12)
+    middle_y, middle_x = shape[1] // 2, shape[2] // 2
     volume = np.zeros(shape, dtype=np.float32)
-    field = tuple(
-        slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(shape[1:], (20, 40), strict=True)
+    # Far from the tilt axis.
+    volume[2:10, middle_y - 10 : middle_y + 10, middle_x + 75 : middle_x + 110] = (
+        rng.uniform(size=(8, 20, 35)) / 9
     )
-    volume[(slice(2, 10), *field)] = rng.normal(scale=0.05, size=(8, 20, 40)).clip(-0.1, 0.1)
     empty = Beads(np.zeros((0, 3)), np.zeros(0))
     none = np.zeros((0, 3), dtype=np.int64)
-    specimen = CrowdedSpecimen(volume, 20.0, 200.0, np.zeros(2), (), none, np.zeros((0, 3, 3)), empty)
+    specimen = CrowdedSpecimen(volume, 2.0, 20.0, np.zeros(2), (), none, np.zeros((0, 3, 3)), empty)
     optics = Optics(free_path_A=None, damage=False)
-    contrast = torch.from_numpy(1 - expected_images(specimen, geometry, exact, optics) / (3 * 400))
-    inner = volume[:, shape[1] // 2 - 20 : shape[1] // 2 + 20, shape[2] // 2 - 40 : shape[2] // 2 + 40]
-    low = torch.hypot(torch.fft.fftfreq(40)[:, None], torch.fft.rfftfreq(80)[None]) < 0.25
+    contrast = torch.from_numpy(1 - expected_images(specimen, geometry, exact, optics) / (3 * 4))
+    inner = volume[:, middle_y - 20 : middle_y + 20, middle_x - 120 : middle_x + 120]
+    frequency = torch.hypot(torch.fft.fftfreq(40)[:, None], torch.fft.rfftfreq(240)[None])
+    band = (frequency > 0.15) & (frequency < 0.25)
 
     def against(hand: int) -> float:
         other = replace(geometry, ctf=replace(geometry.ctf, defocus_hand=hand))
         expected = project_with_ctf(torch.from_numpy(inner.copy()), other, slab=2)
-        expected *= 2 * PROTEIN_VOLT * PHASE_PER_VOLT_A * 20
-        spectra = [torch.fft.rfft2(images)[:, low] for images in (contrast, expected)]
+        expected *= 2 * PROTEIN_VOLT * PHASE_PER_VOLT_A * 2
+        spectra = [torch.fft.rfft2(images)[:, band] for images in (contrast, expected)]
         return float((spectra[0] * spectra[1].conj()).real.sum() / (spectra[0].norm() * spectra[1].norm()))
 
-    assert against(1) > 0.97
-    assert against(-1) < against(1) - 0.02
+    assert against(-1) > 0.95
+    assert against(1) < 0.9
 
 
 def test_damage_takes_high_frequencies_of_late_images() -> None:
     with_damage, without = (
-        small({"damage": on}, n_gold=0, jitter_A=0.0, axis_angle_deg=0.0) for on in (1, 0)
+        small({"damage": on}, n_gold=0, jitter_A=0.0, axis_angle_deg=0.0, exposure_e_per_A2=9.0)
+        for on in (1, 0)
     )
     order = with_damage.geometry.acquisition_order
     assert order is not None
@@ -163,8 +166,8 @@ def test_damage_takes_high_frequencies_of_late_images() -> None:
 
     first, last = int(order.argmin()), int(order.argmax())
     low, high = (frequency > 0) & (frequency < 0.1), frequency > 0.3
-    assert kept(first, high) > 0.9
-    assert kept(last, high) < 0.8 * kept(last, low)
+    assert kept(first, high) > 0.85
+    assert kept(last, high) < 0.65 * kept(last, low)
 
 
 def test_what_a_shift_of_the_specimen_does_is_no_misalignment() -> None:
@@ -202,7 +205,7 @@ def test_counts_are_poisson_and_halves_independent() -> None:
 
 def test_beads_saturate_and_are_marked() -> None:
     image = bead_image((40, 44), np.array([[3.0, -5.0]]), np.array([60.0]), 10.0).numpy()
-    assert image[20 + 3, 22 - 5] == pytest.approx(1, abs=0.05)
+    assert image[20 + 3, 22 - 5] == pytest.approx(1, abs=0.1)
     assert image.sum() == pytest.approx(np.pi * 36, rel=0.06)
     assert abs(np.average(np.arange(40), weights=image.sum(axis=1)) - 23) < 0.05
     beads = Beads(np.array([[5.0, 8.0, 9.0]]), np.array([40.0]))
@@ -266,7 +269,7 @@ def test_files_fit_each_other(tmp_path: Path) -> None:
     [
         ({"snr": 0.5, "realistic": True}, "--snr: expected without --realistic"),
         ({"specimen": "cell"}, "--specimen: expected with --realistic"),
-        ({"defocus_um": 2.0}, "--defocus: expected with --realistic"),
+        ({"defocus_um": 2.0}, "--defocus-um: expected with --realistic"),
         ({"ctf": True, "exposure_e_per_A2": 0.0}, "exposure 0 e/A"),
         ({"ctf": True, "ice_thickness_A": 1e5}, "ice thickness"),
         ({"ctf": True, "n_gold": -1}, "counts of"),

@@ -32,7 +32,7 @@ def simulate(
     realistic: bool = False,
     specimen: Literal["cell", "lamella", "purified"] | None = None,
     scheme: Literal["dose-symmetric", "bidirectional"] | None = None,
-    defocus_um: Annotated[float | None, Parameter(name="--defocus")] = None,
+    defocus_um: float | None = None,
     crowding: Annotated[bool | None, Parameter(negative="--no-crowding")] = None,
     beyond: Annotated[bool | None, Parameter(negative="--no-beyond")] = None,
     loss: Annotated[bool | None, Parameter(negative="--no-loss")] = None,

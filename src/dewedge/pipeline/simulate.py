@@ -47,9 +47,10 @@ def simulate_files(
     as_microscope = any(wanted.values()) or realistic
     for key in _SIMPLE_ONLY if as_microscope else _REALISTIC_ONLY:
         if key in given:
-            flag = key.replace("_", "-").removesuffix("-um")
             with_or_without = "without" if as_microscope else "with"
-            raise InputError(f"--{flag}: expected {with_or_without} --realistic and its effects")
+            raise InputError(
+                f"--{key.replace('_', '-')}: expected {with_or_without} --realistic and its effects"
+            )
     endings = [".mrc", "_truth.mrc", "_particles.star", *(["_beads.star"] if as_microscope else [])]
     check_new([folder / f"{name}{ending}" for ending in endings], overwrite)
     with step(f"simulate {name}"):

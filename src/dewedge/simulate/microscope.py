@@ -50,7 +50,7 @@ class Optics:
         Electrons per square Angstrom that fall on the specimen for each image.
     free_path_A
         Path in ice that leaves 1 / e of the electrons in the image; None for no loss. Log means of 10499 go
-        as -0.81 / cos(a): with ice of 1860 A, 2300 A. (Inelastic losses alone: some 3000 to 3900 A at
+        as -0.81 / cos(a): with ice of 1800 A, 2200 A. (Inelastic losses alone: some 3000 to 3900 A at
         300 kV; Rice et al. 2018, J. Struct. Biol. 204, 38.)
     protein_loss
         Loss in protein over that in ice. With the 7 % amplitude contrast it makes the cell of 10499 6 %
@@ -71,7 +71,7 @@ class Optics:
     """
 
     exposure_e_per_A2: float = 3.0
-    free_path_A: float | None = 2300.0
+    free_path_A: float | None = 2200.0
     protein_loss: float = 1.2
     contrast_path_A: float = 6000.0
     damage: bool = True
@@ -286,7 +286,7 @@ def _raw(image: Images, geometry: TiltGeometry, residuals: Residuals, index: int
 def default_ctf(n_tilts: int, defocus_um: float, sigma_um: float, rng: np.random.Generator) -> CtfParameters:
     """CTF parameters of a 300 kV microscope: a defocus for each image, spherical aberration 2.7 mm.
 
-    7 % amplitude contrast is what the published processing of 10499 takes.
+    7 % amplitude contrast is what the published processing of 10499 takes. The hand is -1, the usual one.
     """
     defocus = defocus_um + sigma_um * rng.standard_normal(n_tilts)
     return CtfParameters(
@@ -294,5 +294,5 @@ def default_ctf(n_tilts: int, defocus_um: float, sigma_um: float, rng: np.random
         voltage_kV=300.0,
         spherical_aberration_mm=2.7,
         amplitude_contrast=0.07,
-        defocus_hand=1,
+        defocus_hand=-1,
     )

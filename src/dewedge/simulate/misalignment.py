@@ -68,7 +68,7 @@ def draw_residuals(geometry: TiltGeometry, size: Misalignment | None, rng: np.ra
         return Residuals(geometry.tilt_deg, 0.0, np.zeros((n, 2)))
     draws, turn, errors = rng.normal(size=(n, 2)), rng.normal(), rng.normal(size=n)
     side = rng.choice([-1, 1])
-    shifts_A = size.shift_yx_A * draws
+    shifts_A: Floats = np.array(size.shift_yx_A) * draws
     shifts_A[:, 1] += side * size.axis_shift_A
     errors = size.tilt_deg * (errors - errors.mean())
     true_tilt_deg = np.clip(geometry.tilt_deg + errors, -89.9, 89.9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -265,10 +266,11 @@ def add_molecules(
     molecules: Sequence[Molecule],
     n_particles: int,
     rng: np.random.Generator,
+    n_rotations: int | None = None,
 ) -> tuple[tuple[str, ...], NDArray[np.int64], Floats]:
     """Add molecules to a volume by random sequential addition, until so many are placed or none finds room.
 
-    Each particle has its own rotation and tries many positions. ``volume`` and ``occupied`` are changed.
+    Each particle tries many positions. ``volume`` and ``occupied`` are changed.
 
     Parameters
     ----------
@@ -276,6 +278,9 @@ def add_molecules(
         True where no molecule may be; what the new ones fill becomes True, with a border of one voxel.
     ice
         Planes in which their centres may lie.
+    n_rotations
+        Number of random rotations of each molecule, made once and drawn from; each particle has its own if
+        not given.
 
     Returns
     -------
@@ -283,33 +288,51 @@ def add_molecules(
         Species, ``(n, 3)`` centres and ``(n, 3, 3)`` rotations as in `Specimen`.
     """
     coefficients = [ndimage.spline_filter(molecule.density, output=np.float32) for molecule in molecules]
-    # Occupied voxels are dilated once, so that two molecules never touch.
-    touching = np.ones((3, 3, 3), dtype=bool)
     species: list[str] = []
     centres: list[NDArray[np.int64]] = []
     rotations: list[Floats] = []
     failures = 0
+    made: dict[tuple[int, int], _Turned] = {}
     while len(species) < n_particles and failures < FAILURES_BEFORE_CROWDED:
         kind = int(rng.integers(len(molecules)))
-        rotation = _random_rotation(rng)
-        density = rotate_density(coefficients[kind], rotation)
-        inside = density > OCCUPIED
-        centre = _free_position(occupied, ice, inside, rng)
+        if n_rotations is None:
+            turned = _turned(coefficients[kind], rng)
+        else:
+            key = (kind, int(rng.integers(n_rotations)))
+            turned = made.get(key) or _turned(coefficients[kind], rng)
+            made[key] = turned
+        centre = _free_position(occupied, ice, turned.inside, rng)
         if centre is None:
             failures += 1
             continue
         failures = 0
-        box = _box(centre, density.shape[0] // 2)
-        volume[box] += density
-        occupied[box] |= ndimage.binary_dilation(inside, touching)
+        box = _box(centre, turned.density.shape[0] // 2)
+        volume[box] += turned.density
+        occupied[box] |= turned.touched
         species.append(molecules[kind].name)
         centres.append(centre)
-        rotations.append(rotation)
+        rotations.append(turned.rotation)
     return (
         tuple(species),
         np.array(centres, dtype=np.int64).reshape(-1, 3),
         np.array(rotations, dtype=np.float64).reshape(-1, 3, 3),
     )
+
+
+class _Turned(NamedTuple):
+    """A rotated molecule: what it fills, and that dilated once, so that two molecules never touch."""
+
+    rotation: Floats
+    density: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    touched: NDArray[np.bool_]
+
+
+def _turned(coefficients: NDArray[np.float32], rng: np.random.Generator) -> _Turned:
+    rotation = _random_rotation(rng)
+    density = rotate_density(coefficients, rotation)
+    inside = density > OCCUPIED
+    return _Turned(rotation, density, inside, ndimage.binary_dilation(inside, np.ones((3, 3, 3), dtype=bool)))
 
 
 def _free_position(
