@@ -89,7 +89,7 @@ def test_what_is_cut_from_an_input_does_not_come_back_with_its_filled_wedge(batc
     """Filled online, the network's inputs are the same whatever half-set 0 holds in the wedge that is cut."""
     mask = wedge_mask((16, 16, 16), batch.tilt_range)
     other = batch._replace(half0=batch.half0 + cut_wedge(torch.randn_like(batch.half0), 1 - mask))
-    objective = Objective(replace(OPTIONS, update_interval="online"))
+    objective = Objective(replace(OPTIONS, online_fill=1.0))
     seen = []
     for each in (batch, other):
         network = Recorder()
@@ -105,9 +105,25 @@ def test_an_input_filled_online_holds_the_measured_and_the_predicted(batch):
     cut = wedge_mask((16, 16, 16), batch.tilt_range)
     prediction = torch.randn_like(batch.half0)
     network = Recorder(prediction, prediction)
-    Objective(replace(OPTIONS, update_interval="online"))(network, batch)
+    Objective(replace(OPTIONS, online_fill=1.0))(network, batch)
     filled = network.inputs[1][:, 0]
     torch.testing.assert_close(cut_wedge(filled, own), cut_wedge(batch.half0, cut * own), atol=1e-4, rtol=0)
     torch.testing.assert_close(
         cut_wedge(filled, 1 - own), cut_wedge(prediction, cut * (1 - own)), atol=1e-4, rtol=0
     )
+
+
+def test_a_share_of_the_batches_is_filled_online_while_fitting_and_none_or_all_when_validating(batch):
+    def passes(share: float, grad: bool) -> list[int]:
+        objective, counts = Objective(replace(OPTIONS, online_fill=share)), []
+        with torch.set_grad_enabled(grad), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for _ in range(60):
+                network = Recorder()
+                objective(network, batch)
+                counts.append(len(network.inputs))
+        return counts
+
+    assert set(passes(0.0, True)) == {1} and set(passes(1.0, True)) == {2}
+    assert 10 < passes(0.4, True).count(2) < 38
+    assert set(passes(0.4, False)) == {1} and set(passes(0.6, False)) == {2}

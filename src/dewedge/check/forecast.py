@@ -111,7 +111,7 @@ def forecast(
         Where the results go; it need not exist.
     """
     voxels = [z * y * x for z, y, x in shapes_zyx]
-    passes = _FIT_TIMES + (options.update_interval == "online")  # which fills each crop by one pass more
+    passes = _FIT_TIMES + (options.online_fill if options.objective == "dewedge" else 0)
     sample_s = passes * options.cube_size**3 / voxels_per_s
     limits = [] if options.budget_s is None else [options.budget_s]
     if options.epochs is not None:
@@ -123,7 +123,7 @@ def forecast(
     bytes_each = 2 if precision == "bf16-mixed" else 4
     kept = _KEPT * config.convolutions / 2 * config.channels / config.fold**3 * bytes_each
     fit_bytes = kept * options.batch_size * options.cube_size**3
-    if options.update_interval not in (None, "online"):  # the filled inputs, both halves
+    if options.update_interval is not None:  # the filled inputs, both halves
         edges = [np.diff(blocks(shape, options.cube_size)[0], axis=0) for shape in shapes_zyx]
         fit_bytes += 8 * sum(float(edge.prod()) for edge in edges)
     band_bytes = 12 * max(

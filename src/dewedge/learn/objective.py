@@ -67,7 +67,7 @@ class Objective:
         """Cut a second wedge from v0, apply the network, compare with v1 (Wiedemann and Heckel 2024)."""
         input_mask, target_mask = _input_mask(batch), _target_mask(batch)
         inputs = self.inputs(batch)
-        if self.options.update_interval == "online":
+        if self._fills_online():
             inputs = _filled_online(network, inputs, input_mask, target_mask)
         return dewedge_loss(
             _apply(network, inputs),
@@ -77,6 +77,12 @@ class Objective:
             self.options.wedge_weight,
             self.shell_weight,
         )
+
+    def _fills_online(self) -> bool:
+        """Drawn while fitting; what is validated is filled as most crops are."""
+        share = self.options.online_fill
+        drawn = float(torch.rand(())) if torch.is_grad_enabled() and 0 < share < 1 else 0.5
+        return drawn < share
 
     def _isonet(self, network: Network, batch: Batch, progress: float) -> Tensor:
         """From the rotated crop, a wedge cut out and noise added, back to the crop: Liu et al. 2022.

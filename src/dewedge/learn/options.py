@@ -53,9 +53,12 @@ class FitOptions:
         Weight of the frequencies cut from the input only.
     update_interval
         Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
-        prediction; ``auto`` for rounds ten times as long as that takes; ``online`` to fill each crop anew by
-        the prediction of the network of now, which is given nothing of what is cut from it; None to never do
-        it, as does ``noise2noise``.
+        prediction; ``auto`` for rounds ten times as long as that takes, None to never do it, as does
+        ``noise2noise``.
+    online_fill
+        Share of the batches whose own missing wedge is filled anew, by a prediction that is given nothing of
+        what is cut from them; that of a round has seen it, and a network that learns from its hints alone
+        becomes too sure. Each costs one pass more.
     exact_rotations
         Share of the crops rotated by an exact rotation of the cube, not by one of SO(3). For ``isonet`` it is
         one of the 20 that move the missing wedge; ``noise2noise`` turns nothing, or by quarter turns.
@@ -110,7 +113,8 @@ class FitOptions:
     frequency_weight: Literal["signal", "none"] = "signal"
     clip: float | None = 6.0
     wedge_weight: float = 2.0
-    update_interval: int | Literal["auto", "online"] | None = "auto"
+    update_interval: int | Literal["auto"] | None = "auto"
+    online_fill: float = 0.5
     exact_rotations: float = 0.8
     quarter_turns: bool = False
     interpolation: Literal["linear", "cubic"] = "linear"
@@ -148,11 +152,9 @@ class FitOptions:
                 raise InputError(f"{name} is {value}; expected a positive number")
         if self.keep == "best" and (self.held_out == 0 or self.validation_crops == 0):
             raise InputError("keep is best; expected a held-out region to tell which epoch that is")
-        if self.update_interval == "online" and self.objective != "dewedge":
-            raise InputError(f"update_interval is online; expected epochs, auto or none for {self.objective}")
         if self.clip is not None and not 3 <= self.clip < math.inf:
             raise InputError(f"clip is {self.clip}; expected at least 3 standard deviations")
-        for name in ("warm_up", "exact_rotations", "noise_start", "held_out"):
+        for name in ("warm_up", "online_fill", "exact_rotations", "noise_start", "held_out"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
 

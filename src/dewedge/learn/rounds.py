@@ -35,7 +35,7 @@ def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOption
 
     With the interval ``auto``, as many as cost ten times what filling costs, counted in voxels.
     """
-    if options.objective == "noise2noise" or options.update_interval == "online":
+    if options.objective == "noise2noise" or (options.objective == "dewedge" and options.online_fill == 1):
         return None
     if options.update_interval != "auto":
         return options.update_interval

@@ -12,7 +12,7 @@ from dewedge.physics.fourier import frequencies, multiplicity
 
 FEWEST_DEVIATIONS = 2.0  # of a shell's correlation by chance, below which it counts as no signal
 # Least correlation that a shell counts with in a fit: what no weight holds down, noise would fill.
-FLOOR = 0.02
+FLOOR = 0.05
 
 
 def signal_weight(batches: Sequence[Batch], floor: float = 0.0) -> Tensor:
