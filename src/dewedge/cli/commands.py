@@ -237,6 +237,7 @@ def refine(
     half0: list[Path] | None = None,
     half1: list[Path] | None = None,
     tilt_range: tuple[float, float] | None = None,
+    beads: Path | None = None,
     overwrite: bool = False,
     tiles: Tiles = TileSection(),
     compute: Compute = ComputeSection(),
@@ -257,6 +258,9 @@ def refine(
         Half-set 1.
     tilt_range
         Lowest and highest tilt angle, where they are not those of the model.
+    beads
+        Tomogram of the gold beads that were painted over (beads.mrc, NAME_beads.mrc), to be added to the
+        result.
     overwrite
         Replace files that exist.
     """
@@ -269,7 +273,7 @@ def refine(
             f"--half1: expected {len(half0 or [])} files, one for each --half0, got {len(half1 or [])}"
         )
     sources += [list(pair) for pair in zip(half0 or [], half1 or [], strict=True)]
-    refine_with_model(model, sources, output, tilt_range, tiles, compute, overwrite=overwrite)
+    refine_with_model(model, sources, output, tilt_range, tiles, compute, beads=beads, overwrite=overwrite)
 
 
 def _seed(seed: int | None) -> dict[str, int]:

@@ -26,23 +26,29 @@ from dewedge.physics.projection import back_project
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 
-# Radii in A of beads of 5, 7.5, 10 and 15 nm; of 20 nm only where depth tells gold from a ribosome.
-_RADII_A = (25.0, 37.5, 50.0, 75.0)
-_RADIUS_OF_COUNTS_A = 100.0
-_LARGEST_OVER_FILTER = 1.25
+# Radii in A of beads of 5, 7.5 and 10 nm; of 15 and 20 nm only where depth tells gold from large molecules.
+_RADII_A = (25.0, 37.5, 50.0)
+_RADII_OF_COUNTS_A = (75.0, 100.0)
+_LARGEST_WITHOUT_DEPTH_A = 48.0
+# A bead that the filter of its size finds is no wider at half of its depth than this factor of the filter.
+_LARGEST_OVER_FILTER = 1.1
 # Smaller discs than this, in pixels, are not told from noise.
 _LEAST_RADIUS = 1.4
 # Points of the volume are this share of the radius apart.
 _STEP = 1 / 1.5
 # A filtered image that shows a bead reaches so many of its standard deviations; noise reaches 6.
 _LEAST_IN_IMAGE = 8.0
+# Gold covers no more of an image than this; where more stands out so far, it does not stand out from noise.
+_LARGEST_COVER = 0.035
 # Once there is gold, what else counts as a bead in one image.
 _LEAST_LEFT_OVER = 6.0
 # What one image counts for at most.
 _HIGHEST = 40.0
 # Least mean over the images, and least factor between beads and all else: with depth known, and without.
 _LEAST_STRENGTH = {True: 4.0, False: 6.0}
-_LEAST_GAP = {True: 2.0, False: 2.5}
+_LEAST_GAP = {True: 2.0, False: 2.75}
+# All else is at least so strong: what is weaker does not show in most images.
+_NOTHING = 2.5
 # Least depth of a bead, as a share of the mean, for each A of its radius.
 _LEAST_DEPTH_PER_A = 0.08 / 50
 # A bead shows in this share of the images that have it in view, by so many standard deviations.
@@ -69,6 +75,8 @@ class Beads:
         ``(m, 3)`` pixels from index N // 2 of each axis of the tomogram.
     strength
         ``(m,)`` mean over the images of the filtered image at the bead, in its standard deviations.
+    least_strength
+        What is weaker is no bead.
     sign
         -1 for beads darker than their surroundings, 1 for brighter ones.
     filter_radius
@@ -85,6 +93,7 @@ class Beads:
 
     centres_zyx: Floats
     strength: Floats
+    least_strength: float
     sign: int
     filter_radius: float
     radius: float
@@ -127,34 +136,36 @@ def find_gold(images: Images, tilt_deg: ArrayLike, pixel_size_A: float, *, count
     """
     tilts = np.asarray(tilt_deg, dtype=np.float64)
     low = np.argsort(np.abs(tilts), kind="stable")[:9]
-    radii_A = (*_RADII_A, _RADIUS_OF_COUNTS_A) if counts else _RADII_A
+    radii_A = (*_RADII_A, *_RADII_OF_COUNTS_A) if counts else _RADII_A
     likely = []
     for radius_A in radii_A:
         radius = radius_A / pixel_size_A
         if radius < _LEAST_RADIUS or 4 * radius > min(images.shape[1:]):
             continue
         for sign in (-1, 1):
-            highest = np.median([filtered(images[i], radius, sign).max() for i in low])
-            if highest > _LEAST_IN_IMAGE:
-                likely.append((float(highest), radius, sign))
+            responses = [filtered(images[i], radius, sign) for i in low]
+            highest = float(np.median([response.max() for response in responses]))
+            cover = np.median([(np.abs(response) > _LEAST_IN_IMAGE).mean() for response in responses])
+            if highest > _LEAST_IN_IMAGE and cover < _LARGEST_COVER:
+                likely.append((highest, radius, sign))
     # Discs answer most to the filter of their own size.
     for _, radius, sign in sorted(likely, reverse=True):
         beads = _beads_of_size(images, tilts, pixel_size_A, radius, sign, counts)
         if beads is not None:
-            own = max(beads.radius, _LEAST_RADIUS)
-            return _beads_of_size(images, tilts, pixel_size_A, own, sign, counts) or beads
+            # A ball of radius r has half of its depth at 0.87 r. What is no ball does not pass again.
+            own = max(beads.radius / 0.87, _LEAST_RADIUS)
+            beads = _beads_of_size(images, tilts, pixel_size_A, own, sign, counts)
+        if beads is not None:
+            return beads
     return None
 
 
 def find_more(images: Images, tilt_deg: ArrayLike, pixel_size_A: float, beads: Beads) -> Beads | None:
-    """Beads that others hid, in images whose ``beads`` are painted over; None if there are none.
-
-    They are as strong as the weaker ones of ``beads``; the gap is known.
-    """
+    """Beads that others hid, in images whose ``beads`` are painted over; None if there are none."""
     tilts = np.asarray(tilt_deg, dtype=np.float64)
     responses = _responses(images, beads.filter_radius, beads.sign)
     centres, strength = _maxima(responses, tilts, pixel_size_A, beads.filter_radius)
-    strong = strength > 0.5 * beads.strength.min()
+    strong = strength > beads.least_strength
     centres, strength, places = _confirmed(
         centres[strong], strength[strong], responses, tilts, beads.filter_radius
     )
@@ -200,13 +211,15 @@ def _beads_of_size(
     depth = float(profile[: max(1, round(radius / 2))].mean())
     if depth <= 0:
         return None
-    beyond = max(1, int(np.argmax(profile < depth / 2)))
-    at_half = beyond - 1 + float((profile[beyond - 1] - depth / 2) / (profile[beyond - 1] - profile[beyond]))
-    least = _LEAST_DEPTH_PER_A * radius * pixel_size_A
-    if at_half > _LARGEST_OVER_FILTER * radius or (counts and depth < least):
+    at_half = _where_falls(profile, depth / 2)
+    if at_half > _LARGEST_OVER_FILTER * radius:
+        return None
+    if not counts and at_half * pixel_size_A > _LARGEST_WITHOUT_DEPTH_A:
+        return None
+    if counts and depth < _LEAST_DEPTH_PER_A * radius * pixel_size_A:
         return None
     reach = _reach(profile, depth, at_half)
-    return Beads(centres, strength, sign, radius, at_half, reach, depth, _in_view(places))
+    return Beads(centres, strength, threshold, sign, radius, at_half, reach, depth, _in_view(places))
 
 
 def _in_view(places: Sequence[Floats]) -> tuple[Floats, ...]:
@@ -253,6 +266,8 @@ def _confirmed(
     places
         For each image, ``(m, 2)`` middles of all of them; NaN where one is out of view.
     """
+    if len(centres) == 0:
+        return centres, strength, tuple(np.empty((0, 2)) for _ in responses)
     places, seen = _measured(centres, responses, tilts, radius)
     for _ in range(2):
         centres = _centres(centres, places, seen, tilts, responses.shape)
@@ -326,20 +341,17 @@ def _centres(
 
 
 def _threshold(strength: Floats, least: float, least_gap: float) -> float | None:
-    """Height between beads and all else, where there is a gap in the sorted heights; else None."""
+    """Height between beads and all else, at the first gap in the sorted heights; None if there is none."""
     heights = np.sort(strength)[::-1]
-    heights = heights[heights > 1]
-    best, threshold = 0.0, None
     for k in range(1, len(heights) + 1):
         if heights[k - 1] < least:
             break
         # A few in between are beads that few images show, or that are hidden by others.
         after = k - 1 + max(3, k // 4)
-        next_height = float(heights[after]) if after < len(heights) else 1.0
-        gap = float(heights[k - 1]) / next_height
-        if gap >= max(least_gap, best):
-            best, threshold = gap, float(np.sqrt(heights[k - 1] * next_height))
-    return threshold
+        next_height = max(float(heights[after]) if after < len(heights) else 0.0, _NOTHING)
+        if heights[k - 1] >= least_gap * next_height:
+            return float(np.sqrt(heights[k - 1] * next_height))
+    return None
 
 
 def _profile(images: Images, places: Sequence[Floats], tilts: Floats, radius: int, sign: int) -> Floats:
@@ -361,6 +373,13 @@ def _profile(images: Images, places: Sequence[Floats], tilts: Floats, radius: in
     # The median: other beads lie beside some.
     profile: Floats = sign * np.median(profiles, axis=0)
     return (profile - profile[3 * radius // 4 :].mean())[:radius]
+
+
+def _where_falls(profile: Floats, depth: float) -> float:
+    """Distance at which a profile first falls below a depth, between two of its points."""
+    beyond = max(1, int(np.argmax(profile < depth)))
+    above, below = float(profile[beyond - 1]), float(profile[beyond])
+    return beyond - 1 + float(np.clip((above - depth) / max(above - below, 1e-12), 0, 1))
 
 
 def _reach(profile: Floats, depth: float, radius: float) -> float:

@@ -23,6 +23,7 @@ _HOT_IN_NOISE = 1.0
 _LARGEST_AREA = 4
 # An image with more is of another kind: sparse counts, whose noise has long tails.
 _LARGEST_SHARE = 1e-4
+_ALWAYS_FINE = 20
 _WINDOW = 7
 _NOISE_SAMPLES = 2**20
 _MEAN_WIDTH = 5
@@ -51,8 +52,7 @@ def find_xrays(image: Floats, deviation: Floats, noise: float) -> Indices:
         Of `deviations`.
     """
     found = _isolated(image, deviation, noise, _OUTLIER)
-    # Of neighbours, those that the outlier spreads to.
-    return found if found.size <= _LARGEST_SHARE * image.size else np.empty(0, dtype=np.int64)
+    return found if found.size <= _most(image, 1) else np.empty(0, dtype=np.int64)
 
 
 def find_hot_pixels(mean_deviation: Floats, n_images: int) -> Indices:
@@ -72,7 +72,7 @@ def find_hot_pixels(mean_deviation: Floats, n_images: int) -> Indices:
     bright = _isolated(mean_deviation, deviation, noise, _HOT)
     dark = _isolated(-mean_deviation, -deviation, noise, _HOT)
     found = np.union1d(bright, dark)
-    return found if found.size <= 10 * _LARGEST_SHARE * mean_deviation.size else np.empty(0, dtype=np.int64)
+    return found if found.size <= _most(mean_deviation, 10) else np.empty(0, dtype=np.int64)
 
 
 def clipped_deviation(deviation: Floats, noise: float) -> Floats:
@@ -100,11 +100,15 @@ def replaced(image: Floats, flat: Indices, rng: np.random.Generator) -> Floats:
     return result
 
 
+def _most(image: Floats, times: int) -> float:
+    return times * max(_LARGEST_SHARE * image.size, _ALWAYS_FINE)
+
+
 def _isolated(image: Floats, deviation: Floats, noise: float, threshold: float) -> Indices:
     """Flat indices of isolated pixels above the local median by ``threshold`` times the noise, and spill."""
-    # One pixel in 25 is the deviation's own reference; four leave 21 / 25 of their height.
+    # A pixel is part of the mean that it deviates from: of four in 25, 21 / 25 of their height are left.
     candidates = np.flatnonzero(deviation.ravel() > 0.8 * threshold * noise)
-    if not noise > 0 or candidates.size == 0 or candidates.size > 10 * _LARGEST_SHARE * image.size + 100:
+    if not noise > 0 or candidates.size == 0 or candidates.size > _most(image, 30):
         return np.empty(0, dtype=np.int64)
     windows = _windows(image.shape, candidates)
     values = image.ravel()[windows]

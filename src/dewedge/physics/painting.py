@@ -1,9 +1,10 @@
 """Discs of an image painted over, so that the surroundings go on, smooth parts and noise alike.
 
-What is painted is the sum of two parts. The smooth part is the mean of the pixels around, weighted by a
-Gaussian (normalised convolution; Knutsson and Westin 1993, CVPR, 515). The other is Gaussian noise with the
-power spectrum that the surroundings have beyond their smooth part. So there is neither a rim nor a step, and
-nothing that two images, painted with different generators, have in common.
+What is painted is the sum of two parts. The smooth part is a quadratic surface through the surroundings and,
+for what that leaves, the mean of the pixels around, weighted by a Gaussian (normalised convolution; Knutsson
+and Westin 1993, CVPR, 515). The other is Gaussian noise with the power spectrum that the surroundings have
+beyond their smooth part. So there is neither a rim nor a step, and nothing but the smooth part that two
+images, painted with different generators, have in common.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ Floats = NDArray[np.float64]
 # Standard deviation of the Gaussian, and half of the window whose noise is taken, in radii of the disc.
 _SMOOTH = 0.5
 _WINDOW = 4.0
+# A window is wider where more of it than this is painted.
+_CROWDED = 0.8
+# The surface goes through pixels within so many radii, and is level beyond.
+_SURFACE = 2.5
 # Where the Gaussian finds less than about this share of its weight, a wider one counts.
 _FAINT = 0.02
 _WIDEST = 4
@@ -67,17 +72,18 @@ def paint_over(image: Image, places: Floats, radius: float, rng: np.random.Gener
     waiting = painted.copy()
     patches = []
     for place in places:
-        rows, columns = _box(place, _WINDOW * radius, shape)
         inner_rows, inner_columns = _box(place, radius, shape)
         here = waiting[inner_rows, inner_columns] & _disc(place, radius, inner_rows, inner_columns)
         if not here.any():
             continue
+        half = _WINDOW * radius
+        rows, columns = _box(place, half, shape)
+        while painted[rows, columns].mean() > _CROWDED and half < max(shape):
+            half *= 2
+            rows, columns = _box(place, half, shape)
         weight = (~painted[rows, columns]).astype(np.float32)
-        if not weight.any():
-            # Nothing is left of the surroundings.
-            rows, columns = slice(0, shape[0]), slice(0, shape[1])
-            weight = (~painted).astype(np.float32)
-        window = _continued(source[rows, columns], weight, _SMOOTH * radius, rng)
+        middle = (place[0] - rows.start, place[1] - columns.start)
+        window = _continued(source[rows, columns], weight, middle, radius, rng)
         values = window[
             inner_rows.start - rows.start : inner_rows.stop - rows.start,
             inner_columns.start - columns.start : inner_columns.stop - columns.start,
@@ -113,15 +119,40 @@ def cut_to_balls(volume: Image, centres_zyx: Floats, radius: float) -> None:
         section *= mask
 
 
-def _continued(source: Image, weight: Image, sigma: float, rng: np.random.Generator) -> Image:
+def _continued(
+    source: Image, weight: Image, middle: tuple[float, float], radius: float, rng: np.random.Generator
+) -> Image:
     """A window of smooth part and noise like those of the ``source`` where ``weight`` is 1."""
-    smooth = _smooth(source, weight, sigma)
-    rest = (source - smooth) * weight
-    power = np.abs(np.fft.rfft2(rest)) ** 2 / max(1.0, float(weight.sum()))
+    surface = _surface(source, weight, middle, _SURFACE * radius)
+    smooth = _smooth((source - surface) * weight, weight, _SMOOTH * radius)
+    # Beside a disc the mean is one-sided, and what it leaves is no noise.
+    sure = weight * (ndimage.gaussian_filter(weight, _SMOOTH * radius, mode="nearest") > 0.8)
+    if not sure.any():
+        sure = weight
+    rest = (source - surface - smooth) * sure
+    power = np.abs(np.fft.rfft2(rest)) ** 2 / max(1.0, float(sure.sum()))
     power = ndimage.uniform_filter(power, _SPECTRUM_WIDTH, mode=("wrap", "nearest"))
     white = np.fft.rfft2(rng.standard_normal(source.shape))
     noise = np.fft.irfft2(white * np.sqrt(power), s=source.shape)
-    return (smooth + noise).astype(np.float32)
+    result: Image = (surface + smooth + noise).astype(np.float32)
+    return result
+
+
+def _surface(source: Image, weight: Image, middle: tuple[float, float], reach: float) -> Image:
+    """Quadratic surface that fits the pixels of ``weight`` 1 within ``reach`` of the middle best."""
+    y = (np.arange(source.shape[0])[:, None] - middle[0]) / reach
+    x = (np.arange(source.shape[1]) - middle[1]) / reach
+    near = (weight > 0) & (y**2 + x**2 <= 1)
+    y, x = np.broadcast_arrays(y.clip(-1, 1), x.clip(-1, 1))
+    terms = np.stack([np.ones_like(x), y, x, y * x, y**2, x**2])
+    # Few pixels, or such on one side, bear no more than a level.
+    if near.sum() < 0.2 * np.pi * reach**2:
+        terms = terms[:1]
+    if not near.any():
+        return np.zeros_like(source)
+    coefficients, *_ = np.linalg.lstsq(terms[:, near].T, source[near], rcond=None)
+    surface: Image = np.tensordot(coefficients, terms, axes=1).astype(np.float32)
+    return surface
 
 
 def _smooth(source: Image, weight: Image, sigma: float, level: int = 0) -> Image:

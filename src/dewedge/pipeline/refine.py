@@ -57,6 +57,12 @@ def refine_files(
                 f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
                 f"{mrcs[0].path}"
             )
+    gold = None if beads is None else read_mrc(beads)
+    if gold is not None and gold.data.shape != mrcs[0].data.shape:
+        raise InputError(
+            f"{gold.path}: shape {gold.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
+            f"{mrcs[0].path}"
+        )
     data: NDArray[np.float32] | None = None
     on_tile: Callable[[int, int], None] | None = None
     with step(f"{name}: refine"), ExitStack() as files:
@@ -93,9 +99,9 @@ def refine_files(
             fabric=fabric,
             on_tile=on_tile,
         )
-        if beads is not None and data is not None:
-            for section_of_data, section_of_beads in zip(data, read_mrc(beads).data, strict=True):
-                section_of_data += section_of_beads
+        if gold is not None and data is not None:
+            for refined, of_beads in zip(data, gold.data, strict=True):
+                refined += of_beads
 
 
 def refine_with_model(
@@ -106,6 +112,7 @@ def refine_with_model(
     section: TileSection,
     compute: ComputeSection,
     *,
+    beads: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Refine full tomograms, or pairs of half-sets, with the model of a file.
@@ -118,6 +125,8 @@ def refine_with_model(
         File of the one result, or folder of several; None to write beside the sources.
     tilt_range
         Where it is not that of the model.
+    beads
+        Tomogram of gold beads that is added to the one result.
 
     Raises
     ------
@@ -126,6 +135,8 @@ def refine_with_model(
     """
     if not sources:
         raise InputError("nothing to refine: expected at least one tomogram, or --half0 and --half1")
+    if beads is not None and len(sources) > 1:
+        raise InputError("--beads: expected one tomogram, whose beads they are")
     model = load_model(model_path)
     names = [f"{paths[0].stem}_refined.mrc" for paths in sources]
     if output is None:
@@ -136,10 +147,11 @@ def refine_with_model(
         outputs = [output / name for name in names]
     if len(set(outputs)) < len(outputs):
         raise InputError("two results would have the same name: expected tomograms of different names")
-    refuse_sources(outputs, [path for paths in sources for path in paths])
+    of_beads = [] if beads is None else [beads]
+    refuse_sources(outputs, [path for paths in [*sources, of_beads] for path in paths])
     check_new(outputs, overwrite)
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
     with launched(compute) as fabric:
         for paths, result in zip(sources, outputs, strict=True):
-            refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric)
+            refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric, beads)
             logger.info("done: %s", result)
