@@ -143,7 +143,11 @@ def write_comparison(path: Path, settings: ComparisonSettings) -> None:
 def _shared_input(given: Mapping[str, Any]) -> dict[str, Any]:
     """What a recipe may set of the reconstruction that all methods share, as it is for all of them."""
     base = Config.model_validate(given)
-    return {"ctf": {"ctf": base.ctf.ctf}, "reconstruct": {"filter": base.reconstruct.filter}}
+    return {
+        "ctf": {"ctf": base.ctf.ctf},
+        "reconstruct": {"filter": base.reconstruct.filter},
+        "images": base.images.model_dump(),
+    }
 
 
 def _stage_config(recipe_name: str, given: Mapping[str, Any], count: int) -> Config:
