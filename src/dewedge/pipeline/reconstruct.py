@@ -126,6 +126,7 @@ def write_beads(
     """
     thickness, series = item.binned_thickness(section), item.series[0]
     shape = (geometry.n_tilts, *geometry.image_shape_yx)
+    ctf = series_correction(item.series, ctf)
     images = correct(gold.images(shape), geometry, ctf).to(device)
     with create_mrc(
         path,
