@@ -78,7 +78,7 @@ def test_the_whole_of_an_uneven_split_is_refined_on_the_grey_scale_of_the_fit(
     half0, half1, full = (data(tmp_path / "out" / f"{name}.mrc") for name in VOLUMES[:3])
     std_half = np.sqrt((half0.var() + half1.var()) / 2)
     model = load_model(tmp_path / "out" / "model.safetensors")
-    assert model.full_std == pytest.approx(full.std() / std_half, rel=1e-3)
+    assert model.full_std == pytest.approx(full.std() / std_half, rel=0.02)  # clipped at 6 of them
     assert abs(model.full_std / ((half0 + half1) / 2).std() * std_half - 1) > 0.01
 
 

@@ -56,9 +56,8 @@ class FitOptions:
         prediction; ``auto`` for rounds ten times as long as that takes, None to never do it, as does
         ``noise2noise``.
     online_fill
-        Share of the batches whose own missing wedge is filled anew, by a prediction that is given nothing of
-        what is cut from them; that of a round has seen it, and a network that learns from its hints alone
-        becomes too sure. Each costs one pass more.
+        Share of the batches whose own missing wedge is filled anew instead, by a prediction that is given
+        nothing of what is cut from them. Each costs one pass more.
     exact_rotations
         Share of the crops rotated by an exact rotation of the cube, not by one of SO(3). For ``isonet`` it is
         one of the 20 that move the missing wedge; ``noise2noise`` turns nothing, or by quarter turns.
@@ -114,8 +113,8 @@ class FitOptions:
     clip: float | None = 6.0
     wedge_weight: float = 2.0
     update_interval: int | Literal["auto"] | None = "auto"
-    online_fill: float = 0.5
-    exact_rotations: float = 0.8
+    online_fill: float = 0.0
+    exact_rotations: float = 0.2
     quarter_turns: bool = False
     interpolation: Literal["linear", "cubic"] = "linear"
     standardise: Literal["half-sets", "inputs"] = "half-sets"
