@@ -64,7 +64,7 @@ def test_help_lists_every_verb_and_imports_nothing_heavy():
     command = [sys.executable, "-c", HELP_WITHOUT_HEAVY_IMPORTS, *VERBS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
     for verb in VERBS:
         assert f"Usage: dewedge {verb}" in done.stdout
 
