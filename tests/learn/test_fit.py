@@ -9,16 +9,19 @@ from lightning_fabric import Fabric
 from scipy import ndimage
 from test_sampling import make_pair
 
+import dewedge.learn.fit as fit_module
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import load_model, save_model
 from dewedge.learn.fit import fit
+from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import NetworkConfig
 from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.rounds import round_epochs
 from dewedge.learn.sampling import CropSampler, Inputs, TomogramPair
 from dewedge.learn.state import EpochRow, FitState
+from dewedge.physics.wedge import wedge_mask
 
 NETWORK = NetworkConfig(channels=2, levels=2)
 OPTIONS = FitOptions(cube_size=16, batch_size=2, epoch_samples=8, epochs=4, validation_crops=4)
@@ -342,3 +345,23 @@ def test_a_fit_resumed_in_or_after_a_round_is_the_unbroken_one(pairs, fabric, tm
     resumed, _ = fit(pairs, NETWORK, options, fabric, checkpoint=checkpoint, resume=True)
     for name, weight in whole.weights.items():
         torch.testing.assert_close(resumed.weights[name], weight, rtol=0, atol=0)
+
+
+def test_the_held_out_loss_of_no_prediction_is_one(fabric, monkeypatch):
+    pair = make_pair((24, 48, 48))
+    mask = wedge_mask(pair.shape_zyx, pair.tilt_range)
+    halves = [cut_wedge(torch.from_numpy(half), mask).numpy() for half in (pair.half0, pair.half1)]
+    losses = []
+    validation_loss = fit_module._validation_loss
+
+    def of_nothing(network, *others):
+        with torch.no_grad():
+            for weights in network.parameters():
+                weights.zero_()
+        losses.append(validation_loss(network, *others))
+        return losses[-1]
+
+    monkeypatch.setattr(fit_module, "_validation_loss", of_nothing)
+    options = replace(OPTIONS, epochs=1, update_interval=None)
+    fit([TomogramPair(*halves, pair.tilt_range)], NETWORK, options, fabric)
+    assert losses == pytest.approx([1.0], abs=0.1)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,10 @@ def fit(
         sampler.grey_scales = grey_scales_of_inputs(sampler, objective, fabric.device)
     of_measured = sampler.grey_scales
     validation = _validation_batches(sampler, options, fabric)
-    judged = Objective(options, signal_weight(validation)) if validation and not fills else objective
+    judged = objective
+    if validation and not fills:
+        # Alike inside and outside the wedge: the loss of no prediction is 1.
+        judged = Objective(replace(options, wedge_weight=1.0), signal_weight(validation))
     state = FitState()
     interval = round_epochs(sampler, network_config, options)
     best = _weights(plain)
