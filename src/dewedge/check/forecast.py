@@ -28,8 +28,8 @@ _FIT_TIMES = 4.1
 _KEPT = 20
 # Interpreter, torch and the buffers of a back-projection.
 _BASE_BYTES = 1.0e9
-# Half-set 0, half-set 1, full, refined and mask: all of 4 bytes a voxel.
-_FILES = 5
+# Half-set 0, half-set 1, full, beads, refined and mask: all of 4 bytes a voxel.
+_FILES = 6
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def forecast(
         for z, y, x in shapes_zyx
     )
     tile_bytes = kept / 4 * max(min(tile, z) * min(tile, y) * min(tile, x) for z, y, x in shapes_zyx)
-    align_bytes = 2 * 4 * largest_stack_pixels
+    # The whole, its half-sets, and what is taken from it with the gold.
+    align_bytes = 3 * 4 * largest_stack_pixels
     memory = _BASE_BYTES + max(fit_bytes, band_bytes + tile_bytes, align_bytes)
     return Forecast(
         memory_GB=memory / 1e9,

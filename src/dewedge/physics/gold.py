@@ -39,7 +39,7 @@ _STEP = 1 / 1.5
 # A filtered image that shows a bead reaches so many of its standard deviations; noise reaches 6.
 _LEAST_IN_IMAGE = 8.0
 # Gold covers no more of an image than this; where more stands out so far, it does not stand out from noise.
-_LARGEST_COVER = 0.035
+_LARGEST_COVER = 0.04
 # Once there is gold, what else counts as a bead in one image.
 _LEAST_LEFT_OVER = 6.0
 # What one image counts for at most.
@@ -145,7 +145,7 @@ def find_gold(images: Images, tilt_deg: ArrayLike, pixel_size_A: float, *, count
         for sign in (-1, 1):
             responses = [filtered(images[i], radius, sign) for i in low]
             highest = float(np.median([response.max() for response in responses]))
-            cover = np.median([(np.abs(response) > _LEAST_IN_IMAGE).mean() for response in responses])
+            cover = np.median([(response > _LEAST_IN_IMAGE).mean() for response in responses])
             if highest > _LEAST_IN_IMAGE and cover < _LARGEST_COVER:
                 likely.append((highest, radius, sign))
     # Discs answer most to the filter of their own size.
