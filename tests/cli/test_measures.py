@@ -95,6 +95,7 @@ class TestValidate:
     def test_the_truth_made_elsewhere_beats_the_back_projection(self, series: Path, tmp_path: Path):
         command = ["validate", str(series / "TS.mrc"), "--thickness", "32", "--device", "cpu"]
         command += ["--shells", "0.07", "0.12", "0.2", "--withhold", "side"]
+        command += ["--gold", "keep", "--filter", "hamming"]
         command += ["--prediction", str(series / "TS_truth.mrc"), "-o", str(tmp_path / "O")]
         assert main(command) == 0
         [scores] = figures(tmp_path / "O")["cone"].values()
