@@ -279,7 +279,7 @@ def test_no_cuda_device(series: Path, tiny: list[str], tmp_path: Path, capsys: p
 
 
 def test_full_disk(series: Path, tiny: list[str], tmp_path: Path):
-    """Files cannot grow beyond 300 kB, which half0.mrc (512 kB) needs."""
+    """Files cannot grow beyond 300 kB, which the first volume (512 kB) needs."""
     output = tmp_path / "OUT"
     command = [sys.executable, "-m", "dewedge", "run", str(series / "TS.mrc"), *tiny, "-o", str(output)]
     limit = (300_000, 300_000)
@@ -292,9 +292,8 @@ def test_full_disk(series: Path, tiny: list[str], tmp_path: Path):
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(
-        f"dewedge: error: {output / 'half0.mrc'}: cannot be written"
-    )
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith(f"dewedge: error: {output}/") and ".mrc: cannot be written" in error
     assert {path.name for path in output.iterdir()} == {"config.toml", "dewedge.log"}
 
 

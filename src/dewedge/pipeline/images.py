@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.alignment import align_images
@@ -124,7 +125,17 @@ def prepare(
         One of each series.
     Gold or None
         None if there is no gold, or it is to be kept.
+
+    Raises
+    ------
+    InputError
+        If the series of even and odd frames are one and the same.
     """
+    if len(series) == 2 and np.array_equal(series[0].images[0], series[1].images[0]):
+        # Painted over with noise of their own they would differ, but hold the same noise all the same.
+        raise InputError(
+            f"{name}: both half-sets are the same; they must hold independent noise, from even and odd frames"
+        )
     sources, counts = raw_images(series, images_section, seed, name)
     aligned = [
         AlignedImages(*align_images(source, each.geometry, section.bin, section.binning_method))
