@@ -19,7 +19,7 @@ from dewedge.io.mrc import read_mrc
 from dewedge.pipeline.compute import choose_device, is_first_process, told_how_to_resume
 from dewedge.pipeline.config import Config
 from dewedge.pipeline.config_file import read_toml, resolve_config, write_config, write_settings
-from dewedge.pipeline.folder import CONFIG, FULL, LOG, REFINED, first_difference, refuse_sources
+from dewedge.pipeline.folder import BEADS, CONFIG, FULL, LOG, REFINED, first_difference, refuse_sources
 from dewedge.pipeline.image_numbers import image_numbers, numbers_text
 from dewedge.pipeline.images import AlignedImages
 from dewedge.pipeline.inputs import read_one_series
@@ -266,8 +266,10 @@ def judge(
                 [output / half for half in WHOLE_HALVES] if item.has_frames else None,
                 gap_deg=settings.gap_deg,
                 edges=settings.edges,
+                gold_given_back=not settings.predictions,
             )
-            tomograms = {"given": read_mrc(of_given).data, "prediction": read_mrc(path).data}
+            prediction = read_mrc(path).data if settings.predictions else without_gold(path)
+            tomograms = {"given": read_mrc(of_given).data, "prediction": prediction}
             tilts[name] = reprojection_scores(
                 tomograms, images, withheld_deg, given_deg, frames=frames, edges=settings.edges
             )
@@ -300,8 +302,12 @@ def score_files(
     whole_halves: Sequence[Path] | None = None,
     gap_deg: float | None = None,
     edges: Sequence[float] = EDGES,
+    gold_given_back: bool = False,
 ) -> WithheldScores:
     """`dewedge.scores.withheld.withheld_scores` of tomograms in MRC files.
+
+    With ``gold_given_back`` the prediction is the result of a run, which holds the gold that was painted over
+    in the reconstructions: what lies in the beads.mrc beside it is taken away again.
 
     Raises
     ------
@@ -317,7 +323,7 @@ def score_files(
                 f"{whole}"
             )
     return withheld_scores(
-        volumes[0].data,
+        without_gold(prediction) if gold_given_back else volumes[0].data,
         reference.data,
         volumes[1].data,
         given_deg,
@@ -326,6 +332,12 @@ def score_files(
         gap_deg=gap_deg,
         edges=edges,
     )
+
+
+def without_gold(refined: Path) -> NDArray[np.float32]:
+    """The refined tomogram of a run without the gold that was given back to it."""
+    data, beads = read_mrc(refined).data, refined.with_name(BEADS)
+    return np.subtract(data, read_mrc(beads).data, dtype=np.float32) if beads.exists() else data
 
 
 def write_validation(path: Path, settings: ValidationSettings) -> None:
