@@ -154,7 +154,8 @@ def test_every_set_is_corrected_alike() -> None:
 
 
 def test_frames_are_corrected_alike() -> None:
-    even, odd = series(ctf=measured()), series(ctf=measured())
+    even = series(ctf=measured())
+    odd = replace(even, images=np.nextafter(even.images, np.float32(np.inf)))  # frames are never the same
     section = CtfSection(ctf="phase-flip")
     done, _ = with_ctf([even, odd], section, None)
     *sets, _ = half_sets(
