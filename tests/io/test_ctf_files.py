@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dewedge.errors import InputError
-from dewedge.io.ctf_files import read_ctf_file
+from dewedge.geometry import CtfParameters
+from dewedge.io.ctf_files import read_ctf_file, write_ctffind
 
 
 def test_files_of_others(shared_data: Path) -> None:
@@ -96,3 +97,21 @@ def test_any_text_reads_or_raises_input_error(
         read_ctf_file(path, 2)
     except InputError as error:
         assert "\n" not in str(error)
+
+
+def test_what_is_written_as_ctffind_reads_the_same(tmp_path: Path) -> None:
+    ctf = CtfParameters(
+        defocus_u_um=[2.1, 1.9],
+        defocus_v_um=[2.0, 1.8],
+        astigmatism_deg=[10.0, -35.5],
+        phase_shift_deg=[0.0, 90.0],
+        voltage_kV=200.0,
+        spherical_aberration_mm=2.7,
+        amplitude_contrast=0.07,
+    )
+    write_ctffind(tmp_path / "ts_ctf.txt", ctf)
+    again = read_ctf_file(tmp_path / "ts_ctf.txt", 2)
+    for name in ("defocus_u_um", "defocus_v_um", "astigmatism_deg", "phase_shift_deg"):
+        np.testing.assert_allclose(getattr(again, name), getattr(ctf, name), atol=1e-4)
+    for name in ("voltage_kV", "spherical_aberration_mm", "amplitude_contrast"):
+        assert getattr(again, name) == pytest.approx(getattr(ctf, name))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from dewedge.cli import main
 from dewedge.errors import InputError
 from dewedge.io.ctf_files import read_ctf_file
 from dewedge.io.mrc import read_mrc
@@ -278,3 +279,28 @@ def test_files_fit_each_other(tmp_path: Path) -> None:
 def test_what_cannot_be_simulated_is_told(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         simulate_files(tmp_path, "ts", **({"shape_zyx": (32, 40, 40), "tilt_deg": TILTS} | options))
+
+
+def test_the_command_line_switches_single_effects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "simulate",
+        "-o",
+        str(tmp_path),
+        "--shape",
+        "32",
+        "40",
+        "40",
+        "--tilt-step",
+        "30",
+        "--gold",
+        "0",
+    ]
+    assert main([*command, "--name", "plain", "--loss", "--voxel-size", "20"]) == 0
+    assert main([*command, "--name", "thick", "--realistic", "--no-loss", "--defocus-um", "3"]) == 0
+    means = [
+        read_mrc(tmp_path / f"{n}_clean.mrc", stack=True).data.mean(axis=(1, 2)) for n in ("plain", "thick")
+    ]
+    assert means[0][0] / means[0][2] < 0.8 < 0.9 < means[1][0] / means[1][2]
+    assert read_ctf_file(tmp_path / "thick_ctf.txt", 5).defocus_um.mean() == pytest.approx(3, abs=0.2)
+    assert main([*command, "--name", "odd", "--defocus-um", "3"]) == 2
+    assert "--realistic" in capsys.readouterr().err
