@@ -21,9 +21,9 @@ AREA_PER_BEAD_A2 = 1550.0**2
 # In 10499 a bead keeps 0.58 of what passes beside it, at all tilts, and is flat up to a fifth of its radius
 # from its edge, with a bright fringe of 5 %: both amplitude and phase saturate within a path of some 20 A.
 TRANSMISSION, PHASE_CONTRAST, SATURATION_A = 0.66, 0.7, 20.0
-# Inner potential of gold less that of ice, over that of protein less that of ice: 26 V (Schowalter et al.
-# 2006, Appl. Phys. Lett. 88, 232108) and 4.5 V for ice give about 21.5 V, against 2.2 V.
-DENSITY = 9.8
+# Contrast of gold in the truth over that of protein: 10.57 A of scattering length (gemmi) in 16.96 A^3 are
+# 29.8 V, less 4.5 V of ice, over 2.0 V. Images know saturation only.
+DENSITY = 12.6
 _TRIES = 300
 # Beads are drawn with samples of this fraction of a pixel.
 _OVERSAMPLING = 4

@@ -19,9 +19,9 @@ class Misalignment:
     Parameters
     ----------
     shift_yx_A
-        Standard deviation of the residual shift of each image along y and along x. Good bead alignments have
-        mean residuals of 0.5 to 1 nm (Mastronarde and Held 2017, J. Struct. Biol. 197, 102); along the tilt
-        axis 10499 agrees with itself beyond 50 A, which leaves some 3 A.
+        Standard deviation of the residual shift of each image along y and along x. Chosen: the mean
+        residual of a bead alignment is often some 10 A; along the tilt axis the half-sets of 10499 agree
+        beyond 50 A, which leaves no more than some 3 A.
     axis_shift_A
         Displacement of the tilt axis, common to all images. In 10499 it is 60 to 100 A
         (docs/empiar-10499.md).
