@@ -81,8 +81,9 @@ class Objective:
     def _fills_online(self) -> bool:
         """Drawn while fitting; what is validated is filled as most crops are."""
         share = self.options.online_fill
-        drawn = float(torch.rand(())) if torch.is_grad_enabled() and 0 < share < 1 else 0.5
-        return drawn < share
+        if share in (0, 1) or not torch.is_grad_enabled():
+            return share > 0.5
+        return float(torch.rand(())) < share
 
     def _isonet(self, network: Network, batch: Batch, progress: float) -> Tensor:
         """From the rotated crop, a wedge cut out and noise added, back to the crop: Liu et al. 2022.
