@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.io.mrc import read_mrc
 from dewedge.io.tilt_series import TiltSeries
@@ -108,6 +110,13 @@ def test_frames_are_painted_at_the_same_places_with_noise_of_their_own() -> None
     *_, original, _ = sets(item, KEEP)
     rebuilt = whole.images + gold.images(whole.images.shape)
     torch.testing.assert_close(rebuilt, original.images, atol=1e-5, rtol=0)
+
+
+def test_frames_that_are_copies_are_refused_before_painting_makes_them_differ() -> None:
+    even = series(6)
+    odd = replace(even, images=3 * even.images)
+    with pytest.raises(InputError, match="ts: both half-sets are the same"):
+        sets(SeriesInput("ts", (even, odd)), ImagesSection())
 
 
 def test_within_the_beads_both_tomograms_together_are_the_original_one(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Beads are looked for in pixels of at most this size, or the images' own.
 _DETECTION_A = 10.0
+# Correlation from which on even and odd frames are one image.
+_COPY = 1 - 1e-6
 # Rounds of looking for beads that others hid.
 _ROUNDS = 2
 
@@ -129,13 +131,10 @@ def prepare(
     Raises
     ------
     InputError
-        If the series of even and odd frames are one and the same.
+        If the series of even and odd frames are one and the same, but for scale.
     """
-    if len(series) == 2 and np.array_equal(series[0].images[0], series[1].images[0]):
-        # Painted over with noise of their own they would differ, but hold the same noise all the same.
-        raise InputError(
-            f"{name}: both half-sets are the same; they must hold independent noise, from even and odd frames"
-        )
+    if len(series) == 2:
+        _refuse_copies(series, name)
     sources, counts = raw_images(series, images_section, seed, name)
     aligned = [
         AlignedImages(*align_images(source, each.geometry, section.bin, section.binning_method))
@@ -145,6 +144,17 @@ def prepare(
     if images_section.gold == "auto":
         gold = paint_gold(aligned, counts, seed, name)
     return aligned, gold
+
+
+def _refuse_copies(series: Sequence[TiltSeries], name: str) -> None:
+    """Refuse frames that hold the same noise; painted over with noise of their own they would differ."""
+    untilted = int(np.abs(series[0].geometry.tilt_deg).argmin())
+    even, odd = (np.asarray(each.images[untilted]).astype(np.float64).ravel() for each in series)
+    if min(even.std(), odd.std()) > 0 and abs(np.corrcoef(even, odd)[0, 1]) > _COPY:
+        raise InputError(
+            f"{name}: both half-sets are the same up to scale; they must hold independent noise, from even "
+            "and odd frames"
+        )
 
 
 def paint_gold(aligned: Sequence[AlignedImages], counts: bool, seed: int, name: str) -> Gold | None:
