@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from dewedge.geometry import TiltRange
+from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.angles import write_tilt_angles
 from dewedge.io.mrc import Mrc, write_mrc
 from dewedge.io.tilt_series import read_tilt_series
@@ -20,8 +21,7 @@ from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp
 from dewedge.pipeline.check import check_one
-from dewedge.pipeline.config import Config
-from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
+from dewedge.settings.sections import Config
 from dewedge.simulate.builtin import builtin_molecules
 from dewedge.simulate.specimen import simulate_specimen
 from dewedge.simulate.tilt_series import simulate_tilt_series, tilt_geometry

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from dewedge.geometry import TiltRange
+from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.mrc import Mrc
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp
 from dewedge.pipeline.check import check_one
-from dewedge.pipeline.config import Config
-from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
+from dewedge.settings.sections import Config
 from dewedge.simulate.tilt_series import dose_symmetric_order
 
 CONFIG = Config.model_validate({"reconstruct": {"thickness": 200, "bin": 2}, "fit": {"cube_size": 16}})

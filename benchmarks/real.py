@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dewedge.cli import main as dewedge
-from dewedge.io.atomic import write_text_atomic
+from dewedge.io.files import write_text_atomic
 
 OF_RUN = "refined.mrc"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from dewedge.pipeline.config import Config
-from dewedge.pipeline.config_file import merged
+from dewedge.settings.file import merged
+from dewedge.settings.sections import Config
 
 Settings = dict[str, dict[str, Any]]
 

@@ -27,12 +27,12 @@ from dewedge.learn.sampling import TomogramPair, measure_grey_scale
 from dewedge.learn.state import FitState
 from dewedge.learn.tiling import tile_size
 from dewedge.physics.iterative import sirt, tv
-from dewedge.pipeline.compute import choose_precision
-from dewedge.pipeline.config import Config
-from dewedge.pipeline.config_file import merged
 from dewedge.pipeline.initial import initial_weights
-from dewedge.recipes import read_recipe
+from dewedge.runtime.devices import choose_precision
 from dewedge.scores import correlation
+from dewedge.settings.file import merged
+from dewedge.settings.recipes import read_recipe
+from dewedge.settings.sections import Config
 
 # Shares of the fit after which the truth may choose the weights, for the methods of SELECTED_BY_TRUTH; dense
 # at the beginning, since what learns noise by heart is best before.

@@ -17,7 +17,7 @@ from rows import locked
 
 from dewedge.geometry import TiltGeometry, TiltRange
 from dewedge.io.mrc import read_mrc
-from dewedge.io.star import read_particles
+from dewedge.io.particles import read_particles
 from dewedge.io.tilt_series import read_tilt_series
 from dewedge.physics.reconstruction import FilterName, fbp
 from dewedge.simulate.files import simulate

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dewedge.errors import InputError
-from dewedge.pipeline.config_file import merged
-from dewedge.pipeline.log import show_on_terminal
+from dewedge.runtime.log import show_on_terminal
+from dewedge.settings.file import merged
 from paper import settings
 from paper.experiments import EXPERIMENTS, METHODS, Request
 from paper.pictures import draw

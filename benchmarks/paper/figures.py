@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.recipes import read_recipe
 from dewedge.report.figure import add_scale_bar, grey_limits, show_section
+from dewedge.settings.recipes import read_recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

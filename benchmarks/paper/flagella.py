@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.io.angles import read_tilt_angles, write_tilt_angles
 from dewedge.io.entries import SeriesEntry
-from dewedge.io.imod import read_imod_series
 from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.io.programs.imod import read_imod_series
 from dewedge.pipeline.frames import average_frames
 
 logger = logging.getLogger("dewedge.paper")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dewedge.io.atomic import write_text_atomic
-from dewedge.pipeline.comparison_report import environment
+from dewedge.io.files import write_text_atomic
+from dewedge.pipeline.compare.report import environment
 from paper.runs import Outcome, Variant
 from paper.scoring import Scores
 from paper.settings import Settings

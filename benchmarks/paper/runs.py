@@ -14,13 +14,13 @@ from typing import Any
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.io.dataset_star import write_dataset
+from dewedge.io.dataset_file import write_dataset
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.learn.checkpoint import Model, load_model
-from dewedge.pipeline.compute import launched
-from dewedge.pipeline.config import Config
-from dewedge.pipeline.config_file import merged, resolve_config, write_config
-from dewedge.pipeline.folder import (
+from dewedge.pipeline.refine import refine_files
+from dewedge.pipeline.run import run
+from dewedge.runtime.devices import launched
+from dewedge.runtime.folder import (
     CONFIG,
     FULL,
     HALF0,
@@ -35,9 +35,9 @@ from dewedge.pipeline.folder import (
     SLICES,
     tomogram_folders,
 )
-from dewedge.pipeline.refine import refine_files
-from dewedge.pipeline.run import run
-from dewedge.recipes import read_recipe
+from dewedge.settings.file import merged, resolve_config, write_config
+from dewedge.settings.recipes import read_recipe
+from dewedge.settings.sections import Config
 from paper import settings
 from paper.settings import Settings
 

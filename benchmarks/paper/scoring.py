@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dewedge.io.mrc import read_mrc
-from dewedge.io.star import read_particles
+from dewedge.io.particles import read_particles
 from dewedge.scores import evaluate, resolution_at
 from dewedge.scores.half_sets import half_set_scores
 from paper.runs import Outcome, Variant

@@ -3,8 +3,8 @@
 What was at hand of the paper (arXiv 2311.05539; Nature Communications 15, 8255) is its main text and a
 digest of its appendix C, not the appendix's tables. A value that neither these nor the authors' program give
 for this very experiment has ``sure=False``, and its source says what stands for it. What no setting names is
-that of the method's recipe (`dewedge.recipes`): U-Net of 64 channels, Adam at 4e-4, batches of 5, the wedge
-of the inputs updated every 10 epochs.
+that of the method's recipe (`dewedge.settings.recipes`): U-Net of 64 channels, Adam at 4e-4, batches of 5,
+the wedge of the inputs updated every 10 epochs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dewedge.learn.options import FitOptions
-from dewedge.pipeline.config_file import merged
+from dewedge.settings.file import merged
 
 PAPER = "paper"
 TUTORIAL = "DeepDeWedge, tutorial/config.yaml"

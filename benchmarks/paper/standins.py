@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dewedge.geometry import TiltGeometry
-from dewedge.io.atomic import write_text_atomic
-from dewedge.io.star_tables import write_star
+from dewedge.io.files import write_text_atomic
+from dewedge.io.star import write_star
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.simulate.builtin import builtin_molecules
 from dewedge.simulate.molecules import Molecule

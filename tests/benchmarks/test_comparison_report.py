@@ -24,8 +24,8 @@ from report import PAGES, with_blocks, write_pages  # noqa: E402
 from rows import add_row, job_of, read_rows, volume_file  # noqa: E402
 
 from dewedge.learn.network import network_config  # noqa: E402
-from dewedge.pipeline.config import Config  # noqa: E402
-from dewedge.recipes import read_recipe  # noqa: E402
+from dewedge.settings.recipes import read_recipe  # noqa: E402
+from dewedge.settings.sections import Config  # noqa: E402
 
 PEER = next(method for method in METHODS if tables.is_peer(method))
 

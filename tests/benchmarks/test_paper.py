@@ -24,10 +24,10 @@ from paper.runs import Variant, stage_configs  # noqa: E402
 from paper.shrec import read_cell, read_locations  # noqa: E402
 
 from dewedge.errors import InputError  # noqa: E402
-from dewedge.io.dataset import find_series  # noqa: E402
+from dewedge.io.find import find_series  # noqa: E402
 from dewedge.io.mrc import read_mrc  # noqa: E402
-from dewedge.recipes import read_recipe  # noqa: E402
 from dewedge.scores import correlation  # noqa: E402
+from dewedge.settings.recipes import read_recipe  # noqa: E402
 from dewedge.simulate.specimen import Specimen  # noqa: E402
 from dewedge.simulate.tilt_series import dose_symmetric_order  # noqa: E402
 

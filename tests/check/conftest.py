@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from dewedge.check.finding import Finding
+from dewedge.inputs.run_input import SeriesInput
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp
 from dewedge.pipeline.check import check_one
-from dewedge.pipeline.config import Config
-from dewedge.pipeline.items import SeriesInput
+from dewedge.settings.sections import Config
 
 CheckSeries = Callable[..., list[Finding]]
 

@@ -15,7 +15,7 @@ import pytest
 
 from dewedge.cli import main
 from dewedge.io.mrc import read_mrc
-from dewedge.recipes import RECIPES, read_recipe
+from dewedge.settings.recipes import RECIPES, read_recipe
 
 VOID = {"meta", "img", "br"}
 NETWORKS = [name for name in RECIPES if read_recipe(name).network]

@@ -9,8 +9,8 @@ import pytest
 import tifffile
 
 from dewedge.cli import main
-from dewedge.io.dataset import find_series
 from dewedge.io.entries import SeriesEntry
+from dewedge.io.find import find_series
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.tilt_series import read_tilt_series
 

@@ -16,8 +16,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from dewedge.cli import main
-from dewedge.io.dataset import find_series
 from dewedge.io.entries import SeriesEntry
+from dewedge.io.find import find_series
 from dewedge.io.mrc import read_mrc, write_mrc
 
 RESULTS = ("half0", "half1", "full", "refined")

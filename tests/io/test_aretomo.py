@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dewedge.errors import InputError
-from dewedge.io.aln import aln_geometry, aln_sections, read_aln
 from dewedge.io.angles import read_tilt_angles
-from dewedge.io.dataset import find_series
 from dewedge.io.entries import HalvesEntry, SeriesEntry
+from dewedge.io.find import find_series
 from dewedge.io.mrc import write_mrc
+from dewedge.io.programs.aln import aln_geometry, aln_sections, read_aln
 from dewedge.io.xf import geometry_arrays_to_xf, read_xf
 
 

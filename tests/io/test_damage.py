@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dewedge.errors import InputError
-from dewedge.io.dataset import find_series
+from dewedge.io.find import find_series
 
 
 def write_etomo(folder: Path) -> Path:

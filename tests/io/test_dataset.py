@@ -13,13 +13,13 @@ import starfile
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.io.dataset import find_series
-from dewedge.io.dataset_star import write_dataset
+from dewedge.io.dataset_file import write_dataset
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
+from dewedge.io.find import find_series
 from dewedge.io.half_names import pair_halves
 from dewedge.io.mdoc import write_mdoc
 from dewedge.io.mrc import read_mrc, write_mrc
-from dewedge.io.relion import read_relion
+from dewedge.io.programs.relion import read_relion
 
 VOLUME = np.random.default_rng(0).normal(size=(6, 8, 9)).astype(np.float32)
 

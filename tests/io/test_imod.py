@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from dewedge.errors import InputError
-from dewedge.io.dataset import find_series
 from dewedge.io.entries import SeriesEntry
-from dewedge.io.imod import read_com, read_edf, read_etomo
+from dewedge.io.find import find_series
 from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.io.programs.imod import read_com, read_edf, read_etomo
 
 
 def series_in(path: Path, **options: object) -> SeriesEntry:

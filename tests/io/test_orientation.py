@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dewedge.geometry import TiltGeometry
-from dewedge.io.dataset import find_series
 from dewedge.io.entries import SeriesEntry
-from dewedge.io.projection_model import from_geometry_arrays, to_geometry_arrays
+from dewedge.io.find import find_series
+from dewedge.io.programs.projection_model import from_geometry_arrays, to_geometry_arrays
 from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp
 

@@ -12,12 +12,12 @@ import pytest
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.io.angles import read_tilt_angles
-from dewedge.io.dataset import find_series
 from dewedge.io.entries import HalvesEntry, SeriesEntry
+from dewedge.io.find import find_series
 from dewedge.io.mrc import write_mrc
-from dewedge.io.relion import Optics, read_optics, relion_geometry
-from dewedge.io.star_tables import read_star
-from dewedge.io.warp import read_warp, warp_geometry
+from dewedge.io.programs.relion import Optics, read_optics, relion_geometry
+from dewedge.io.programs.warp import read_warp, warp_geometry
+from dewedge.io.star import read_star
 from dewedge.io.xf import geometry_arrays_to_xf, read_xf
 
 

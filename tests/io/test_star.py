@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from dewedge.errors import InputError
-from dewedge.io.star import read_particles, write_particles
+from dewedge.io.particles import read_particles, write_particles
 
 names = st.sampled_from(["1bxn", "007", "1e5", "NA", "None", "-", "+1", "two words", "Größe"])
 

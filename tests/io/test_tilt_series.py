@@ -220,7 +220,7 @@ def test_real_tilt_series(shared_data: Path) -> None:
 
 def test_import_needs_no_heavy_library() -> None:
     code = (
-        "import sys, dewedge.io.tilt_series, dewedge.io.star\n"
+        "import sys, dewedge.io.tilt_series, dewedge.io.particles\n"
         "print([name for name in ('torch', 'pandas', 'starfile', 'mdocfile') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dewedge.errors import InputError
-from dewedge.pipeline.methods import DEFAULT_METHODS, method_names, read_comparison, write_comparison
-from dewedge.recipes import RECIPES
+from dewedge.pipeline.compare.methods import DEFAULT_METHODS, method_names, read_comparison, write_comparison
+from dewedge.settings.recipes import RECIPES
 
 
 def test_methods_are_separated_by_commas_or_repeated_and_fbp_is_always_there():

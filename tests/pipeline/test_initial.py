@@ -16,11 +16,11 @@ from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.sampling import TomogramPair
-from dewedge.pipeline.config import RATES, SIMULATED_PRESET, FitSection
-from dewedge.pipeline.config_file import resolve_config, write_config
 from dewedge.pipeline.fit import fit_model
-from dewedge.pipeline.folder import CHECKPOINT
 from dewedge.pipeline.initial import SIMULATED_WEIGHTS, initial_weights
+from dewedge.runtime.folder import CHECKPOINT
+from dewedge.settings.file import resolve_config, write_config
+from dewedge.settings.sections import RATES, SIMULATED_PRESET, FitSection
 
 # With a rate this small, a fit ends where it starts.
 STANDING = {

@@ -10,11 +10,11 @@ import pytest
 
 from dewedge.errors import InputError, UnwritableError
 from dewedge.learn.state import EpochRow
-from dewedge.pipeline.compute import on_first_process
-from dewedge.pipeline.folder import tomogram_folders
-from dewedge.pipeline.log import duration, log_file, log_to_file, step, stop_messages
-from dewedge.pipeline.progress import FitProgress
 from dewedge.pipeline.simulate import tilt_angles
+from dewedge.runtime.devices import on_first_process
+from dewedge.runtime.folder import tomogram_folders
+from dewedge.runtime.log import duration, log_file, log_to_file, step, stop_messages
+from dewedge.runtime.progress import FitProgress
 
 
 class OtherProcess:

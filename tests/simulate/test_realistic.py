@@ -14,7 +14,7 @@ from dewedge.cli import main
 from dewedge.errors import InputError
 from dewedge.io.ctf_files import read_ctf_file
 from dewedge.io.mrc import read_mrc
-from dewedge.io.star import read_particles
+from dewedge.io.particles import read_particles
 from dewedge.io.tilt_series import read_tilt_series
 from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp

@@ -10,7 +10,7 @@ from dewedge.errors import InputError
 from dewedge.io.angles import read_tilt_angles
 from dewedge.io.mdoc import read_mdoc
 from dewedge.io.mrc import read_mrc
-from dewedge.io.star import read_particles
+from dewedge.io.particles import read_particles
 from dewedge.io.xf import read_xf, xf_to_geometry_arrays
 from dewedge.simulate.builtin import builtin_molecules
 from dewedge.simulate.files import simulate

@@ -70,14 +70,14 @@ def _guarded(command: Callable[[], object]) -> int:
         return _fail(f"unexpected {summary}; traceback in {_log_traceback()}", OTHER_ERROR)
     finally:
         signal.signal(signal.SIGTERM, before)
-        if "dewedge.pipeline.log" in sys.modules:
-            sys.modules["dewedge.pipeline.log"].stop_messages()
+        if "dewedge.runtime.log" in sys.modules:
+            sys.modules["dewedge.runtime.log"].stop_messages()
     return 0
 
 
 def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = False) -> int:
     """Print one line, on the first process only unless it may be the one that is gone."""
-    compute = sys.modules.get("dewedge.pipeline.compute")
+    compute = sys.modules.get("dewedge.runtime.devices")
     if everywhere or compute is None or compute.is_first_process():
         print(f"dewedge: {kind}{' '.join(message.split())}\n", end="", file=sys.stderr, flush=True)
         logging.getLogger("dewedge").debug("%s%s", kind, message)
@@ -86,7 +86,7 @@ def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = F
 
 def _log_traceback() -> Path:
     """Write the traceback to the run's log, or to a file of its own where there is none; return its path."""
-    from dewedge.pipeline.log import log_file, log_to_file
+    from dewedge.runtime.log import log_file, log_to_file
 
     if log_file() is None:
         log_to_file(Path(tempfile.gettempdir()) / f"dewedge-{os.getpid()}.log")

@@ -19,7 +19,7 @@ from dewedge.cli.commands import (
     resolve,
     show_messages,
 )
-from dewedge.pipeline.config import (
+from dewedge.settings.sections import (
     ComputeSection,
     CtfSection,
     FitSection,

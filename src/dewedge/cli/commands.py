@@ -10,7 +10,9 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from dewedge.errors import InputError
-from dewedge.pipeline.config import (
+from dewedge.runtime.folder import CONFIG
+from dewedge.settings.file import resolve_config
+from dewedge.settings.sections import (
     ComputeSection,
     Config,
     CtfSection,
@@ -25,8 +27,6 @@ from dewedge.pipeline.config import (
     TileSection,
     TomogramsSection,
 )
-from dewedge.pipeline.config_file import resolve_config
-from dewedge.pipeline.folder import CONFIG
 
 
 def _flags(title: str, order: int) -> Parameter:
@@ -301,6 +301,6 @@ def flags_given(**given: Any) -> dict[str, Any]:
 
 def show_messages() -> None:
     """Show what happens on the terminal."""
-    from dewedge.pipeline.log import show_on_terminal
+    from dewedge.runtime.log import show_on_terminal
 
     show_on_terminal()

@@ -20,7 +20,7 @@ from dewedge.cli.commands import (
     flags_given,
     show_messages,
 )
-from dewedge.pipeline.config import (
+from dewedge.settings.sections import (
     ComputeSection,
     CtfSection,
     FitSection,
@@ -74,9 +74,9 @@ def compare(
     no_check
         Do not look at the input as dewedge check does.
     """
-    from dewedge.pipeline.compare import SETTINGS
-    from dewedge.pipeline.compare import compare as compare_methods
-    from dewedge.pipeline.methods import read_comparison
+    from dewedge.pipeline.compare.compare import SETTINGS
+    from dewedge.pipeline.compare.compare import compare as compare_methods
+    from dewedge.pipeline.compare.methods import read_comparison
 
     show_messages()
     if config is None and resume and output is not None and (output / SETTINGS).is_file():

@@ -36,7 +36,7 @@ def import_(
     overwrite
         Replace files that exist.
     """
-    from dewedge.pipeline.dataset import import_files
+    from dewedge.pipeline.import_ import import_files
 
     show_messages()
     import_files(paths, output, pixel_size_A, axis_angle_deg, tilt_range, overwrite=overwrite)

@@ -23,7 +23,7 @@ from dewedge.cli.commands import (
     show_messages,
 )
 from dewedge.errors import InputError
-from dewedge.pipeline.config import (
+from dewedge.settings.sections import (
     ComputeSection,
     CtfSection,
     FitSection,
@@ -73,8 +73,8 @@ def evaluate(
     if truth is None:
         if tilt_range is not None or particles is not None:
             raise InputError("--tilt-range and --particles are for --truth: expected it, too")
-        from dewedge.pipeline.config import DeviceSection
         from dewedge.pipeline.measures import measure, print_measures, write_measures
+        from dewedge.settings.sections import DeviceSection
 
         measures = measure(paths, DeviceSection(device=device))
         if json is not None:
@@ -172,8 +172,8 @@ def validate(
         refine=refine,
         compute=compute,
     )
-    from dewedge.pipeline.validate import SETTINGS, read_validation
-    from dewedge.pipeline.validate import validate as validate_run
+    from dewedge.pipeline.validate.validate import SETTINGS, read_validation
+    from dewedge.pipeline.validate.validate import validate as validate_run
 
     show_messages()
     if beyond_deg is not None and between_deg is not None:

@@ -6,7 +6,7 @@ from cyclopts import CycloptsError
 from pydantic import ValidationError
 
 from dewedge.cli.app import build_app, flag_name
-from dewedge.pipeline.config_file import explain_value
+from dewedge.settings.file import explain_value
 
 
 def usage_message(error: CycloptsError) -> str:

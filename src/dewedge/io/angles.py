@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dewedge.errors import InputError
-from dewedge.io.atomic import write_text_atomic
-from dewedge.io.inputs import StrPath, read_numbers
+from dewedge.io.files import StrPath, read_numbers, write_text_atomic
 
 
 def read_tilt_angles(path: StrPath) -> NDArray[np.float64]:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters
-from dewedge.io.atomic import write_text_atomic
-from dewedge.io.inputs import StrPath, read_text
-from dewedge.io.star_tables import number, numbers, read_star
+from dewedge.io.files import StrPath, read_text, write_text_atomic
+from dewedge.io.star import number, numbers, read_star
 
 Floats = NDArray[np.float64]
 

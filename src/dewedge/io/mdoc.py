@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
-from dewedge.io.atomic import write_text_atomic
-from dewedge.io.inputs import StrPath, read_text
+from dewedge.io.files import StrPath, read_text, write_text_atomic
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.io.inputs import StrPath, open_input
+from dewedge.io.files import StrPath, open_input
 from dewedge.io.mrc import read_mrc
 
 _MRC = (".mrc", ".mrcs", ".st")

@@ -20,8 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import dewedge
 from dewedge.errors import InputError
-from dewedge.io.atomic import atomic_path
-from dewedge.io.inputs import StrPath, open_input
+from dewedge.io.files import StrPath, atomic_path, open_input
 
 _ITEM_BYTES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}
 _IMOD_STAMP = 1146047817

@@ -1,138 +1,146 @@
-"""Particle lists as RELION's STAR files."""
+"""Tables of STAR files as text, so that a name made of digits stays a name."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.transform import Rotation
+from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.io.atomic import write_text_atomic
-from dewedge.io.inputs import StrPath, read_text
+from dewedge.io.files import StrPath, read_text, write_text_atomic
 
 Floats = NDArray[np.float64]
+Table = dict[str, list[str]]
 
-_COORDINATES = ["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]
-_ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
-_NAME, _SPECIES, _PIXEL_SIZE = "rlnTomoName", "dewedgeSpecies", "rlnTomoTiltSeriesPixelSize"
-_RADIUS = "dewedgeRadiusAngst"
-
-# What the library reads as no value.
-_MISSING = ("", "nan", "NaN", "<NA>")
+# What programs write where a column has no value.
+_NOTHING = ("", "None", "none", "null", "<NA>", "nan", "?", ".")
 
 
-@dataclass(frozen=True, eq=False)
-class Particles:
-    """Where the particles of a tomogram are.
-
-    Parameters
-    ----------
-    centre_zyx
-        ``(n, 3)`` index coordinates in voxels: the voxel of index i has coordinate i.
-    species
-        What each particle is.
-    rotations
-        ``(n, 3, 3)`` matrices that multiply (z, y, x) column vectors of the reference from the left and
-        give those of the particle in the tomogram; None if not known.
-    voxel_size_A
-        Voxel size of the tomogram in Angstrom; None if not known.
-    radii_A
-        ``(n,)`` radii of round particles, such as gold beads, in Angstrom; None if not known.
-    """
-
-    centre_zyx: Floats
-    species: tuple[str, ...]
-    rotations: Floats | None
-    voxel_size_A: float | None
-    radii_A: Floats | None = None
-
-
-def write_particles(
-    path: StrPath,
-    centre_zyx: ArrayLike,
-    species: Sequence[str],
-    *,
-    voxel_size_A: float,
-    tomogram_name: str,
-    rotations: ArrayLike | None = None,
-    radii_A: ArrayLike | None = None,
-) -> None:
-    """Write a particle list; the arguments are those of `Particles`.
-
-    The angles are RELION's, in degrees: the matrix ``Z(rot) Y(tilt) Z(psi)`` on (x, y, z) column vectors
-    (right-handed turns) takes the particle onto the reference. Ours is its inverse, with the axes reversed.
-    """
-    import pandas as pd
-    import starfile
-
-    centres = np.asarray(centre_zyx, dtype=np.float64).reshape(-1, 3)
-    if len(species) != len(centres):
-        raise ValueError(f"{len(centres)} centres, but {len(species)} species")
-    for text in (tomogram_name, *species):
-        if text in _MISSING or set(text) & set("\"'#\t\r\n"):
-            raise ValueError(f"{text!r} cannot be written to a STAR file")
-    columns: dict[str, object] = {_NAME: [tomogram_name] * len(centres)}
-    columns |= {name: centres[:, i] for i, name in reversed(list(enumerate(_COORDINATES)))}
-    if rotations is not None:
-        matrices_xyz = np.asarray(rotations, dtype=np.float64).reshape(-1, 3, 3)[:, ::-1, ::-1]
-        eulers = np.empty((0, 3))
-        if len(matrices_xyz):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # tilt 0: any rot + psi of the same sum will do
-                eulers = Rotation.from_matrix(matrices_xyz).inv().as_euler("ZYZ", degrees=True)
-        columns |= {name: eulers[:, i] for i, name in enumerate(_ANGLES)}
-    columns |= {_SPECIES: list(species), _PIXEL_SIZE: np.full(len(centres), voxel_size_A)}
-    if radii_A is not None:
-        columns[_RADIUS] = np.asarray(radii_A, dtype=np.float64)
-    write_text_atomic(path, starfile.to_string({"particles": pd.DataFrame(columns)}))
-
-
-def read_particles(path: StrPath) -> Particles:
-    """Read a particle list, ours or RELION's (whose species are then "particle").
+def read_star(path: StrPath) -> dict[str, Table]:
+    """Blocks of a STAR file by name: columns (without the leading _) of text; pairs make a table of one row.
 
     Raises
     ------
     InputError
-        If the file cannot be read or has no table with coordinates.
+        If the file cannot be read or is no STAR file.
     """
-    import pandas as pd
-    import starfile
+    from gemmi import cif
 
-    read_text(path)  # says what is wrong with a file that cannot be read
+    # The library takes no letters beyond ASCII, as the format was defined; names of files have them.
+    text = read_text(path).encode("ascii", "xmlcharrefreplace").decode()
     try:
-        blocks = starfile.read(path, always_dict=True, parse_as_string=[_NAME, _SPECIES])
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: not a STAR file: {' '.join(str(error).split())[:200]}") from None
-    tables = [
-        b for b in blocks.values() if isinstance(b, pd.DataFrame) and set(_COORDINATES) <= set(b.columns)
-    ]
-    if not tables:
-        raise InputError(f"{path}: expected a STAR file with a table of {', '.join(_COORDINATES)}")
-    table = tables[0]
-    centres = _numbers(path, table, _COORDINATES)
-    rotations = None
-    if set(_ANGLES) <= set(table.columns):
-        eulers = _numbers(path, table, _ANGLES)
-        rotations = np.empty((0, 3, 3))
-        if len(eulers):
-            rotations = (
-                Rotation.from_euler("ZYZ", eulers, degrees=True).inv().as_matrix()[:, ::-1, ::-1].copy()
-            )
-    sizes = _numbers(path, table, [_PIXEL_SIZE])[:, 0] if _PIXEL_SIZE in table.columns else np.empty(0)
-    species = table[_SPECIES].astype(str) if _SPECIES in table.columns else ["particle"] * len(table)
-    radii = _numbers(path, table, [_RADIUS])[:, 0] if _RADIUS in table.columns else None
-    return Particles(centres, tuple(species), rotations, float(sizes[0]) if sizes.size else None, radii)
+        document = cif.read_string(text)
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: not a STAR file: {reason}") from None
+    blocks: dict[str, Table] = {}
+    for block in document:
+        table: Table = {}
+        for item in block:
+            pair: list[str] | None = item.pair  # type: ignore[assignment]
+            loop = item.loop
+            if pair is not None:
+                table[_name(pair[0])] = [_text(cif.as_string(pair[1]))]
+            elif loop is not None:
+                width = loop.width()
+                # A block of pairs and a loop, or of two loops, is none of this field's tables.
+                table = {
+                    _name(tag): [_text(cif.as_string(value)) for value in loop.values[i::width]]
+                    for i, tag in enumerate(loop.tags)
+                }
+        blocks[_text(block.name).strip()] = table
+    return blocks
 
 
-def _numbers(path: StrPath, table: object, names: list[str]) -> Floats:
+def write_star(path: StrPath, blocks: Mapping[str, Mapping[str, Sequence[object]]]) -> None:
+    """Write tables, each as a loop; numbers in full precision."""
+    lines: list[str] = []
+    for name, table in blocks.items():
+        lines += ["", f"data_{name}", "", "loop_"]
+        lines += [f"_{column} #{i}" for i, column in enumerate(table, start=1)]
+        for row in zip(*table.values(), strict=True):
+            lines.append(" ".join(_word(value) for value in row))
+        lines.append("")
+    write_text_atomic(path, "\n".join(lines))
+
+
+def numbers(path: StrPath, table: Table, column: str, default: float | None = None) -> Floats:
+    """``(rows,)`` numbers of a column; ``default`` where the column is absent.
+
+    Raises
+    ------
+    InputError
+        If the column is absent and there is no default, or a value is not a finite number.
+    """
+    rows = len(next(iter(table.values()), []))
+    if column not in table:
+        if default is None:
+            raise InputError(f"{path}: no column {column}: expected one number for each row")
+        return np.full(rows, default)
     try:
-        values: Floats = table[names].to_numpy(dtype=np.float64)  # type: ignore[index]
+        values = np.array([float(value) for value in table[column]])
     except ValueError:
-        values = np.array([[np.nan]])
+        values = np.array([np.nan])
     if not np.isfinite(values).all():
-        raise InputError(f"{path}: expected numbers in {', '.join(names)}")
+        raise InputError(f"{path}: expected numbers in column {column}")
     return values
+
+
+def number(path: StrPath, table: Table, column: str, row: int = 0) -> float | None:
+    """The number of one row; None if the column is absent or the row has none there."""
+    text = words(table, column, row)
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not np.isfinite(value):
+        raise InputError(f"{path}: expected a number in column {column}, got {text!r}")
+    return value
+
+
+def words(table: Table, column: str, row: int = 0) -> str | None:
+    """The text of one row; None if the column is absent or the row has nothing there."""
+    text = table[column][row] if column in table else ""
+    return None if text in _NOTHING else text
+
+
+def find_named(name: str, beside: StrPath) -> Path:
+    """The file a STAR file names: as given from the working folder, else from its folder or one above it.
+
+    RELION's names count from the folder of the project. What does not exist anywhere is returned as it
+    would lie in the folder of the STAR file.
+    """
+    given = Path(name)
+    folder = Path(beside).absolute().parent
+    with suppress(OSError):  # a name too long for a file
+        for candidate in (given, *(parent / given for parent in (folder, *folder.parents))):
+            if candidate.exists():
+                return candidate
+    return folder / given
+
+
+def _text(value: str) -> str:
+    """Undo what `read_star` did to letters beyond ASCII."""
+    return re.sub(r"&#(\d{2,7});", lambda match: chr(min(int(match[1]), 0x10FFFF)), value)
+
+
+def _name(tag: str) -> str:
+    return tag.removeprefix("_")
+
+
+def _word(value: object) -> str:
+    from gemmi import cif
+
+    if isinstance(value, float | np.floating):
+        return repr(float(value))
+    text = str(value)
+    # gemmi would write ; blocks over several lines where a name holds both kinds of quotes.
+    if "\n" in text or ('"' in text and "'" in text):
+        raise InputError(f"{text!r}: cannot be written to a STAR file: rename it")
+    return text if re.fullmatch(r"[\w./:@+\[\],-]+", text) and text[0] not in "_[" else str(cif.quote(text))

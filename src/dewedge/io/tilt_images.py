@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dewedge.errors import InputError
-from dewedge.io.inputs import StrPath
+from dewedge.io.files import StrPath
 from dewedge.io.mrc import Mrc, read_mrc
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.io.angles import read_tilt_angles
+from dewedge.io.files import StrPath
 from dewedge.io.half_names import without_half
-from dewedge.io.inputs import StrPath
 from dewedge.io.mdoc import Mdoc, read_mdoc
 from dewedge.io.mrc import Mrc, read_mrc
 from dewedge.io.xf import read_xf, xf_to_geometry_arrays

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dewedge.errors import InputError
-from dewedge.io.atomic import write_text_atomic
-from dewedge.io.inputs import StrPath, read_numbers
+from dewedge.io.files import StrPath, read_numbers, write_text_atomic
 
 Floats = NDArray[np.float64]
 

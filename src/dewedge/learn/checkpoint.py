@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.io.atomic import atomic_path
+from dewedge.io.files import atomic_path
 from dewedge.learn.network import NetworkConfig, UNet
 
 MODEL_KIND = "dewedge model 1"

@@ -24,19 +24,19 @@ from dewedge.check.images import ImageSummary, check_images, summarise_images
 from dewedge.check.wedge import check_wedge, measure_wedge
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
-from dewedge.io.atomic import write_text_atomic
+from dewedge.inputs.ctf import check_ctf
+from dewedge.inputs.read import open_inputs, with_correction, without_excluded
+from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
+from dewedge.io.files import write_text_atomic
 from dewedge.io.tilt_series import FEWEST_TILTS
 from dewedge.learn.network import network_config
 from dewedge.learn.sampling import held_out_side
 from dewedge.learn.tiling import tile_size
 from dewedge.physics.alignment import align_images
-from dewedge.pipeline.compute import choose_device, choose_precision
-from dewedge.pipeline.config import Config
-from dewedge.pipeline.ctf import check_ctf
-from dewedge.pipeline.faults import expect_some
-from dewedge.pipeline.inputs import open_inputs, with_correction, without_excluded
-from dewedge.pipeline.items import HalvesInput, RunInput, SeriesInput
-from dewedge.pipeline.log import step
+from dewedge.runtime.devices import choose_device, choose_precision
+from dewedge.runtime.faults import expect_some
+from dewedge.runtime.log import step
+from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dewedge.io.mrc import read_mrc
-from dewedge.pipeline.config_file import resolve_config
 from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
-from dewedge.pipeline.folder import FULL, REFINED, check_new
 from dewedge.pipeline.reconstruct import reconstruct_file
 from dewedge.pipeline.run import run
 from dewedge.pipeline.simulate import simulate_files
 from dewedge.report.comparison import comparison_figure
 from dewedge.report.figure import save_figure
+from dewedge.runtime.folder import FULL, REFINED, check_new
+from dewedge.settings.file import resolve_config
 
 logger = logging.getLogger(__name__)
 

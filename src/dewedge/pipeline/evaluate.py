@@ -11,10 +11,10 @@ from rich.table import Table
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.io.atomic import write_text_atomic
+from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
-from dewedge.io.star import read_particles
-from dewedge.pipeline.log import step
+from dewedge.io.particles import read_particles
+from dewedge.runtime.log import step
 from dewedge.scores import Scores, evaluate
 
 COLUMNS = {

@@ -12,16 +12,20 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from dewedge.errors import InputError
-from dewedge.io.atomic import write_text_atomic
+from dewedge.inputs.mask import find_specimen
+from dewedge.inputs.read import read_inputs
+from dewedge.inputs.run_input import HalvesInput
+from dewedge.io.files import write_text_atomic
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.fit import fit
 from dewedge.learn.network import UNet, network_config
 from dewedge.learn.sampling import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
-from dewedge.pipeline.compute import launched, log_device, on_first_process, told_how_to_resume
-from dewedge.pipeline.config import Config, FitSection
-from dewedge.pipeline.config_file import write_config
-from dewedge.pipeline.folder import (
+from dewedge.pipeline.initial import initial_path, initial_weights
+from dewedge.report.figure import save_figure
+from dewedge.report.loss import loss_figure
+from dewedge.runtime.devices import launched, log_device, on_first_process, told_how_to_resume
+from dewedge.runtime.folder import (
     CHECKPOINT,
     CONFIG,
     LOG,
@@ -31,15 +35,11 @@ from dewedge.pipeline.folder import (
     check_output,
     clear_output,
 )
-from dewedge.pipeline.initial import initial_path, initial_weights
-from dewedge.pipeline.inputs import read_inputs
-from dewedge.pipeline.items import HalvesInput
-from dewedge.pipeline.log import duration, log_environment, log_to_file, step
-from dewedge.pipeline.mask import find_specimen
-from dewedge.pipeline.progress import FitProgress
-from dewedge.recipes import read_recipe
-from dewedge.report.figure import save_figure
-from dewedge.report.loss import loss_figure
+from dewedge.runtime.log import duration, log_environment, log_to_file, step
+from dewedge.runtime.progress import FitProgress
+from dewedge.settings.file import write_config
+from dewedge.settings.recipes import read_recipe
+from dewedge.settings.sections import Config, FitSection
 
 logger = logging.getLogger(__name__)
 

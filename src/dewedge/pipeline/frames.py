@@ -11,8 +11,8 @@ from dewedge.io.angles import read_tilt_angles, write_tilt_angles
 from dewedge.io.mdoc import Mdoc, copy_mdoc, read_mdoc
 from dewedge.io.movies import MOVIE_SUFFIXES, Movie, even_odd_averages, is_eer, read_gain, read_movie
 from dewedge.io.mrc import create_mrc
-from dewedge.pipeline.folder import check_new, refuse_sources
-from dewedge.pipeline.log import step
+from dewedge.runtime.folder import check_new, refuse_sources
+from dewedge.runtime.log import step
 
 logger = logging.getLogger(__name__)
 

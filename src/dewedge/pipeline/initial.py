@@ -11,7 +11,7 @@ import dewedge
 from dewedge.errors import InputError
 from dewedge.learn.checkpoint import load_model
 from dewedge.learn.network import network_config
-from dewedge.pipeline.config import FitSection
+from dewedge.settings.sections import FitSection
 
 SIMULATED_WEIGHTS = Path(dewedge.__file__).parent / "weights" / "simulated.safetensors"
 

@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from dewedge.errors import InputError
-from dewedge.io.atomic import write_text_atomic
+from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import Mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.sampling import CropSampler, TomogramPair
 from dewedge.learn.tiling import tile_axis, tile_size
-from dewedge.pipeline.compute import launched
-from dewedge.pipeline.config import ComputeSection, Config, DeviceSection
-from dewedge.pipeline.config_file import resolve_config
-from dewedge.pipeline.folder import (
+from dewedge.pipeline.refine import refine_files
+from dewedge.pipeline.validate.report import number, shell_names
+from dewedge.runtime.devices import launched
+from dewedge.runtime.folder import (
     CONFIG,
     FULL,
     HALF0,
@@ -34,12 +34,12 @@ from dewedge.pipeline.folder import (
     REFINED_HALF0,
     REFINED_HALF1,
 )
-from dewedge.pipeline.log import step
-from dewedge.pipeline.refine import refine_files
-from dewedge.pipeline.withheld_report import number, shell_names
+from dewedge.runtime.log import step
 from dewedge.scores.anisotropy import Anisotropy, anisotropy
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
 from dewedge.scores.objects import OBJECT_SIGMA, find_beads
+from dewedge.settings.file import resolve_config
+from dewedge.settings.sections import ComputeSection, Config, DeviceSection
 
 logger = logging.getLogger(__name__)
 

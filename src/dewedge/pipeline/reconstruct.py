@@ -16,18 +16,18 @@ from torch import Tensor
 from dewedge.check.axis_position import describe_axis, measure_axis, put_right
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
+from dewedge.inputs.ctf import check_ctf, correct, deconvolve_file, series_correction, untilted_ctf
+from dewedge.inputs.images import AlignedImages, Gold, prepare
+from dewedge.inputs.read import read_one_series
+from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.mrc import Mrc, create_mrc
 from dewedge.physics.iterative import SIRT_ITERATIONS, TV_ITERATIONS, sirt_blocks, tv
 from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
-from dewedge.pipeline.compute import choose_device
-from dewedge.pipeline.config import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
-from dewedge.pipeline.ctf import check_ctf, correct, deconvolve_file, series_correction, untilted_ctf
-from dewedge.pipeline.folder import BEADS, FULL, HALF0, HALF1, check_new, refuse_sources
-from dewedge.pipeline.images import AlignedImages, Gold, prepare
-from dewedge.pipeline.inputs import read_one_series
-from dewedge.pipeline.items import HalvesInput, SeriesInput
-from dewedge.pipeline.log import step
+from dewedge.runtime.devices import choose_device
+from dewedge.runtime.folder import BEADS, FULL, HALF0, HALF1, check_new, refuse_sources
+from dewedge.runtime.log import step
+from dewedge.settings.sections import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
 
 logger = logging.getLogger(__name__)

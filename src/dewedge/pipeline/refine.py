@@ -17,11 +17,11 @@ from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import refine
 from dewedge.learn.tiling import tile_size
-from dewedge.pipeline.compute import choose_precision, launched, on_first_process
-from dewedge.pipeline.config import ComputeSection, TileSection
-from dewedge.pipeline.folder import check_new, refuse_sources
-from dewedge.pipeline.log import step
-from dewedge.pipeline.progress import tile_progress
+from dewedge.runtime.devices import choose_precision, launched, on_first_process
+from dewedge.runtime.folder import check_new, refuse_sources
+from dewedge.runtime.log import step
+from dewedge.runtime.progress import tile_progress
+from dewedge.settings.sections import ComputeSection, TileSection
 
 logger = logging.getLogger(__name__)
 

@@ -12,16 +12,22 @@ from lightning_fabric import Fabric
 
 from dewedge.check.finding import Finding
 from dewedge.errors import InputError
+from dewedge.inputs.mask import find_specimen
+from dewedge.inputs.read import read_inputs
+from dewedge.inputs.run_input import HalvesInput, RunInput
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.sampling import CropSampler, TomogramPair
 from dewedge.pipeline.check import check_inputs
-from dewedge.pipeline.compute import launched, log_device, on_first_process, told_how_to_resume
-from dewedge.pipeline.config import Config
-from dewedge.pipeline.config_file import write_config
-from dewedge.pipeline.faults import collected, summary
 from dewedge.pipeline.fit import check_recipe, fit_model
-from dewedge.pipeline.folder import (
+from dewedge.pipeline.initial import initial_path, initial_weights
+from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
+from dewedge.pipeline.refine import refine_files
+from dewedge.report.figure import save_figure
+from dewedge.report.slices import slices_figure
+from dewedge.runtime.devices import launched, log_device, on_first_process, told_how_to_resume
+from dewedge.runtime.faults import collected, summary
+from dewedge.runtime.folder import (
     BEADS,
     CONFIG,
     FULL,
@@ -36,15 +42,9 @@ from dewedge.pipeline.folder import (
     clear_output,
     tomogram_folders,
 )
-from dewedge.pipeline.initial import initial_path, initial_weights
-from dewedge.pipeline.inputs import read_inputs
-from dewedge.pipeline.items import HalvesInput, RunInput
-from dewedge.pipeline.log import log_environment, log_to_file, step
-from dewedge.pipeline.mask import find_specimen
-from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
-from dewedge.pipeline.refine import refine_files
-from dewedge.report.figure import save_figure
-from dewedge.report.slices import slices_figure
+from dewedge.runtime.log import log_environment, log_to_file, step
+from dewedge.settings.file import write_config
+from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.pipeline.folder import check_new
-from dewedge.pipeline.log import step
+from dewedge.runtime.folder import check_new
+from dewedge.runtime.log import step
 from dewedge.simulate.files import SimulatedFiles, simulate
 from dewedge.simulate.realistic import Effects
 from dewedge.simulate.realistic_files import simulate_realistic

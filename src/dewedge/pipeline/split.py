@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from dewedge.errors import InputError
+from dewedge.inputs.read import read_one_series
 from dewedge.io.angles import write_tilt_angles
 from dewedge.io.mrc import write_mrc
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
-from dewedge.pipeline.config import Config
-from dewedge.pipeline.folder import check_new, refuse_sources
-from dewedge.pipeline.inputs import read_one_series
+from dewedge.runtime.folder import check_new, refuse_sources
+from dewedge.settings.sections import Config
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
 
 logger = logging.getLogger(__name__)

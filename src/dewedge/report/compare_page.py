@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dewedge.geometry import TiltRange
-from dewedge.recipes import Recipe
 from dewedge.scores.fsc import ShellCorrelation, resolution_at
 from dewedge.scores.half_sets import HalfSetScores, highest_against_raw
+from dewedge.settings.recipes import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

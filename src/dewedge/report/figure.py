@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.io.atomic import atomic_path
+from dewedge.io.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from dewedge.errors import InputError
 from dewedge.io.angles import write_tilt_angles
 from dewedge.io.mdoc import write_mdoc
 from dewedge.io.mrc import write_mrc
-from dewedge.io.star import write_particles
+from dewedge.io.particles import write_particles
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.simulate.builtin import builtin_molecules
 from dewedge.simulate.molecules import load_molecules

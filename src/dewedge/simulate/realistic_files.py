@@ -10,7 +10,7 @@ from dewedge.io.angles import write_tilt_angles
 from dewedge.io.ctf_files import write_ctffind
 from dewedge.io.mdoc import write_mdoc
 from dewedge.io.mrc import write_mrc
-from dewedge.io.star import write_particles
+from dewedge.io.particles import write_particles
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.simulate.files import SimulatedFiles, check_name_and_seed
 from dewedge.simulate.molecules import load_molecules

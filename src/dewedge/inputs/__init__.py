@@ -1,0 +1,1 @@
+"""What a verb starts from, opened and checked."""

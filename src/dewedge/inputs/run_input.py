@@ -1,0 +1,131 @@
+"""One input of a run, opened: a tilt series, or ready-made half-sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+from dewedge.geometry import CtfParameters, TiltRange
+from dewedge.io.mrc import Mrc
+from dewedge.io.tilt_series import TiltSeries
+from dewedge.settings.sections import ReconstructSection
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesInput:
+    """One tilt series, or the two of its even and its odd frames.
+
+    Parameters
+    ----------
+    name
+        Of the folder of its results, where there are several.
+    series
+        The series; or those of the even and of the odd frames, with one geometry.
+    thickness
+        Of its tomogram in raw pixels, by its metadata; None if they do not tell.
+    mask
+        ``none``, ``auto`` or the path of a file.
+    remarks
+        Notes beside those of the series.
+    """
+
+    name: str
+    series: tuple[TiltSeries, ...]
+    thickness: int | None = None
+    mask: str = "none"
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def has_frames(self) -> bool:
+        """True if its half-sets are averages of even and odd frames."""
+        return len(self.series) == 2
+
+    @property
+    def tilt_range(self) -> TiltRange:
+        return self.series[0].geometry.tilt_range
+
+    @property
+    def files(self) -> list[Path]:
+        """Files of images, and of a mask, that it is read from."""
+        return [*(series.path for series in self.series), *_mask_files(self.mask)]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was read and assumed."""
+        n, height, width = self.series[0].images.shape
+        return (f"{n} images of {height} x {width} (y, x)", *self.series[0].notes, *self.remarks)
+
+    def select(self, indices: NDArray[np.int64], remark: str) -> SeriesInput:
+        """The images at rising ``indices``, of one range of the stack still memory-mapped."""
+        chosen: NDArray[np.int64] | slice = indices
+        if np.array_equal(indices, np.arange(indices[0], indices[-1] + 1)):
+            chosen = slice(int(indices[0]), int(indices[-1]) + 1)
+        series = tuple(
+            replace(one, images=one.images[chosen], geometry=one.geometry.select(indices))
+            for one in self.series
+        )
+        return replace(self, series=series, remarks=(*self.remarks, remark))
+
+    def binned_thickness(self, section: ReconstructSection) -> int:
+        """Number of z slices of its binned tomogram.
+
+        Raises
+        ------
+        InputError
+            If neither the configuration nor the metadata tell.
+        """
+        thickness = section.thickness or self.thickness
+        if thickness is None:
+            raise InputError(
+                f"{self.name}: no thickness: expected --thickness in unbinned pixels, as in IMOD"
+            )
+        return max(1, round(thickness / section.bin))
+
+    def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:
+        """Shape (z, y, x) of its binned tomogram."""
+        height, width = self.series[0].geometry.aligned_shape_yx
+        return self.binned_thickness(section), height // section.bin, width // section.bin
+
+
+@dataclass(frozen=True, eq=False)
+class HalvesInput:
+    """Ready-made tomograms of both half-sets, and of the whole unless that is to be their mean."""
+
+    name: str
+    half0: Mrc
+    half1: Mrc
+    full: Mrc | None
+    tilt_range: TiltRange
+    mask: str = "none"
+    remarks: tuple[str, ...] = ()
+    ctf: CtfParameters | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        shape, voxel = self.half0.data.shape, self.half0.voxel_size_A
+        size = "not known" if voxel is None else f"{voxel:g} A"
+        low, high = self.tilt_range
+        text = f"half-sets of {shape} (z, y, x), voxel size {size}, tilts {low:g} to {high:g} degrees"
+        return (text, *self.remarks)
+
+    @property
+    def files(self) -> list[Path]:
+        """Files of volumes that it is read from."""
+        volumes = [self.half0, self.half1, *([] if self.full is None else [self.full])]
+        return [*(volume.path for volume in volumes), *_mask_files(self.mask)]
+
+    def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:
+        """Shape (z, y, x) of the tomograms."""
+        depth, height, width = self.half0.data.shape
+        return depth, height, width
+
+
+RunInput = SeriesInput | HalvesInput
+
+
+def _mask_files(mask: str) -> list[Path]:
+    return [] if mask in ("none", "auto") else [Path(mask)]

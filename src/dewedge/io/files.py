@@ -1,0 +1,153 @@
+"""Reading files a user names, and writing files so that a final name never stands for half a file.
+
+Every failure is an `InputError` that names the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError, UnwritableError
+
+StrPath = str | os.PathLike[str]
+
+LARGEST_TEXT_BYTES = 1 << 26
+
+_USER_ERRORS = {
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.ENODEV, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS,
+}  # fmt: skip
+
+
+@contextmanager
+def open_input(path: StrPath) -> Iterator[BinaryIO]:
+    """Open a regular file for reading bytes.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is a folder, or reading fails.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: expected a file, this is {'a folder' if path.is_dir() else 'none'}")
+        with open(path, "rb") as file:
+            yield file
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_text(path: StrPath) -> str:
+    """Text of a small file in UTF-8 (with or without byte order mark) or, failing that, Latin-1.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is far too large for a text file or holds NUL bytes.
+    """
+    with open_input(path) as file:
+        raw = file.read(LARGEST_TEXT_BYTES + 1)
+    if len(raw) > LARGEST_TEXT_BYTES or b"\0" in raw:
+        raise InputError(f"{path}: expected a text file, this one is binary or larger than 64 MiB")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def read_numbers(path: StrPath, columns: int, expected: str) -> tuple[NDArray[np.float64], list[int]]:
+    """``(n, columns)`` numbers of a text file and the line number of each row; blank lines do not count.
+
+    A comma within a number is read as a decimal point.
+
+    Parameters
+    ----------
+    expected
+        What a line should hold, for the error message.
+
+    Raises
+    ------
+    InputError
+        If a line holds something else, or no line holds anything.
+    """
+    rows: list[list[float]] = []
+    line_numbers: list[int] = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            row = [float(word.replace(",", ".")) for word in words]
+        except ValueError:
+            row = []
+        if len(row) != columns or not all(map(math.isfinite, row)):
+            raise InputError(f"{path}, line {number}: expected {expected}, got {line.strip()[:60]!r}")
+        rows.append(row)
+        line_numbers.append(number)
+    if not rows:
+        raise InputError(f"{path}: expected {expected} on every line, the file is empty")
+    return np.array(rows), line_numbers
+
+
+@contextmanager
+def atomic_path(path: StrPath) -> Iterator[Path]:
+    """Give a temporary path in the folder of ``path``; move what was written there to ``path`` at the end.
+
+    The folder is created. The temporary file has a hidden name with the same suffix and is removed if
+    the block raises; ``path`` then stays as it was.
+
+    Raises
+    ------
+    UnwritableError
+        If the file cannot be written: no permission, no space, no such device, a folder of that name.
+    """
+    path = Path(path)
+    # The stem is cut because the longest file name most file systems take has 255 bytes.
+    temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise UnwritableError(f"{path}: cannot be written: it is a folder")
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        _remove(temporary)
+        # An error about another file, read inside the block, is not ours to explain.
+        own = error.filename is None or Path(str(error.filename)) in (temporary, path, *path.parents)
+        if own and error.errno in _USER_ERRORS:
+            raise unwritable(path, error) from None
+        raise
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def unwritable(path: StrPath, error: OSError) -> UnwritableError:
+    """The error a user sees when ``path`` cannot be written."""
+    return UnwritableError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def write_text_atomic(path: StrPath, text: str) -> None:
+    """Write UTF-8 text through `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # the folder may not be there, or not ours: nothing was written
+        path.unlink(missing_ok=True)

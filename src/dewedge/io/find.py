@@ -1,0 +1,347 @@
+"""Find the tilt series and half tomograms that lie on the disk, whichever program left them there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
+from dewedge.io.files import StrPath
+from dewedge.io.half_names import halves_of, is_half, other_half, pair_halves, without_half
+from dewedge.io.mdoc import read_mdoc
+from dewedge.io.programs.aretomo import read_aretomo_halves, read_aretomo_series
+from dewedge.io.programs.deepdewedge import is_deepdewedge, read_deepdewedge
+from dewedge.io.programs.imod import STACK_SUFFIXES, has_sidecars, read_imod_series
+from dewedge.io.programs.isonet import is_isonet, read_isonet
+from dewedge.io.programs.relion import is_relion, is_set, read_relion
+from dewedge.io.programs.warp import is_warp_xml, read_warp_series
+from dewedge.io.star import read_star
+from dewedge.io.tilt_series import find_sidecars
+
+VOLUME_SUFFIXES = (*STACK_SUFFIXES, ".rec", ".map")
+# Folders within folders are looked into so deep; links that lead round end there.
+_DEPTH = 2
+_SIDECAR_SUFFIXES = (".tlt", ".rawtlt", ".xf", ".xtilt", ".edf", ".defocus")
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the user says against, or besides, the files."""
+
+    pixel_size_A: float | None = None
+    axis_angle_deg: float | None = None
+    tilt_range: TiltRange | None = None
+    broken: list[InputError] | None = None
+
+
+def find_series(
+    *paths: StrPath,
+    pixel_size_A: float | None = None,
+    axis_angle_deg: float | None = None,
+    tilt_range: TiltRange | None = None,
+    broken: list[InputError] | None = None,
+) -> list[Entry]:
+    """Every tilt series and pair of half tomograms in files and folders.
+
+    A file stands for what it describes: a stack or its .tlt, .xf, .edf or .mdoc; an .aln; a STAR file of
+    RELION 5, IsoNet2 or `dewedge.io.dataset_file`; Warp's .xml or .tomostar; DeepDeWedge's .yaml; a half
+    tomogram, for itself and the other half. A folder stands for all it holds, or else its folders hold. Where
+    several files describe one series, the first of STAR, .aln, .xf and .tlt, Warp counts, and a note says so.
+
+    Parameters
+    ----------
+    paths
+        Files and folders.
+    pixel_size_A
+        Pixel size of all raw images in Angstrom, instead of the files'.
+    axis_angle_deg
+        Tilt-axis angle, instead of an .xf.
+    tilt_range
+        Of half tomograms, instead of the files'.
+    broken
+        If given, the error of a series that cannot be read is appended to it, and the others are found.
+
+    Returns
+    -------
+    list
+        `dewedge.io.entries.SeriesEntry` and `HalvesEntry`, in the order of the paths, then by name.
+
+    Raises
+    ------
+    InputError
+        If a path holds nothing known, a file is broken, halves are unmatched, or two series have one name.
+    """
+    overrides = Overrides(pixel_size_A, axis_angle_deg, tilt_range, broken)
+    entries: list[Entry] = []
+    seen: set[tuple[str, str]] = set()
+    for given in paths:
+        for entry in _tolerant(_in_path, Path(given), overrides):
+            # Both halves of one tomogram, or a stack and its .xf, may be given.
+            identity = (entry.name, str(entry.path.resolve()))
+            if identity not in seen:
+                seen.add(identity)
+                entries.append(_with_range(entry, overrides))
+    names = [entry.name for entry in entries]
+    for entry in entries:
+        if names.count(entry.name) > 1:
+            files = " and ".join(str(e.path) for e in entries if e.name == entry.name)
+            raise InputError(f"{files}: two inputs are named {entry.name}: expected different names")
+    return entries
+
+
+def _in_path(path: Path, overrides: Overrides) -> list[Entry]:
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: expected a file or folder, this is neither")
+    return _in_folder(path, overrides) if path.is_dir() else _from_file(path, overrides)
+
+
+def _tolerant(
+    read: Callable[[Path, Overrides], list[Entry]], path: Path, overrides: Overrides
+) -> list[Entry]:
+    """What is read, or nothing and the error in ``broken`` where there is such a list."""
+    try:
+        return read(path, overrides)
+    except InputError as error:
+        if overrides.broken is None or isinstance(error, _NothingFound):
+            raise
+        overrides.broken.append(error)
+        return []
+
+
+def _from_file(path: Path, overrides: Overrides) -> list[Entry]:
+    suffix = path.suffix.lower()
+    if suffix == ".star":
+        return _from_star(path, overrides)
+    if suffix == ".aln":
+        return [_aretomo(path, overrides)]
+    if suffix in (".xml", ".tomostar"):
+        return [read_warp_series(path, overrides.pixel_size_A)]
+    if suffix in (".yaml", ".yml"):
+        return [*read_deepdewedge(path)]
+    if suffix == ".mdoc":
+        return [_of_mdoc(path, overrides)]
+    if suffix in _SIDECAR_SUFFIXES:
+        stacks = [p for s in STACK_SUFFIXES if (p := path.with_suffix(s)).is_file()]
+        if not stacks:
+            raise InputError(f"{path}: no stack {path.stem}.mrc or {path.stem}.st beside it: give the stack")
+        return [_imod(stacks[0], overrides)]
+    if suffix in VOLUME_SUFFIXES:
+        return [_from_mrc(path, overrides)]
+    if suffix == ".com":
+        return _in_folder(path.parent, overrides)
+    raise InputError(
+        f"{path}: expected a stack or tomogram (.mrc .st .ali .rec), .mdoc, .tlt, .xf, .aln, .star, .xml, "
+        ".tomostar or .yaml, or a folder of them"
+    )
+
+
+def _from_star(path: Path, overrides: Overrides) -> list[Entry]:
+    blocks = read_star(path)
+    if is_isonet(blocks) and not any("dewedgeProgram" in table for table in blocks.values()):
+        return [*read_isonet(path)]
+    if is_relion(blocks):
+        return read_relion(path, overrides.pixel_size_A, overrides.broken)
+    raise InputError(f"{path}: expected a STAR file of RELION 5's tomograms or tilt series, or of IsoNet2")
+
+
+def _from_star_of_set(path: Path, overrides: Overrides) -> list[Entry]:
+    """What a STAR file found in a folder holds; nothing if it is of particles, of one tilt series ..."""
+    blocks = read_star(path)
+    return _from_star(path, overrides) if any(map(is_set, blocks.values())) or is_isonet(blocks) else []
+
+
+def _from_mrc(path: Path, overrides: Overrides) -> Entry:
+    aln = _aln_of(path)
+    if is_half(path) and not has_sidecars(path) and not _is_stack_of_halves(path):
+        other = other_half(path)
+        if other is None:
+            raise InputError(f"{path}: its other half is missing: expected two files, such as even and odd")
+        pair = pair_halves([path, other])[0]
+        return _halves(pair.name, pair.half0, pair.half1, _whole(pair.half0, pair.name))
+    if aln is not None:
+        return _aretomo(aln, overrides)
+    return _imod(path, overrides)
+
+
+def _is_stack_of_halves(path: Path) -> bool:
+    """True if angles or an alignment lie beside a half, by the name both halves share."""
+    root = without_half(path.stem)
+    shared = path.with_name(f"{root}{path.suffix}")
+    return (has_sidecars(shared) or path.with_name(f"{root}.aln").is_file()) and not root.endswith("Vol")
+
+
+def _imod(stack: Path, overrides: Overrides) -> SeriesEntry:
+    """A stack, or a half of one, with its files beside it."""
+    root, whole = stack.stem.removesuffix("_ali"), stack
+    if is_half(stack) and not has_sidecars(stack) and _is_stack_of_halves(stack):
+        root = without_half(stack.stem)
+        whole = stack.with_name(f"{root}{stack.suffix}")
+    return read_imod_series(
+        whole if whole.is_file() else None,
+        halves_of(whole, root),
+        root=root,
+        axis_angle_deg=overrides.axis_angle_deg,
+        pixel_size_A=overrides.pixel_size_A,
+    )
+
+
+def _of_mdoc(path: Path, overrides: Overrides) -> SeriesEntry:
+    document = read_mdoc(path)
+    names = [path.stem, *([document.image_file] if document.image_file else []), f"{path.stem}.mrc"]
+    stacks = [stack for name in names if (stack := path.with_name(name)).is_file() and stack != path]
+    if not stacks:
+        raise InputError(
+            f"{path}: no stack {document.image_file or path.stem} beside it: expected the stack; of movies "
+            "make the averages first, with motion correction"
+        )
+    return _imod(stacks[0], overrides)
+
+
+def _aln_of(path: Path) -> Path | None:
+    """The alignment X.aln of X.mrc, X_EVN.mrc, X_Vol.mrc or X_EVN_Vol.mrc."""
+    root = without_half(path.stem)
+    names = (path.stem, root, root.removesuffix("_Vol"))
+    return next((aln for name in names if (aln := path.with_name(f"{name}.aln")).is_file()), None)
+
+
+def _aretomo(path: Path, overrides: Overrides) -> Entry:
+    """What an .aln is of: the raw stack or its halves, else half tomograms."""
+    root = path.stem
+    stack = next((p for s in STACK_SUFFIXES if (p := path.with_name(f"{root}{s}")).is_file()), None)
+    halves = halves_of(stack or path.with_name(f"{root}.mrc"), root)
+    if stack is None and halves is None:
+        evn, odd = (path.with_name(f"{root}_{half}_Vol.mrc") for half in ("EVN", "ODD"))
+        for half, other in ((evn, odd), (odd, evn)):
+            if half.is_file() and not other.is_file():
+                raise InputError(f"{half}: its other half {other.name} is missing")
+        if evn.is_file():
+            whole = path.with_name(f"{root}_Vol.mrc")
+            return read_aretomo_halves(path, evn, odd, whole if whole.is_file() else None)
+    return read_aretomo_series(path, stack, halves, pixel_size_A=overrides.pixel_size_A)
+
+
+def _halves(name: str, half0: Path, half1: Path, whole: Path | None) -> HalvesEntry:
+    aln = _aln_of(half0)
+    if aln is not None:
+        return read_aretomo_halves(aln, half0, half1, whole, aln.stem)
+    return HalvesEntry(
+        name=name,
+        program="names",
+        path=half0,
+        half0=half0,
+        half1=half1,
+        full=whole,
+        notes=("paired by name",),
+    )
+
+
+def _whole(half0: Path, name: str) -> Path | None:
+    whole = half0.with_name(f"{name}{half0.suffix}")
+    return whole if whole.is_file() and whole != half0 else None
+
+
+def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry]:
+    try:
+        files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    known = [] if overrides.broken is None else overrides.broken
+    before = len(known)
+    entries = _of_files([p for p in files if p.is_file()], overrides)
+    if not entries and len(known) == before and depth < _DEPTH:
+        below = [p for p in files if p.is_dir()]
+        entries = _halves_in_folders(below, overrides)
+        for inner in below if not entries else []:
+            try:
+                entries += _tolerant(lambda p, o: _in_folder(p, o, depth + 1), inner, overrides)
+            except _NothingFound:
+                continue
+    if not entries and len(known) == before:
+        raise _NothingFound(
+            f"{folder}: no tilt series with angles (.tlt, .rawtlt, .mdoc), .aln, STAR file, Warp .xml or "
+            "half tomograms found: give the file itself"
+        )
+    return entries
+
+
+class _NothingFound(InputError):
+    """A folder in which there is nothing known."""
+
+
+def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
+    """Everything that the files of one folder hold, by the first program that describes it."""
+    found: dict[str, Entry] = {}
+
+    def add(path: Path, read: Callable[[Path, Overrides], list[Entry]], stem: str | None = None) -> None:
+        if stem is not None and stem in found:
+            note = f"{path.name} not used: {found[stem].path.name} describes the same series"
+            found[stem] = replace(found[stem], notes=(*found[stem].notes, note))
+            return
+        for entry in _tolerant(read, path, overrides):
+            found.setdefault(entry.name, entry)
+
+    def with_suffix(*suffixes: str) -> list[Path]:
+        return [path for path in files if path.suffix.lower() in suffixes]
+
+    for path in with_suffix(".star"):
+        add(path, _from_star_of_set)
+    for path in with_suffix(".aln"):
+        add(path, lambda p, o: [_aretomo(p, o)], path.stem)
+    stacks = [
+        path for path in with_suffix(*STACK_SUFFIXES) if has_sidecars(path) or _is_stack_of_halves(path)
+    ]
+    # TS.st before TS_ali.mrc: the raw stack has the images as they were taken.
+    for path in sorted(stacks, key=lambda p: (find_sidecars(p).aligned, p.name)):
+        root = without_half(path.stem) if not has_sidecars(path) else path.stem.removesuffix("_ali")
+        used = found.get(root)
+        if used is None or not _reads(used, path):
+            add(path, lambda p, o: [_imod(p, o)], root)
+    for path in [p for p in with_suffix(".xml") if is_warp_xml(p)] + with_suffix(".tomostar"):
+        stem = next((s for s in (path.stem, path.stem.split(".")[0]) if s in found), path.stem)
+        add(path, lambda p, o: [read_warp_series(p, o.pixel_size_A)], stem)
+    for path in with_suffix(".yaml", ".yml"):
+        add(path, lambda p, _: [*read_deepdewedge(p)] if is_deepdewedge(p) else [])
+    if not found:
+        halves = [p for p in with_suffix(*VOLUME_SUFFIXES) if is_half(p)]
+        if not all(_only_in_folder(path) for path in halves):
+            for pair in pair_halves(halves, overrides.broken):
+                found[pair.name] = _halves(pair.name, pair.half0, pair.half1, _whole(pair.half0, pair.name))
+    return [found[name] for name in sorted(found)]
+
+
+def _reads(entry: Entry, path: Path) -> bool:
+    """True if a stack's images are already among those of a series."""
+    if not isinstance(entry, SeriesEntry):
+        return False
+    stacks = (images for images in (entry.images, entry.even, entry.odd) if images is not None)
+    return any(path == source.path for images in stacks for source in images.sources)
+
+
+def _only_in_folder(path: Path) -> bool:
+    """True if nothing but the folder's name tells which half a file is."""
+    return without_half(path.stem) == path.stem
+
+
+def _halves_in_folders(folders: list[Path], overrides: Overrides) -> list[Entry]:
+    """Tomograms of one name in folders such as even and odd."""
+    files = [
+        path
+        for folder in folders
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in VOLUME_SUFFIXES
+        and is_half(path)
+        and _only_in_folder(path)
+        and path.is_file()
+    ]
+    return [_halves(pair.name, pair.half0, pair.half1, None) for pair in pair_halves(files, overrides.broken)]
+
+
+def _with_range(entry: Entry, overrides: Overrides) -> Entry:
+    if overrides.tilt_range is None or isinstance(entry, SeriesEntry):
+        return entry
+    return replace(entry, tilt_range=overrides.tilt_range.validated())

@@ -1,0 +1,141 @@
+"""The results of a comparison: scores, pictures, curves and the page."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy
+import torch
+
+import dewedge
+from dewedge.inputs.run_input import HalvesInput, RunInput
+from dewedge.io.files import write_text_atomic
+from dewedge.io.mrc import read_mrc
+from dewedge.learn.checkpoint import Model
+from dewedge.pipeline.compare.methods import Method, Stage
+from dewedge.pipeline.reconstruct import reconstruction_label
+from dewedge.report.compare_page import ComparedMethod, Comparison, fsc_figure, page
+from dewedge.report.comparison import comparison_figure
+from dewedge.report.figure import save_figure
+from dewedge.runtime.devices import choose_device, choose_precision
+from dewedge.runtime.log import step
+from dewedge.scores.half_sets import HalfSetScores, half_set_scores
+
+logger = logging.getLogger(__name__)
+
+PAGE = "compare.html"
+PICTURES = "compare.png"
+CURVES = "compare_fsc.png"
+FIGURES = "compare.json"
+PICTURES_A_ROW = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Files of a method's tomograms: of each half-set alone, and of all data."""
+
+    half0: Path
+    half1: Path
+    full: Path
+
+    @property
+    def halves(self) -> list[Path]:
+        return [self.half0, self.half1]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a method: its tomograms and its fitted networks."""
+
+    method: Method
+    estimate: Estimate
+    models: list[Model]
+
+
+def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path, arguments: Sequence[str]) -> None:
+    """Score the methods, of which the first is the raw tomogram; write figures, pictures and the page."""
+    raw = outcomes[0].estimate
+    full = read_mrc(raw.full)
+    raw_halves = [read_mrc(path).data for path in raw.halves]
+    compared = []
+    for outcome in outcomes:
+        with step(f"{outcome.method.name}: score"):
+            halves = [read_mrc(path).data for path in outcome.estimate.halves]
+            scores = half_set_scores(halves, raw_halves, item.tilt_range)
+            compared.append(compared_method(outcome, scores, item))
+    comparison = Comparison(
+        name=item.name,
+        notes=item.notes,
+        shape_zyx=full.data.shape,
+        voxel_size_A=full.voxel_size_A,
+        tilt_range=item.tilt_range,
+        methods=compared,
+        command=shlex.join(["dewedge", *arguments]),
+        environment=environment(),
+    )
+    with step("report"):
+        volumes = {outcome.method.recipe.title: read_mrc(outcome.estimate.full).data for outcome in outcomes}
+        save_figure(output / PICTURES, comparison_figure(volumes, full.voxel_size_A, columns=PICTURES_A_ROW))
+        save_figure(output / CURVES, fsc_figure(comparison))
+        write_text_atomic(
+            output / FIGURES, json.dumps(comparison.as_dict(), indent=2, allow_nan=False) + "\n"
+        )
+        pictures, curves = ((output / name).read_bytes() for name in (PICTURES, CURVES))
+        write_text_atomic(output / PAGE, page(comparison, pictures, curves))
+    for row in compared:
+        logger.info("%s: CC with the signal %.3f", row.recipe.title, row.scores.cc_signal)
+
+
+def compared_method(outcome: Outcome, scores: HalfSetScores, item: RunInput) -> ComparedMethod:
+    """What the page says of a method."""
+    method, models = outcome.method, outcome.models
+    fitted = [stage for stage in method.stages if stage.recipe.network]
+    if fitted:
+        sizes = [f"{model.network.channels} channels, cubes of {model.cube_size}" for model in models]
+        detail = "; ".join(dict.fromkeys(sizes))
+    elif isinstance(item, HalvesInput):
+        detail = "here as given"
+    else:
+        detail = reconstruction_label(method.stages[0].config.reconstruct)
+    seen = [
+        "the whole tomogram" if stage.config.fit.objective == "isonet" else "both half-sets"
+        for stage in fitted
+    ]
+    last = [model.details["epochs"][-1] for model in models]
+    return ComparedMethod(
+        recipe=method.recipe,
+        detail=detail,
+        fitted_to=", then ".join(seen),
+        scores=scores,
+        samples=sum(row["samples"] for row in last) if last else None,
+        fit_seconds=sum(row["seconds"] for row in last) if last else None,
+        stages={stage.recipe.name: network_settings(stage) for stage in fitted},
+    )
+
+
+def network_settings(stage: Stage) -> dict[str, object]:
+    """The settings of a stage that tell one network from another."""
+    config = stage.config.model_dump(mode="json")
+    settings = {key: value for part in ("fit", "refine") for key, value in config[part].items()}
+    compute = stage.config.compute
+    return settings | {"precision": choose_precision(compute, choose_device(compute))}
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine; no name of the machine, for the page may be shown to others."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    threads = f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads"
+    return {
+        "versions": f"dewedge {dewedge.__version__}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, numpy {numpy.__version__}",
+        "machine": f"{platform.platform()}, {threads}, {gpu}",
+        "date": datetime.now().isoformat(" ", "minutes"),
+    }

@@ -1,0 +1,1 @@
+"""Fits on part of the tilts, held against those kept back."""

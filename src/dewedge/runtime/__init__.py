@@ -1,0 +1,1 @@
+"""What every verb runs on: devices and processes, folders, logs, progress."""

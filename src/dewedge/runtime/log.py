@@ -1,0 +1,140 @@
+"""Messages of a run: on the terminal, and in a log file with everything needed to explain the results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+import dewedge
+from dewedge.io.files import unwritable
+
+logger = logging.getLogger("dewedge")
+
+# On stderr: stdout is for results.
+console = Console(stderr=True, highlight=False)
+
+
+class LogFile(logging.FileHandler):
+    """A log file; where it cannot be written any more, the run goes on without."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.setLevel(logging.CRITICAL + 1)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
+def show_on_terminal() -> None:
+    """Send messages to stderr: with colours on a terminal, as plain lines elsewhere."""
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(
+            console=console, show_path=False, show_level=False, log_time_format="%X", markup=False
+        )
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    handler.setLevel(logging.INFO)
+    _replace_handlers(type(handler), handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+
+
+def log_to_file(path: Path) -> None:
+    """Append messages, debug ones too, to a file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = LogFile(path, encoding="utf-8")
+    except OSError as error:
+        raise unwritable(path, error) from None
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    _replace_handlers(LogFile, handler)
+    logger.setLevel(logging.DEBUG)
+
+
+def log_file() -> Path | None:
+    """The file that messages are appended to."""
+    for handler in logger.handlers:
+        if isinstance(handler, LogFile):
+            return Path(handler.baseFilename)
+    return None
+
+
+def stop_messages() -> None:
+    """Close the log file and stop showing messages."""
+    for handler in list(logger.handlers):
+        _replace_handlers(type(handler), None)
+    logger.propagate = True
+
+
+def log_environment(arguments: Sequence[str]) -> None:
+    """Log version, command and machine, for the file only."""
+    import numpy
+    import torch
+
+    logger.debug("dewedge %s: %s", dewedge.__version__, shlex.join(["dewedge", *arguments]))
+    logger.debug("working folder %s", Path.cwd())
+    logger.debug(
+        "%s, %s, Python %s, torch %s, numpy %s",
+        platform.node(),
+        platform.platform(),
+        platform.python_version(),
+        torch.__version__,
+        numpy.__version__,
+    )
+    logger.debug("%d CPU cores, %d threads", os.cpu_count() or 0, torch.get_num_threads())
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Log how long a step took and the peak of resident memory so far."""
+    started = time.monotonic()
+    logger.debug("%s ...", name)
+    yield
+    logger.info("%s: %s, peak memory %s", name, duration(time.monotonic() - started), peak_memory())
+
+
+def peak_memory() -> str:
+    """Peak of the resident memory of this process, and of the GPU's if it was used."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    text = f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9:.2f} GB"
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        text += f", GPU {torch.cuda.max_memory_allocated() / 1e9:.2f} GB"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: ``4.2 s``, ``3:05 min``, ``2:00:10 h``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
+
+
+def _replace_handlers(kind: type[logging.Handler], handler: logging.Handler | None) -> None:
+    for old in [h for h in logger.handlers if type(h) is kind]:
+        logger.removeHandler(old)
+        old.close()
+    if handler is not None:
+        logger.addHandler(handler)

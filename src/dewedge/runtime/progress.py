@@ -1,0 +1,113 @@
+"""Progress of a fit and of a refinement."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from dewedge.runtime.log import console, duration
+
+logger = logging.getLogger(__name__)
+
+
+class Epoch(Protocol):
+    """What is shown of an epoch: a row of the loss curve."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def samples(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def fit_loss(self) -> float: ...
+    @property
+    def validation_loss(self) -> float | None: ...
+
+
+class FitProgress:
+    """Loss, held-out loss, sub-tomograms a second and time left; use as a context.
+
+    On a terminal a bar shows them and epochs go to the log file only; elsewhere each epoch is a line.
+    """
+
+    def __init__(self, batch_size: int, visible: bool = True) -> None:
+        self.batch_size = batch_size
+        self.losses = "no loss yet"
+        self.first: tuple[float, float, int] | None = None  # seconds, progress and samples when it began
+        self.bar = _bar(visible)
+        self.task = self.bar.add_task("fit", total=1.0)
+
+    def __enter__(self) -> FitProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def step(self, step: int, seconds: float, progress: float) -> None:
+        """After a step: ``progress`` is the share of the fit that is done."""
+        samples = step * self.batch_size
+        if self.first is None:
+            self.first = (seconds, progress, samples)
+        text = f"{self.losses}  {self._pace(samples, seconds, progress)}"
+        self.bar.update(self.task, completed=min(progress, 1.0), description=text)
+
+    def epoch(self, row: Epoch, progress: float) -> None:
+        """After an epoch."""
+        held_out = "" if row.validation_loss is None else f"  held-out {row.validation_loss:.4f}"
+        self.losses = f"loss {row.fit_loss:.4f}{held_out}"
+        level = logging.DEBUG if console.is_terminal else logging.INFO
+        pace = self._pace(row.samples, row.seconds, progress)
+        logger.log(level, "epoch %d  %s  %s", row.epoch, self.losses, pace)
+
+    def _pace(self, samples: int, seconds: float, progress: float) -> str:
+        if self.first is None or progress <= self.first[1] or seconds <= self.first[0]:
+            return ""
+        passed = seconds - self.first[0]
+        speed = (samples - self.first[2]) / passed
+        left = passed * max(0.0, 1 - progress) / (progress - self.first[1])
+        return f"{speed:.1f} sub-tomograms/s  {duration(left)} left"
+
+
+@contextmanager
+def tile_progress(name: str) -> Iterator[TileProgress]:
+    """A bar for the tiles of a refinement."""
+    bar = _bar()
+    with bar:
+        yield TileProgress(bar, name)
+
+
+class TileProgress:
+    """Counts tiles; without a terminal a line appears every half minute."""
+
+    def __init__(self, bar: Progress, name: str) -> None:
+        self.bar = bar
+        self.name = name
+        self.task = bar.add_task(name, total=1.0)
+        self.started = self.shown = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        left = duration((now - self.started) * (total - done) / max(done, 1))
+        text = f"{self.name}: tile {done} of {total}  {left} left"
+        self.bar.update(self.task, completed=done / total, description=text)
+        if not console.is_terminal and now - self.shown > 30:
+            self.shown = now
+            logger.info(text)
+
+
+def _bar(visible: bool = True) -> Progress:
+    return Progress(
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not (visible and console.is_terminal),
+    )

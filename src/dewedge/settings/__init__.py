@@ -1,0 +1,1 @@
+"""Settings: sections of a configuration, their files, and recipes."""

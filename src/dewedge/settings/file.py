@@ -1,0 +1,117 @@
+"""Configuration files: TOML read, merged with what is given on the command line, and written."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+import dewedge
+from dewedge.errors import InputError
+from dewedge.io.files import read_text, write_text_atomic
+from dewedge.settings.recipes import read_recipe
+from dewedge.settings.sections import Config, Section
+
+
+def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
+    """The configuration of a TOML file, overridden by what is ``given``, resolved.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, holds an unknown key, or a value cannot be used.
+    """
+    settings = {} if file is None else read_toml(file)
+    try:
+        Config.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(f"{file}: {explain(error)}") from None
+    layers = [settings, given]
+    if "recipe" in given:
+        layers.insert(1, read_recipe(str(given["recipe"])).settings)
+    elif "recipe" in settings:
+        layers.insert(0, read_recipe(settings["recipe"]).settings)
+    return Config.model_validate(merged(_with_rates_of_their_own(layers))).resolved()
+
+
+def _with_rates_of_their_own(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The layers without learning rates chosen for another optimiser, or start, than that of a later one."""
+    kept = []
+    for number, layer in enumerate(layers, start=1):
+        fit, later = layer.get("fit", {}), merged(layers[number:]).get("fit", {})
+        if any(name in fit and later.get(name, fit[name]) != fit[name] for name in ("optimiser", "init")):
+            layer = {**layer, "fit": {name: value for name, value in fit.items() if name != "learning_rate"}}
+        kept.append(layer)
+    return kept
+
+
+def merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settings of several layers, key by key; a later layer wins."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if isinstance(value, Mapping):
+                result[key] = {**result.get(key, {}), **value}
+            else:
+                result[key] = value
+    return result
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The keys of a TOML file."""
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from None
+
+
+def write_config(path: Path, config: Config, command: str = "run") -> None:
+    """Write a configuration that `resolve_config` reads back; ``command`` is the one that repeats it."""
+    write_settings(path, config.model_dump(mode="json"), command)
+
+
+def write_settings(path: Path, settings: Mapping[str, Any], command: str) -> None:
+    """Write keys of a configuration, of types that JSON has, as TOML."""
+    again = f"dewedge {command} --config {path.name} -o FOLDER"
+    note = f"# Written by dewedge {dewedge.__version__}; run it again: {again}\n"
+    write_text_atomic(path, note + tomli_w.dumps(_toml_values(dict(settings))))
+
+
+def _toml_values(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _toml_values(item) for key, item in value.items()}
+    return "none" if value is None else value
+
+
+def explain(error: ValidationError) -> str:
+    """One line for the first thing wrong with a configuration file."""
+    key, expected = explain_value(error)
+    if error.errors()[0]["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.0)
+        return f"unknown key {key!r}; the nearest known one is {near[0]!r}"
+    return f"{key}: {expected}"
+
+
+def explain_value(error: ValidationError) -> tuple[str, str]:
+    """Key of the first value that cannot be used, and what was expected and came."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+    if first["type"] == "missing":
+        return key, f"expected two numbers, got {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return key, message if message.startswith("duration") else f"expected {message}, got {first['input']!r}"
+
+
+def _known_keys() -> list[str]:
+    keys: list[str] = []
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            keys += [name, *(f"{name}.{key}" for key in field.annotation.model_fields)]
+        else:
+            keys.append(name)
+    return keys
