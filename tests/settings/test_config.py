@@ -124,6 +124,7 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
         ("[reconstruct]\nbin = 0", "reconstruct.bin: expected greater than or equal to 1, got 0"),
         ("[fit]\nschedule = 'fast'", "fit.schedule: expected 'cosine' or 'constant', got 'fast'"),
         ("[tomograms]\ntilt_range = [60]", "tomograms.tilt_range: expected two numbers, got [60]"),
+        ("[fit]\nupdate_interval = 'often'", "fit.update_interval: expected "),
         ("[fit]\nbudget = '10 apples'", "fit.budget: duration '10 apples': expected one such as"),
         ("fit", "not a TOML file"),
     ],

@@ -27,12 +27,7 @@ def check(
     config
         TOML file with any of the keys of the flags below; flags win over it.
     """
-    resolved = resolve(
-        config,
-        output,
-        flags,
-        paths=list(paths),
-    )
+    resolved = resolve(config, output, flags, paths=list(paths))
     from dewedge.pipeline.check import check_files
 
     show_messages()

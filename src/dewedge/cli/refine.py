@@ -51,12 +51,5 @@ def refine(
         )
     sources += [list(pair) for pair in zip(half0 or [], half1 or [], strict=True)]
     refine_with_model(
-        model,
-        sources,
-        output,
-        tilt_range,
-        flags.refine,
-        flags.compute,
-        beads=beads,
-        overwrite=overwrite,
+        model, sources, output, tilt_range, flags.refine, flags.compute, beads=beads, overwrite=overwrite
     )

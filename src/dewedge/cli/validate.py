@@ -71,13 +71,7 @@ def validate(
         Do not look at the input as dewedge check does.
     """
     resolved = resolve(
-        config,
-        output,
-        flags,
-        resume=resume,
-        paths=list(paths),
-        recipe=recipe,
-        no_check=no_check,
+        config, output, flags, resume=resume, paths=list(paths), recipe=recipe, no_check=no_check
     )
     from dewedge.pipeline.validate.validate import SETTINGS, read_validation
     from dewedge.pipeline.validate.validate import validate as validate_run

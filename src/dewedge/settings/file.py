@@ -106,7 +106,8 @@ def explain(error: ValidationError) -> str:
 def explain_value(error: ValidationError) -> tuple[str, str]:
     """Key of the first value that cannot be used, and what was expected and came."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+    # Behind the key may stand the place in a list, or the kind of several that was tried.
+    key = ".".join(part for part in first["loc"][:2] if isinstance(part, str))
     if first["type"] == "missing":
         return key, f"expected two numbers, got {first['input']!r}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

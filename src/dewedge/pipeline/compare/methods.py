@@ -111,7 +111,7 @@ def read_comparison(
         for key, value in kept.items()
     }
     if base.fit.budget is not None:
-        settings["fit"] = settings.get("fit", {}) | {"budget": str(base.fit.budget)}
+        settings["fit"] = settings.get("fit", {}) | {"budget": absolute["fit"]["budget"]}
     return ComparisonSettings(tuple(names), settings)
 
 
