@@ -28,7 +28,7 @@ from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import preferred_precision
 from dewedge.learn.sampling import TomogramPair
 from dewedge.physics.reconstruction import fbp
-from dewedge.settings.sections import SIMULATED_PRESET
+from dewedge.settings.fit import SIMULATED_PRESET
 from dewedge.simulate.builtin import builtin_molecules
 from dewedge.simulate.molecules import Molecule
 from dewedge.simulate.specimen import simulate_specimen

@@ -21,11 +21,10 @@ from specimens import VOXEL_SIZE_A, Data, Volume
 
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.fit import fit
-from dewedge.learn.network import UNet, network_config
+from dewedge.learn.network import UNet
 from dewedge.learn.refine import refine
 from dewedge.learn.sampling import TomogramPair, measure_grey_scale
 from dewedge.learn.state import FitState
-from dewedge.learn.tiling import tile_size
 from dewedge.physics.iterative import sirt, tv
 from dewedge.pipeline.initial import initial_weights
 from dewedge.runtime.devices import choose_precision
@@ -117,11 +116,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     config, network_settings = configuration(job, recipe, budget_s or 1.0)
     initial = initial_weights(config.fit)
     options = config.fit.options()
-    section = config.fit
-    network = replace(
-        network_config(section.preset, section.channels, section.dropout, section.dropout_of),
-        **network_settings,
-    )
+    network = replace(config.fit.network(), **network_settings)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = choose_precision(config.compute, device)
     fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
@@ -132,7 +127,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     if options.standardise == "inputs":
         full_std = 1.0
     first = data[0]
-    tile = config.refine.tile or tile_size(network, options.cube_size)
+    tile = config.refine.edge(network, options.cube_size)
 
     def refined(weights: UNet, region: tuple[slice, ...] = (slice(None),)) -> Volume:
         halves = config.refine.refine == "halves"

@@ -23,7 +23,6 @@ from methods import configuration  # noqa: E402
 from report import PAGES, with_blocks, write_pages  # noqa: E402
 from rows import add_row, job_of, read_rows, volume_file  # noqa: E402
 
-from dewedge.learn.network import network_config  # noqa: E402
 from dewedge.settings.recipes import read_recipe  # noqa: E402
 from dewedge.settings.sections import Config  # noqa: E402
 
@@ -168,10 +167,7 @@ def test_volumes_are_kept_for_the_first_seed_of_figure_5_alone() -> None:
 def test_every_change_is_one_that_the_code_knows(recipe: str, change: str) -> None:
     for stage in read_recipe(recipe).stages:
         one, other = (configuration(job("small", recipe, change=name), stage, 1.0) for name in (change, ""))
-        networks = [
-            replace(network_config(config.fit.preset, config.fit.channels, config.fit.dropout), **settings)
-            for config, settings in (one, other)
-        ]
+        networks = [replace(config.fit.network(), **settings) for config, settings in (one, other)]
         assert one[0] != other[0] or networks[0] != networks[1]
 
 

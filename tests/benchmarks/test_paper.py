@@ -71,7 +71,7 @@ def test_the_papers_settings_are_those_of_every_run(tmp_path: Path, experiment: 
     stages = read_recipe(method).stages
     for config, stage in zip(stage_configs(variant, method, {}, tmp_path), stages, strict=True):
         own = settings.FIT[experiment].get(stage, (settings.BUDGET,))
-        values = config.model_dump()
+        values = config.model_dump(mode="json")
         assert config.recipe == stage and own
         for setting in own:
             section, _, key = setting.key.partition(".")

@@ -20,7 +20,7 @@ from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import SIMULATED_WEIGHTS, initial_weights
 from dewedge.runtime.folder import CHECKPOINT
 from dewedge.settings.file import resolve_config, write_config
-from dewedge.settings.sections import RATES, SIMULATED_PRESET, FitSection
+from dewedge.settings.fit import RATES, SIMULATED_PRESET, FitSection
 
 # With a rate this small, a fit ends where it starts.
 STANDING = {

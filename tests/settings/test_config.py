@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -13,8 +12,11 @@ from hypothesis import strategies as st
 from dewedge.errors import InputError
 from dewedge.learn.network import PRESETS
 from dewedge.learn.options import FitOptions
+from dewedge.settings.base import Section
+from dewedge.settings.duration import Duration
 from dewedge.settings.file import resolve_config, write_config
-from dewedge.settings.sections import Config, FitSection, Section, duration_s
+from dewedge.settings.fit import FitSection
+from dewedge.settings.sections import Config
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,9 @@ from dewedge.settings.sections import Config, FitSection, Section, duration_s
     [("90s", 90), ("10min", 600), ("2h", 7200), ("1h30min", 5400), ("1h 30min 5s", 5405), ("0.5h", 1800)],
 )
 def test_durations(text: str, seconds: float):
-    assert duration_s(text) == seconds
+    duration = Duration.read(text)
+    assert duration.total_seconds() == seconds
+    assert Duration.read(str(duration)) == duration
 
 
 @pytest.mark.parametrize(
@@ -30,24 +34,31 @@ def test_durations(text: str, seconds: float):
 )
 def test_what_is_no_duration(text: str):
     with pytest.raises(InputError, match="expected one such as 10min"):
-        duration_s(text)
+        Duration.read(text)
 
 
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(1, 59))
 def test_durations_add_up(hours: int, minutes: int, seconds: int):
-    assert duration_s(f"{hours}h{minutes}min{seconds}s") == 3600 * hours + 60 * minutes + seconds
+    duration = Duration.read(f"{hours}h{minutes}min{seconds}s")
+    assert duration.total_seconds() == 3600 * hours + 60 * minutes + seconds
+    assert Duration.read(str(duration)) == duration
 
 
 def test_presets_are_those_of_the_network():
     assert set(get_args(FitSection.model_fields["preset"].annotation)) == set(PRESETS)
 
 
-def test_every_option_of_the_fit_is_a_key_with_its_default():
-    keys = set(FitSection.model_fields)
-    assert {field.name for field in fields(FitOptions)} - {"budget_s"} < keys
-    for field in fields(FitOptions):
-        if field.name != "budget_s":
-            assert FitSection.model_fields[field.name].default == field.default
+def test_every_option_of_the_fit_is_a_key_with_its_type_and_default():
+    assert FitSection(epochs=1).options() == FitOptions(epochs=1)
+    keys, types = get_type_hints(FitSection), get_type_hints(FitOptions)
+    others = {
+        "budget_s": ("budget", Duration | None),
+        "learning_rate": ("learning_rate", float | None),  # which depends on optimiser and start
+        "objective": ("objective", Literal["dewedge", "noise2noise", "isonet"]),  # others are for benchmarks
+    }
+    for name, expected in types.items():
+        key, kind = others.get(name, (name, expected))
+        assert keys[key] == kind, name
     options = FitSection(budget="2min", cube_size=32, patience="none").options()
     assert options == FitOptions(budget_s=120, cube_size=32, patience=None)
 
@@ -113,6 +124,7 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
         ("[reconstruct]\nbin = 0", "reconstruct.bin: expected greater than or equal to 1, got 0"),
         ("[fit]\nschedule = 'fast'", "fit.schedule: expected 'cosine' or 'constant', got 'fast'"),
         ("[tomograms]\ntilt_range = [60]", "tomograms.tilt_range: expected two numbers, got [60]"),
+        ("[fit]\nupdate_interval = 'often'", "fit.update_interval: expected "),
         ("[fit]\nbudget = '10 apples'", "fit.budget: duration '10 apples': expected one such as"),
         ("fit", "not a TOML file"),
     ],

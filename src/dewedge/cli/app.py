@@ -1,6 +1,8 @@
-"""The verbs of the command line; each is imported when it is called."""
+"""The verbs of the command line, each a function in the file of its name, imported when it is called."""
 
 from __future__ import annotations
+
+from keyword import iskeyword
 
 from cyclopts import App, Parameter
 
@@ -22,18 +24,6 @@ VERBS = {
     "demo": "Simulate, run and evaluate, in a few minutes on a CPU.",
 }
 
-# Where a verb's function is, if not in commands under its own name.
-FUNCTIONS = {
-    "check": "check:check",
-    "compare": "comparison:compare",
-    "frames": "frames:frames",
-    "import": "dataset:import_",
-    "simulate": "simulation:simulate",
-    "evaluate": "measures:evaluate",
-    "validate": "measures:validate",
-    "demo": "simulation:demo",
-}
-
 UNITS = ("_A", "_deg", "_e_per_A2")
 
 
@@ -49,8 +39,8 @@ def build_app() -> App:
         default_parameter=Parameter(negative=(), name_transform=flag_name, show_default=shown_default),
     )
     for verb, summary in VERBS.items():
-        function = FUNCTIONS.get(verb, f"commands:{verb}")
-        app.command(f"dewedge.cli.{function}", name=verb, help=summary, sort_key=list(VERBS).index(verb))
+        name = f"{verb}_" if iskeyword(verb) else verb
+        app.command(f"dewedge.cli.{name}:{name}", name=verb, help=summary, sort_key=list(VERBS).index(verb))
     return app
 
 

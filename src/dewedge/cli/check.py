@@ -1,35 +1,10 @@
 """The verb check."""
 
-# ruff: noqa: B008  (the sections are frozen)
 from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.commands import (
-    Compute,
-    Ctf,
-    Fit,
-    Images,
-    Output,
-    Reconstruct,
-    Refine,
-    Series,
-    Split,
-    Tomograms,
-    resolve,
-    show_messages,
-)
-from dewedge.settings.sections import (
-    ComputeSection,
-    CtfSection,
-    FitSection,
-    ImagesSection,
-    ReconstructSection,
-    RefineSection,
-    SeriesSection,
-    SplitSection,
-    TomogramsSection,
-)
+from dewedge.cli.flags import Output, RunFlags, resolve, show_messages
 
 
 def check(
@@ -37,15 +12,7 @@ def check(
     json: Path | None = None,
     output: Output = None,
     config: Path | None = None,
-    series: Series = SeriesSection(),
-    tomograms: Tomograms = TomogramsSection(),
-    split: Split = SplitSection(),
-    images: Images = ImagesSection(),
-    reconstruct: Reconstruct = ReconstructSection(),
-    ctf: Ctf = CtfSection(),
-    fit: Fit = FitSection(),
-    refine: Refine = RefineSection(),
-    compute: Compute = ComputeSection(),
+    flags: RunFlags = RunFlags(),
 ) -> None:
     """Tell what is wrong with the input, and what a run will take, before anything is computed.
 
@@ -60,20 +27,7 @@ def check(
     config
         TOML file with any of the keys of the flags below; flags win over it.
     """
-    resolved = resolve(
-        config,
-        output,
-        paths=list(paths),
-        series=series,
-        tomograms=tomograms,
-        split=split,
-        images=images,
-        reconstruct=reconstruct,
-        ctf=ctf,
-        fit=fit,
-        refine=refine,
-        compute=compute,
-    )
+    resolved = resolve(config, output, flags, paths=list(paths))
     from dewedge.pipeline.check import check_files
 
     show_messages()

@@ -1,19 +1,16 @@
-"""The verb for movies: frames."""
+"""The verb frames."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from dewedge.cli.commands import show_messages
+from dewedge.cli.flags import Folder, show_messages
 from dewedge.errors import InputError
 
 
 def frames(
     *movies: Path,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Folder,
     mdoc: Path | None = None,
     angles: Path | None = None,
     name: str | None = None,

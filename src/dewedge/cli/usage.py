@@ -16,5 +16,5 @@ def usage_message(error: CycloptsError) -> str:
     for cause in (error.__cause__, error.__context__):
         if isinstance(cause, ValidationError):
             key, expected = explain_value(cause)
-            return f"--{flag_name(key)}: {expected}"
+            return f"--{flag_name(key.rpartition('.')[2])}: {expected}"
     return f"{' '.join(str(error).split())} See: dewedge --help"

@@ -17,16 +17,15 @@ from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.io.find import find_series
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries, read_tilt_series
-from dewedge.learn.network import network_config
 from dewedge.learn.sampling import TomogramPair, held_out_side, measure_grey_scale
-from dewedge.learn.tiling import tile_axis, tile_size
+from dewedge.learn.tiling import tile_axis
 from dewedge.runtime.faults import collected, expect_some
+from dewedge.settings.base import Section
+from dewedge.settings.fit import FitSection
 from dewedge.settings.image_numbers import image_numbers
 from dewedge.settings.recipes import read_recipe
 from dewedge.settings.sections import (
     Config,
-    FitSection,
-    Section,
     SeriesSection,
     TomogramsSection,
 )
@@ -273,7 +272,7 @@ def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRa
 
 def check_network(section: FitSection) -> None:
     """Refuse cubes that do not suit the network."""
-    multiple = network_config(section.preset, section.channels, section.dropout).multiple
+    multiple = section.network().multiple
     if section.cube_size % multiple:
         raise InputError(
             f"--cube-size {section.cube_size}: expected a multiple of {multiple} for this network"
@@ -283,8 +282,8 @@ def check_network(section: FitSection) -> None:
 def check_input(item: RunInput, config: Config) -> None:
     """Refuse an input that is too small, has a mask or tiles that do not fit, or data of no use."""
     shape = item.tomogram_shape(config.reconstruct)
-    network = network_config(config.fit.preset, config.fit.channels, config.fit.dropout)
-    tile = config.refine.tile or tile_size(network, config.fit.cube_size)
+    network = config.fit.network()
+    tile = config.refine.edge(network, config.fit.cube_size)
     for edge in shape:
         tile_axis(edge, tile, config.refine.overlap, network.multiple)
     held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)

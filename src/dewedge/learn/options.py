@@ -33,7 +33,7 @@ class FitOptions:
         inputs of equal range in each round, as IsoNet. ``supervised``: from half-set 0 to a truth in the
         place of half-set 1.
     learning_rate
-        Highest rate; where a run is not given one, 3e-3 for Muon, 1e-3 for Adam, less from given weights.
+        Highest rate; the default is for ``muon`` from random weights.
     warm_up
         Share of the fit in which the rate rises linearly.
     schedule

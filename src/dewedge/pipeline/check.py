@@ -29,9 +29,7 @@ from dewedge.inputs.read import open_inputs, with_correction, without_excluded
 from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.files import write_text_atomic
 from dewedge.io.tilt_series import FEWEST_TILTS
-from dewedge.learn.network import network_config
 from dewedge.learn.sampling import held_out_side
-from dewedge.learn.tiling import tile_size
 from dewedge.physics.alignment import align_images
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.faults import expect_some
@@ -222,7 +220,7 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         return None
     device = choose_device(config.compute)
     precision = choose_precision(config.compute, device)
-    network = network_config(config.fit.preset, config.fit.channels, config.fit.dropout)
+    network = config.fit.network()
     series = [item.series[0].geometry for item in inputs if isinstance(item, SeriesInput)]
     pixels = [
         g.n_tilts * g.image_shape_yx[0] * g.image_shape_yx[1] // config.reconstruct.bin**2 for g in series
@@ -234,7 +232,7 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         config.fit.options(),
         voxels_per_s=network_speed(network, device, precision),
         precision=precision,
-        tile=config.refine.tile or tile_size(network, config.fit.cube_size),
+        tile=config.refine.edge(network, config.fit.cube_size),
         overlap=config.refine.overlap,
         predictions=config.refine.average_rotations
         * network.fold

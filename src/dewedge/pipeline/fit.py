@@ -18,7 +18,7 @@ from dewedge.inputs.run_input import HalvesInput
 from dewedge.io.files import write_text_atomic
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.fit import fit
-from dewedge.learn.network import UNet, network_config
+from dewedge.learn.network import UNet
 from dewedge.learn.sampling import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
 from dewedge.pipeline.initial import initial_path, initial_weights
@@ -38,8 +38,9 @@ from dewedge.runtime.folder import (
 from dewedge.runtime.log import duration, log_environment, log_to_file, step
 from dewedge.runtime.progress import FitProgress
 from dewedge.settings.file import write_config
+from dewedge.settings.fit import FitSection
 from dewedge.settings.recipes import read_recipe
-from dewedge.settings.sections import Config, FitSection
+from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def fit_model(
     with step("fit"), progress:
         model, rows = fit(
             pairs,
-            network_config(section.preset, section.channels, section.dropout, section.dropout_of),
+            section.network(),
             options,
             fabric,
             checkpoint=folder / CHECKPOINT,

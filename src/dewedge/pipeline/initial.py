@@ -10,8 +10,7 @@ from torch import Tensor
 import dewedge
 from dewedge.errors import InputError
 from dewedge.learn.checkpoint import load_model
-from dewedge.learn.network import network_config
-from dewedge.settings.sections import FitSection
+from dewedge.settings.fit import FitSection
 
 SIMULATED_WEIGHTS = Path(dewedge.__file__).parent / "weights" / "simulated.safetensors"
 
@@ -36,7 +35,7 @@ def initial_weights(section: FitSection) -> dict[str, Tensor] | None:
         return None
     model = load_model(path)
     there = asdict(model.network)
-    for name, value in asdict(network_config(section.preset, section.channels, section.dropout)).items():
+    for name, value in asdict(section.network()).items():
         if not name.startswith("dropout") and there[name] != value:
             raise InputError(
                 f"{path}: its network has {name} = {there[name]}, the one to be fitted {value}; fit the same "

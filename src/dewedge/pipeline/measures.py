@@ -19,7 +19,7 @@ from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import Mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.sampling import CropSampler, TomogramPair
-from dewedge.learn.tiling import tile_axis, tile_size
+from dewedge.learn.tiling import tile_axis
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.validate.report import number, shell_names
 from dewedge.runtime.devices import launched
@@ -157,7 +157,7 @@ def held_out_box(
 
 def tile_borders(shape_zyx: Sequence[int], config: Config, model: Model) -> dict[str, list[int]]:
     """First sections behind the borders of the tiles by which a tomogram was refined, by axis."""
-    largest = config.refine.tile or tile_size(model.network, model.cube_size)
+    largest = config.refine.edge(model.network, model.cube_size)
     borders = {}
     for name, n in zip("zyx", shape_zyx, strict=True):
         axis = tile_axis(n, largest, config.refine.overlap, model.network.multiple)

@@ -16,7 +16,6 @@ from dewedge.geometry import TiltRange
 from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import refine
-from dewedge.learn.tiling import tile_size
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
 from dewedge.runtime.folder import check_new, refuse_sources
 from dewedge.runtime.log import step
@@ -89,7 +88,7 @@ def refine_files(
             tilt_range,
             input_std=model.full_std if len(mrcs) == 1 else 1.0,
             clip=model.clip,
-            tile=section.tile or tile_size(model.network, model.cube_size),
+            tile=section.edge(model.network, model.cube_size),
             overlap=section.overlap,
             average_rotations=section.average_rotations,
             average_shifts=model.network.fold,

@@ -14,8 +14,11 @@ from pydantic import ValidationError
 import dewedge
 from dewedge.errors import InputError
 from dewedge.io.files import read_text, write_text_atomic
+from dewedge.settings.base import Section
 from dewedge.settings.recipes import read_recipe
-from dewedge.settings.sections import Config, Section
+from dewedge.settings.sections import Config
+
+_RATE_IS_OF = ("optimiser", "init")
 
 
 def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
@@ -36,18 +39,21 @@ def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
         layers.insert(1, read_recipe(str(given["recipe"])).settings)
     elif "recipe" in settings:
         layers.insert(0, read_recipe(settings["recipe"]).settings)
-    return Config.model_validate(merged(_with_rates_of_their_own(layers))).resolved()
+    return Config.model_validate(_merged_with_rate(layers)).resolved()
 
 
-def _with_rates_of_their_own(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The layers without learning rates chosen for another optimiser, or start, than that of a later one."""
-    kept = []
-    for number, layer in enumerate(layers, start=1):
-        fit, later = layer.get("fit", {}), merged(layers[number:]).get("fit", {})
-        if any(name in fit and later.get(name, fit[name]) != fit[name] for name in ("optimiser", "init")):
-            layer = {**layer, "fit": {name: value for name, value in fit.items() if name != "learning_rate"}}
-        kept.append(layer)
-    return kept
+def _merged_with_rate(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge layers; a learning rate holds for the optimiser and the start that its layer names, if any."""
+    settings = merged(layers)
+    fit = settings.get("fit", {})
+    rates = [
+        own["learning_rate"]
+        for own in (layer.get("fit", {}) for layer in layers)
+        if "learning_rate" in own and all(own.get(key, fit.get(key)) == fit.get(key) for key in _RATE_IS_OF)
+    ]
+    if "learning_rate" in fit:
+        settings["fit"] = fit | {"learning_rate": rates[-1] if rates else None}
+    return settings
 
 
 def merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -100,7 +106,8 @@ def explain(error: ValidationError) -> str:
 def explain_value(error: ValidationError) -> tuple[str, str]:
     """Key of the first value that cannot be used, and what was expected and came."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+    # Behind the key may stand the place in a list, or the kind of several that was tried.
+    key = ".".join(part for part in first["loc"][:2] if isinstance(part, str))
     if first["type"] == "missing":
         return key, f"expected two numbers, got {first['input']!r}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

@@ -6,110 +6,16 @@ flag's help.
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Literal
 
-import docstring_parser
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    create_model,
-    model_validator,
-)
+from pydantic import Field
 
-from dewedge.errors import InputError
-from dewedge.learn.options import FitOptions
-from dewedge.settings.image_numbers import image_numbers
+from dewedge.settings.base import Hand, ImageLists, Paths, Rotations, Section, TiltRanges
+from dewedge.settings.fit import FitSection
 
-DEFAULT_BUDGET = "10min"
-# Learning rates from random and from given weights: docs/defaults.md and docs/initial_weights.md.
-RATES = {"muon": (3e-3, 1e-4), "adam": (1e-3, 3e-4)}
-SIMULATED_PRESET = "large"  # whose weights come with the package: docs/initial_weights.md
-
-_SECONDS = {"h": 3600.0, "min": 60.0, "s": 1.0}
-
-
-def duration_s(text: str) -> float:
-    """Seconds of a duration such as ``10min``, ``90s``, ``2h`` or ``1h30min``.
-
-    Raises
-    ------
-    InputError
-        If it is none, or not positive.
-    """
-    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)min)?(?:([\d.]+)s)?", text.replace(" ", ""))
-    try:
-        assert match is not None
-        parts = zip(match.groups(), _SECONDS.values(), strict=True)
-        seconds = sum(float(number) * unit for number, unit in parts if number)
-        assert seconds > 0
-    except (AssertionError, ValueError):
-        raise InputError(f"duration {text!r}: expected one such as 10min, 90s, 2h or 1h30min") from None
-    return seconds
-
-
-def _duration(text: str) -> str:
-    try:
-        duration_s(text)
-    except InputError as error:
-        raise ValueError(str(error)) from None
-    return text
-
-
-def _pairs(value: Any) -> Any:
-    """Flat lists of numbers, as flags and short TOML give them, as pairs."""
-    if isinstance(value, (list, tuple)) and value and not isinstance(value[0], (list, tuple)):
-        return [value[i : i + 2] for i in range(0, len(value), 2)]
-    return value
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, (str, Path)) else value
-
-
-def _whole(value: Any) -> Any:
-    """A whole number, which flags give as text."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else value
-
-
-def _image_lists(value: Any) -> Any:
-    texts = [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
-    try:
-        image_numbers(texts)
-    except InputError as error:
-        raise ValueError(str(error)) from None
-    return texts
-
-
-Duration = Annotated[str, AfterValidator(_duration)]
-Paths = Annotated[list[Path], BeforeValidator(_listed)]
-Names = Annotated[list[str], BeforeValidator(_listed)]
-ImageLists = Annotated[list[str], BeforeValidator(_image_lists)]
-Hand = Annotated[Literal[1, -1], BeforeValidator(_whole)]
-TiltRanges = Annotated[list[tuple[float, float]], BeforeValidator(_pairs)]
-
-
-class Section(BaseModel):
-    """A table of the configuration; ``"none"`` stands for None, which TOML lacks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_none(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        optional = {
-            name for name, field in cls.model_fields.items() if type(None) in get_args(field.annotation)
-        }
-        return {key: None if key in optional and value == "none" else value for key, value in data.items()}
+if TYPE_CHECKING:
+    from dewedge.learn.network import NetworkConfig
 
 
 class SeriesSection(Section):
@@ -262,70 +168,6 @@ class CtfSection(Section):
     )
 
 
-class NetworkSection(Section):
-    """What is fitted, and where."""
-
-    preset: Literal["paper", "default", "large"] = Field(
-        default="default",
-        description="The network: 16 channels at half resolution (default), 32 (large), or the published one "
-        "(paper). If not given, large for --init simulated.",
-    )
-    channels: int | None = Field(
-        default=None, ge=1, le=1024, description="Channels of the network, if not those of the preset."
-    )
-    dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the network's values set to zero while fitting."
-    )
-    dropout_of: Literal["values", "channels"] | None = Field(
-        default=None,
-        description="What dropout sets to zero at once: single values, or whole channels. If not given, "
-        "channels for --preset paper, else values.",
-    )
-    init: str = Field(
-        default="random",
-        description="Weights that the fit starts from: random; simulated, learnt on simulated specimens; "
-        "or the model.safetensors of an earlier fit. The learning rate that is taken if none is given "
-        "depends on this and on the optimiser.",
-    )
-    mask: Names = Field(
-        default=[],
-        description="Where there is specimen: none (everywhere), auto, or an MRC file for all or for each; "
-        "else the mask of the metadata, if any.",
-    )
-
-
-def _with_fit_options(base: type[Section]) -> type[Section]:
-    """``base`` and the options of `FitOptions` with their help; the budget is a duration, not seconds."""
-    texts = {
-        parameter.arg_name: " ".join((parameter.description or "").split())
-        for parameter in docstring_parser.parse(inspect.getdoc(FitOptions) or "").params
-    }
-    types = get_type_hints(FitOptions)
-    members: dict[str, Any] = {}
-    for field in fields(FitOptions):
-        text = texts[field.name].replace("``", "").replace("None", "none").replace("budget_s", "budget")
-        if field.name == "budget_s":
-            text = text.replace("Wall-clock seconds", "Wall-clock time (90s, 10min, 1h30min)")
-            text += f" {DEFAULT_BUDGET} if neither is given."
-            members["budget"] = (Duration | None, Field(default=None, description=text))
-        else:
-            members[field.name] = (types[field.name], Field(default=field.default, description=text))
-    return create_model("FitOptionsSection", __base__=base, **members)
-
-
-FitOptionsSection = _with_fit_options(NetworkSection)
-
-
-class FitSection(FitOptionsSection):  # type: ignore[misc,valid-type]
-    """How the network is fitted."""
-
-    def options(self) -> FitOptions:
-        """The options of the fit."""
-        values = self.model_dump(exclude=set(NetworkSection.model_fields))
-        budget = values.pop("budget")
-        return FitOptions(**values, budget_s=None if budget is None else duration_s(budget))
-
-
 class TileSection(Section):
     """The tiles by which tomograms are refined."""
 
@@ -335,12 +177,18 @@ class TileSection(Section):
         description="Largest edge of the tiles in voxels; 128 if not given, the cubes' for --preset paper.",
     )
     overlap: int = Field(default=24, ge=0, description="Least overlap of neighbouring tiles in voxels.")
-    average_rotations: Annotated[Literal[1, 2, 4], BeforeValidator(_whole)] = Field(
+    average_rotations: Rotations = Field(
         default=2,
         description="Average so many predictions, of the tomogram turned by 180 degrees: 2 about the tilt "
         "axis, 4 about all axes (as 2 if the tilt range is not symmetric). Each is the average of two, one "
         "voxel apart, but for --preset paper.",
     )
+
+    def edge(self, network: NetworkConfig, cube_size: int) -> int:
+        """Return the largest edge of the tiles: as given, else what suits a network fitted to such cubes."""
+        from dewedge.learn.tiling import tile_size  # and torch, which a command line must not wait for
+
+        return self.tile or tile_size(network, cube_size)
 
 
 class RefineSection(TileSection):
@@ -390,33 +238,13 @@ class Config(Section):
     compute: ComputeSection = ComputeSection()
 
     def resolved(self) -> Config:
-        """The same with absolute paths, and with budget, learning rate and preset that are not given."""
-        fit: Any = self.fit
-        if fit.epochs is None and fit.budget is None:
-            fit = fit.model_copy(update={"budget": DEFAULT_BUDGET})
-        if "learning_rate" not in fit.model_fields_set:
-            rate = RATES[fit.optimiser][fit.init != "random"]
-            fit = fit.model_copy(update={"learning_rate": rate})
-        if fit.init == "simulated" and "preset" not in fit.model_fields_set:
-            fit = fit.model_copy(update={"preset": SIMULATED_PRESET})
-        mask = [name if name in ("none", "auto") else str(Path(name).absolute()) for name in fit.mask]
-        init = fit.init if fit.init in ("random", "simulated") else str(Path(fit.init).absolute())
-        return self.model_copy(
+        """Return the same with absolute paths, and with what the fit chooses where it is not given."""
+        return self.with_absolute_paths().model_copy(
             update={
-                "paths": [path.absolute() for path in self.paths],
                 "output": None if self.output is None else self.output.absolute(),
-                "series": _with_absolute_paths(self.series),
-                "tomograms": _with_absolute_paths(self.tomograms),
-                "ctf": _with_absolute_paths(self.ctf),
-                "fit": fit.model_copy(update={"mask": mask, "init": init}),
+                "series": self.series.with_absolute_paths(),
+                "tomograms": self.tomograms.with_absolute_paths(),
+                "ctf": self.ctf.with_absolute_paths(),
+                "fit": self.fit.resolved(),
             }
         )
-
-
-def _with_absolute_paths(section: Section) -> Section:
-    paths = {
-        name: [path.absolute() for path in value]
-        for name, value in section
-        if isinstance(value, list) and all(isinstance(item, Path) for item in value)
-    }
-    return section.model_copy(update=paths)

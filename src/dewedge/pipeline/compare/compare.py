@@ -14,7 +14,6 @@ from dewedge.inputs.read import check_input, check_network, read_inputs
 from dewedge.inputs.run_input import HalvesInput, RunInput
 from dewedge.io.files import unwritable
 from dewedge.learn.checkpoint import Model
-from dewedge.learn.network import network_config
 from dewedge.learn.sampling import TomogramPair
 from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.compare.methods import (
@@ -131,8 +130,7 @@ def check_initial_weights(stage: Stage) -> None:
 
 def without_fit(config: Config) -> Config:
     """The same, so that no tomogram is too small for cubes that are never drawn."""
-    network = network_config(config.fit.preset, config.fit.channels, config.fit.dropout)
-    no_fit = {"cube_size": network.multiple, "held_out": 0.0}
+    no_fit = {"cube_size": config.fit.network().multiple, "held_out": 0.0}
     return config.model_copy(update={"fit": config.fit.model_copy(update=no_fit)})
 
 

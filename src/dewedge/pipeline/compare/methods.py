@@ -10,11 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from dewedge.errors import InputError
-from dewedge.learn.network import network_config
-from dewedge.learn.tiling import tile_size
 from dewedge.settings.file import explain, merged, read_toml, resolve_config, write_settings
 from dewedge.settings.recipes import Recipe, read_recipe
-from dewedge.settings.sections import DEFAULT_BUDGET, Config, duration_s
+from dewedge.settings.sections import Config
 
 DEFAULT_METHODS = ("fbp", "cryocare", "isonet", "deepdewedge", "dewedge")
 
@@ -112,9 +110,8 @@ def read_comparison(
         key: {name: absolute[key][name] for name in value} if isinstance(value, Mapping) else absolute[key]
         for key, value in kept.items()
     }
-    fit = settings.get("fit", {})
-    if fit.get("budget") is None and fit.get("epochs") is None:
-        settings["fit"] = fit | {"budget": DEFAULT_BUDGET}
+    if base.fit.budget is not None:
+        settings["fit"] = settings.get("fit", {}) | {"budget": absolute["fit"]["budget"]}
     return ComparisonSettings(tuple(names), settings)
 
 
@@ -158,18 +155,9 @@ def _stage_config(recipe_name: str, given: Mapping[str, Any], count: int) -> Con
         # How often, not whether: this method never replaces the wedge of its inputs.
         settings.get("fit", {}).pop("update_interval", None)
     config = resolve_config(None, settings)
-    fit: Any = config.fit
-    shares = {}
-    if fit.budget is not None:
-        shares["budget"] = f"{duration_s(fit.budget) / count:g}s"
-    if fit.epochs is not None:
-        shares["epochs"] = max(1, fit.epochs // count)
     refine = config.refine
     if "overlap" not in given.get("refine", {}):
         # A third of the tile at most, as published: recipes are written for cubes of 96.
-        network = network_config(fit.preset, fit.channels, fit.dropout)
-        tile = refine.tile or tile_size(network, fit.cube_size)
+        tile = refine.edge(config.fit.network(), config.fit.cube_size)
         refine = refine.model_copy(update={"overlap": min(refine.overlap, tile // 3)})
-    return config.model_copy(
-        update={"refine": refine} | ({"fit": fit.model_copy(update=shares)} if count > 1 else {})
-    )
+    return config.model_copy(update={"refine": refine, "fit": config.fit.share(count)})

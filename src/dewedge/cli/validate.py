@@ -1,6 +1,5 @@
-"""The verbs that measure: evaluate and validate."""
+"""The verb validate."""
 
-# ruff: noqa: B008  (the sections are frozen)
 from __future__ import annotations
 
 import sys
@@ -9,86 +8,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from dewedge.cli.commands import (
-    Compute,
-    Ctf,
-    Fit,
-    Images,
-    Output,
-    Reconstruct,
-    Refine,
-    Series,
-    Split,
-    resolve,
-    show_messages,
-)
+from dewedge.cli.flags import Output, SeriesFlags, resolve, show_messages
 from dewedge.errors import InputError
-from dewedge.settings.sections import (
-    ComputeSection,
-    CtfSection,
-    FitSection,
-    ImagesSection,
-    ReconstructSection,
-    RefineSection,
-    SeriesSection,
-    SplitSection,
-)
-
-
-def evaluate(
-    *paths: Path,
-    truth: Path | None = None,
-    tilt_range: tuple[float, float] | None = None,
-    particles: Path | None = None,
-    box: int = 32,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    json: Path | None = None,
-) -> None:
-    """Score tomograms against the truth; or, without one, tell what finished runs betray about themselves.
-
-    With --truth: correlation outside and inside the wedge, resolution of particles. Without: roundness of
-    beads and compact objects, power inside the wedge, weave, seams; of a run also what half-set 1 says of
-    the refined half-set 0 and the other way round, in the region held out of the fit.
-
-    Parameters
-    ----------
-    paths
-        Tomograms; without --truth, folders of finished runs, too.
-    truth
-        The true specimen.
-    tilt_range
-        Lowest and highest tilt angle in degrees; for --truth.
-    particles
-        Particle list (STAR), for the Fourier shell correlation with --truth.
-    box
-        Edge of the particles' boxes in voxels.
-    device
-        Kind of device on which half-sets of a run are refined; auto takes a CUDA GPU if there is one.
-    json
-        File to write the scores to.
-    """
-    if not paths:
-        raise InputError("nothing to score: expected at least one tomogram, or the folder of a run")
-    show_messages()
-    if truth is None:
-        if tilt_range is not None or particles is not None:
-            raise InputError("--tilt-range and --particles are for --truth: expected it, too")
-        from dewedge.pipeline.measures import measure, print_measures, write_measures
-        from dewedge.settings.sections import DeviceSection
-
-        measures = measure(paths, DeviceSection(device=device))
-        if json is not None:
-            write_measures(json, measures)
-        print_measures(measures)
-        return
-    from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
-
-    if tilt_range is None:
-        raise InputError("--truth: expected --tilt-range, lowest and highest tilt angle in degrees")
-    scores = evaluate_files({str(path): path for path in paths}, truth, tilt_range, particles, box)
-    if json is not None:
-        write_scores(json, scores)
-    print_scores(scores)
 
 
 def validate(
@@ -106,14 +27,7 @@ def validate(
     overwrite: bool = False,
     recipe: str | None = None,
     no_check: bool = False,
-    series: Series = SeriesSection(),
-    split: Split = SplitSection(),
-    images: Images = ImagesSection(),
-    reconstruct: Reconstruct = ReconstructSection(),
-    ctf: Ctf = CtfSection(),
-    fit: Fit = FitSection(),
-    refine: Refine = RefineSection(),
-    compute: Compute = ComputeSection(),
+    flags: SeriesFlags = SeriesFlags(),
 ) -> None:
     """Run on part of the tilts, and hold the result against those kept back: docs/validate.md.
 
@@ -157,20 +71,7 @@ def validate(
         Do not look at the input as dewedge check does.
     """
     resolved = resolve(
-        config,
-        output,
-        resume,
-        paths=list(paths),
-        recipe=recipe,
-        no_check=no_check,
-        series=series,
-        split=split,
-        images=images,
-        reconstruct=reconstruct,
-        ctf=ctf,
-        fit=fit,
-        refine=refine,
-        compute=compute,
+        config, output, flags, resume=resume, paths=list(paths), recipe=recipe, no_check=no_check
     )
     from dewedge.pipeline.validate.validate import SETTINGS, read_validation
     from dewedge.pipeline.validate.validate import validate as validate_run

@@ -1,36 +1,11 @@
 """The verb compare."""
 
-# ruff: noqa: B008  (the sections are frozen)
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from dewedge.cli.commands import (
-    Compute,
-    Ctf,
-    Fit,
-    Images,
-    Output,
-    Reconstruct,
-    Refine,
-    Series,
-    Split,
-    Tomograms,
-    flags_given,
-    show_messages,
-)
-from dewedge.settings.sections import (
-    ComputeSection,
-    CtfSection,
-    FitSection,
-    ImagesSection,
-    ReconstructSection,
-    RefineSection,
-    SeriesSection,
-    SplitSection,
-    TomogramsSection,
-)
+from dewedge.cli.flags import Output, RunFlags, flags_given, show_messages
 
 
 def compare(
@@ -41,15 +16,7 @@ def compare(
     resume: bool = False,
     overwrite: bool = False,
     no_check: bool = False,
-    series: Series = SeriesSection(),
-    tomograms: Tomograms = TomogramsSection(),
-    split: Split = SplitSection(),
-    images: Images = ImagesSection(),
-    reconstruct: Reconstruct = ReconstructSection(),
-    ctf: Ctf = CtfSection(),
-    fit: Fit = FitSection(),
-    refine: Refine = RefineSection(),
-    compute: Compute = ComputeSection(),
+    flags: RunFlags = RunFlags(),
 ) -> None:
     """Carry out several methods on one tilt series, and compare them: compare.html.
 
@@ -81,18 +48,6 @@ def compare(
     show_messages()
     if config is None and resume and output is not None and (output / SETTINGS).is_file():
         config = output / SETTINGS
-    flags = flags_given(
-        paths=list(paths),
-        no_check=no_check,
-        series=series,
-        tomograms=tomograms,
-        split=split,
-        images=images,
-        reconstruct=reconstruct,
-        ctf=ctf,
-        fit=fit,
-        refine=refine,
-        compute=compute,
-    )
-    settings = read_comparison(config, flags, methods)
+    given = flags_given(flags, paths=list(paths), no_check=no_check)
+    settings = read_comparison(config, given, methods)
     compare_methods(settings, output, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])

@@ -1,19 +1,18 @@
-"""The verbs for known truth: simulate, demo."""
+"""The verb simulate."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from dewedge.cli.commands import show_messages
+from dewedge.cli.flags import Folder, show_messages
 
 
 def simulate(
     *,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Folder,
     name: str = "simulated",
     shape: tuple[int, int, int] | None = None,
     voxel_size_A: float | None = None,
@@ -155,21 +154,3 @@ def simulate(
         hot_pixels=hot_pixels,
         seed=seed,
     )
-
-
-def demo(
-    *, output: Annotated[Path, Parameter(alias="-o")] = Path("dewedge_demo"), overwrite: bool = False
-) -> None:
-    """Simulate, run and evaluate, in a few minutes on a CPU.
-
-    Parameters
-    ----------
-    output
-        Folder of the results.
-    overwrite
-        Replace the demo in that folder.
-    """
-    from dewedge.pipeline.demo import demo as run_demo
-
-    show_messages()
-    run_demo(output, overwrite=overwrite, arguments=sys.argv[1:])

@@ -1,18 +1,15 @@
-"""The verb for what lies on the disk: import."""
+"""The verb import."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from dewedge.cli.commands import show_messages
+from dewedge.cli.flags import Folder, show_messages
 
 
 def import_(
     *paths: Path,
-    output: Annotated[Path, Parameter(alias="-o")],
+    output: Folder,
     pixel_size_A: float | None = None,
     axis_angle_deg: float | None = None,
     tilt_range: tuple[float, float] | None = None,

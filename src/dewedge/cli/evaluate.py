@@ -1,0 +1,65 @@
+"""The verb evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from dewedge.cli.flags import show_messages
+from dewedge.errors import InputError
+
+
+def evaluate(
+    *paths: Path,
+    truth: Path | None = None,
+    tilt_range: tuple[float, float] | None = None,
+    particles: Path | None = None,
+    box: int = 32,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    json: Path | None = None,
+) -> None:
+    """Score tomograms against the truth; or, without one, tell what finished runs betray about themselves.
+
+    With --truth: correlation outside and inside the wedge, resolution of particles. Without: roundness of
+    beads and compact objects, power inside the wedge, weave, seams; of a run also what half-set 1 says of
+    the refined half-set 0 and the other way round, in the region held out of the fit.
+
+    Parameters
+    ----------
+    paths
+        Tomograms; without --truth, folders of finished runs, too.
+    truth
+        The true specimen.
+    tilt_range
+        Lowest and highest tilt angle in degrees; for --truth.
+    particles
+        Particle list (STAR), for the Fourier shell correlation with --truth.
+    box
+        Edge of the particles' boxes in voxels.
+    device
+        Kind of device on which half-sets of a run are refined; auto takes a CUDA GPU if there is one.
+    json
+        File to write the scores to.
+    """
+    if not paths:
+        raise InputError("nothing to score: expected at least one tomogram, or the folder of a run")
+    show_messages()
+    if truth is None:
+        if tilt_range is not None or particles is not None:
+            raise InputError("--tilt-range and --particles are for --truth: expected it, too")
+        from dewedge.pipeline.measures import measure, print_measures, write_measures
+        from dewedge.settings.sections import DeviceSection
+
+        measures = measure(paths, DeviceSection(device=device))
+        if json is not None:
+            write_measures(json, measures)
+        print_measures(measures)
+        return
+    from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
+
+    if tilt_range is None:
+        raise InputError("--truth: expected --tilt-range, lowest and highest tilt angle in degrees")
+    scores = evaluate_files({str(path): path for path in paths}, truth, tilt_range, particles, box)
+    if json is not None:
+        write_scores(json, scores)
+    print_scores(scores)

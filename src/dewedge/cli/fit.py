@@ -1,0 +1,39 @@
+"""The verb fit."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dewedge.cli.flags import FitFlags, Output, resolve, show_messages
+
+
+def fit(
+    *,
+    output: Output = None,
+    config: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    recipe: str | None = None,
+    flags: FitFlags = FitFlags(),
+) -> None:
+    """Fit a network to tomograms of half-sets.
+
+    Parameters
+    ----------
+    output
+        Folder of the model, its loss curve, configuration and log.
+    config
+        TOML file with any of the keys of the flags below, as every fit writes one; flags win over it.
+    resume
+        Continue the fit in the output folder; no other flag is needed.
+    overwrite
+        Replace the fit in the output folder.
+    recipe
+        The method, whose settings are the defaults: dewedge, paper (DeepDeWedge as published) or cryocare.
+    """
+    resolved = resolve(config, output, flags, resume=resume, recipe=recipe)
+    from dewedge.pipeline.fit import fit_files
+
+    show_messages()
+    fit_files(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])

@@ -1,0 +1,120 @@
+"""Flags that several verbs share, and the configuration they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from dewedge.runtime.folder import CONFIG
+from dewedge.settings.base import Section
+from dewedge.settings.file import resolve_config
+from dewedge.settings.fit import FitSection
+from dewedge.settings.sections import (
+    ComputeSection,
+    Config,
+    CtfSection,
+    DeviceSection,
+    ImagesSection,
+    ReconstructSection,
+    RefineSection,
+    SeriesSection,
+    SplitSection,
+    TileSection,
+    TomogramsSection,
+)
+
+Output = Annotated[Path | None, Parameter(alias="-o")]
+Folder = Annotated[Path, Parameter(alias="-o")]
+
+
+def _titled(title: str, order: int) -> Parameter:
+    """All keys of a section as flags, under a title in the help."""
+    return Parameter(name="*", group=Group(title, sort_key=order))
+
+
+Tomograms = Annotated[TomogramsSection, _titled("Ready-made tomograms", 3)]
+Fit = Annotated[FitSection, _titled("Fit", 7)]
+Compute = Annotated[ComputeSection, _titled("Devices", 9)]
+
+
+@Parameter(name="*")
+class Flags(Section):
+    """Sections of a configuration, whose keys are flags; a key that was given is a field that is set."""
+
+
+class SplitFlags(Flags):
+    """The sections of split."""
+
+    series: Annotated[SeriesSection, _titled("Tilt series", 2)] = SeriesSection()
+    split: Annotated[SplitSection, _titled("Split", 4)] = SplitSection()
+
+
+class ImageFlags(SplitFlags):
+    """The sections of all that is done to a tilt series before the fit."""
+
+    images: Annotated[ImagesSection, _titled("Tilt images", 5)] = ImagesSection()
+    reconstruct: Annotated[ReconstructSection, _titled("Reconstruction", 5)] = ReconstructSection()
+    ctf: Annotated[CtfSection, _titled("CTF and exposure", 6)] = CtfSection()
+
+
+class ReconstructFlags(ImageFlags):
+    """The sections of reconstruct."""
+
+    compute: Annotated[DeviceSection, _titled("Device", 9)] = DeviceSection()
+
+
+class SeriesFlags(ImageFlags):
+    """The sections of what goes from a tilt series to a refined tomogram."""
+
+    fit: Fit = FitSection()
+    refine: Annotated[RefineSection, _titled("Refinement", 8)] = RefineSection()
+    compute: Compute = ComputeSection()
+
+
+class RunFlags(SeriesFlags):
+    """The sections of what takes tilt series or ready-made half-sets: all there are."""
+
+    tomograms: Tomograms = TomogramsSection()
+
+
+class FitFlags(Flags):
+    """The sections of fit."""
+
+    tomograms: Tomograms = TomogramsSection()
+    fit: Fit = FitSection()
+    compute: Compute = ComputeSection()
+
+
+class RefineFlags(Flags):
+    """The sections of refine."""
+
+    refine: Annotated[TileSection, _titled("Refinement", 8)] = TileSection()
+    compute: Compute = ComputeSection()
+
+
+def resolve(
+    config: Path | None, output: Path | None, flags: Flags, *, resume: bool = False, **given: object
+) -> Config:
+    """Resolve the configuration of the file, or of the run to resume, overridden by the flags given."""
+    if config is None and resume and output is not None and (output / CONFIG).is_file():
+        config = output / CONFIG
+    return resolve_config(config, flags_given(flags, output=output, **given))
+
+
+def flags_given(flags: Flags, **given: object) -> dict[str, Any]:
+    """Return the keys of a configuration for which there was a flag."""
+    return flags.model_dump(exclude_unset=True) | {key: value for key, value in given.items() if value}
+
+
+def seed_given(seed: int | None) -> dict[str, int]:
+    """Return the key of a seed, if it was given."""
+    return {} if seed is None else {"seed": seed}
+
+
+def show_messages() -> None:
+    """Show what happens on the terminal."""
+    from dewedge.runtime.log import show_on_terminal
+
+    show_on_terminal()

@@ -1,0 +1,55 @@
+"""The verb refine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dewedge.cli.flags import Output, RefineFlags, show_messages
+from dewedge.errors import InputError
+
+
+def refine(
+    model: Path,
+    *tomograms: Path,
+    output: Output = None,
+    half0: list[Path] | None = None,
+    half1: list[Path] | None = None,
+    tilt_range: tuple[float, float] | None = None,
+    beads: Path | None = None,
+    overwrite: bool = False,
+    flags: RefineFlags = RefineFlags(),
+) -> None:
+    """Refine tomograms with a fitted model, which knows all about itself.
+
+    Parameters
+    ----------
+    model
+        The model.safetensors of a run or a fit.
+    tomograms
+        Full tomograms.
+    output
+        File of the result, or folder of several; else TOMOGRAM_refined.mrc beside each tomogram.
+    half0
+        Half-set 0, in place of a full tomogram: both halves are refined and averaged.
+    half1
+        Half-set 1.
+    tilt_range
+        Lowest and highest tilt angle, where they are not those of the model.
+    beads
+        Tomogram of the gold beads that were painted over (beads.mrc, NAME_beads.mrc), to be added to the
+        result.
+    overwrite
+        Replace files that exist.
+    """
+    from dewedge.pipeline.refine import refine_with_model
+
+    show_messages()
+    sources = [[path] for path in tomograms]
+    if len(half0 or []) != len(half1 or []):
+        raise InputError(
+            f"--half1: expected {len(half0 or [])} files, one for each --half0, got {len(half1 or [])}"
+        )
+    sources += [list(pair) for pair in zip(half0 or [], half1 or [], strict=True)]
+    refine_with_model(
+        model, sources, output, tilt_range, flags.refine, flags.compute, beads=beads, overwrite=overwrite
+    )

@@ -1,0 +1,58 @@
+"""The verb run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from dewedge.cli.flags import Output, RunFlags, resolve, show_messages
+
+
+def run(
+    *paths: Path,
+    output: Output = None,
+    config: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    recipe: str | None = None,
+    fit_each: bool = False,
+    no_check: bool = False,
+    flags: RunFlags = RunFlags(),
+) -> None:
+    """From tilt series, or ready-made half-sets, to refined tomograms.
+
+    Parameters
+    ----------
+    paths
+        Tilt series or half tomograms: stacks, folders, files of AreTomo (.aln), RELION 5 (.star), Warp (.xml,
+        .tomostar), SerialEM (.mdoc), IsoNet2 (.star), DeepDeWedge (.yaml), or of dewedge import (.star).
+    output
+        Folder of the results; of several series, each gets a folder in it.
+    config
+        TOML file with any of the keys of the flags below, as every run writes one; flags win over it.
+    resume
+        Continue the run in the output folder; no other flag is needed.
+    overwrite
+        Replace the run in the output folder.
+    recipe
+        The method, whose settings are the defaults: dewedge, paper (DeepDeWedge as published), cryocare or
+        isonet.
+    fit_each
+        Fit a network to each tomogram, for the whole budget, instead of one to all of them.
+    no_check
+        Do not look at the input as dewedge check does; else its errors leave an input out.
+    """
+    resolved = resolve(
+        config,
+        output,
+        flags,
+        resume=resume,
+        paths=list(paths),
+        recipe=recipe,
+        fit_each=fit_each,
+        no_check=no_check,
+    )
+    from dewedge.pipeline.run import run as run_pipeline
+
+    show_messages()
+    run_pipeline(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
