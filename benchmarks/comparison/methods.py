@@ -21,9 +21,10 @@ from specimens import VOXEL_SIZE_A, Data, Volume
 
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.fit import fit
+from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.network import UNet, network_config
+from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.refine import refine
-from dewedge.learn.sampling import TomogramPair, measure_grey_scale
 from dewedge.learn.state import FitState
 from dewedge.learn.tiling import tile_size
 from dewedge.physics.iterative import sirt, tv

@@ -18,8 +18,9 @@ from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import NetworkConfig
 from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
+from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import round_epochs
-from dewedge.learn.sampling import CropSampler, Inputs, TomogramPair
+from dewedge.learn.sampling import CropSampler, Inputs
 from dewedge.learn.state import EpochRow, FitState
 from dewedge.physics.wedge import wedge_mask
 

@@ -14,6 +14,7 @@ from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.check.finding import Finding
 from dewedge.learn.network import NetworkConfig, UNet
+from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import Precision
 from dewedge.learn.refine import COLUMN_VOXELS
@@ -111,7 +112,7 @@ def forecast(
         Where the results go; it need not exist.
     """
     voxels = [z * y * x for z, y, x in shapes_zyx]
-    passes = _FIT_TIMES + (options.online_fill if options.objective == "dewedge" else 0)
+    passes = _FIT_TIMES + objective_of(options).further_passes
     sample_s = passes * options.cube_size**3 / voxels_per_s
     limits = [] if options.budget_s is None else [options.budget_s]
     if options.epochs is not None:

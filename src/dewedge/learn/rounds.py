@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dewedge.learn.network import NetworkConfig, UNet
+from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
+from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.refine import fill_wedge
-from dewedge.learn.sampling import CropSampler, Inputs, TomogramPair, slices, whole_box
+from dewedge.learn.sampling import CropSampler, Inputs, slices, whole_box
 from dewedge.learn.tiling import tile_axis, tile_size
 from dewedge.physics.rotation import source_size
 
@@ -31,11 +33,11 @@ BLOCK_CUBES = 2  # edge of a block, at least, in edges of the largest source of 
 
 
 def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOptions) -> int | None:
-    """Epochs in a round; None if the inputs stay as they are, always so where only noise is to be removed.
+    """Epochs in a round; None if the inputs stay as they are.
 
     With the interval ``auto``, as many as cost ten times what filling costs, counted in voxels.
     """
-    if options.objective == "noise2noise" or (options.objective == "dewedge" and options.online_fill == 1):
+    if not objective_of(options).has_rounds:
         return None
     if options.update_interval != "auto":
         return options.update_interval
