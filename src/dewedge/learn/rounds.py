@@ -21,7 +21,8 @@ from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
 from dewedge.learn.pairs import TomogramPair
-from dewedge.learn.refine import fill_wedge
+from dewedge.learn.precision import AUTOCAST
+from dewedge.learn.refine import RefineOptions, fill_wedge
 from dewedge.learn.sampling import CropSampler, Inputs, slices, whole_box
 from dewedge.learn.tiling import tile_axis, tile_size
 from dewedge.physics.rotation import source_size
@@ -84,6 +85,10 @@ def filled_inputs(
     network = UNet(config)
     network.load_state_dict(weights)
     tile, overlap = _tiles(sampler, config)
+    precision = fabric.strategy.precision.precision
+    options = RefineOptions(
+        tile=tile, overlap=overlap, precision=precision if precision in AUTOCAST else "32-true"
+    )
 
     def filled(box: NDArray[np.int64], number: int) -> Inputs:
         pair = sampler.pairs[number]
@@ -97,11 +102,9 @@ def filled_inputs(
             part,
             network,
             pair.tilt_range,
+            options,
             input_std=float(np.std(part, dtype=np.float64)) / scale.std_half,
-            tile=tile,
-            overlap=overlap,
             device=fabric.device,
-            precision="bf16-mixed" if fabric.strategy.precision.precision == "bf16-mixed" else "32-true",
             renormalise=renormalise,
         )
         return Inputs(box, volume[slices(box - seen[0])])
