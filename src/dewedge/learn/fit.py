@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,14 +27,17 @@ from dewedge.learn.objective import Objective, objective_of
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import filled_inputs, round_epochs
-from dewedge.learn.sampling import Batch, CropSampler
+from dewedge.learn.sampling import Batch, CropSampler, Sources
 from dewedge.learn.signal import FLOOR, signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
 
+Made = TypeVar("Made")
+
 CHECKPOINT_INTERVAL_S = 60.0
 WEIGHING_CROPS = 64  # whose half-sets tell how frequencies count
 WEIGHING_BATCH = 4
+CLOCK_STEPS = 8  # after which several processes agree on the time
 
 
 def fit(
@@ -95,7 +100,8 @@ def fit(
         return float(fabric.broadcast(clock() - started))
 
     while not state.finished(options):
-        loss = run.epoch(since_start, on_step)
+        with _tuned_convolutions():
+            loss = run.epoch(since_start, on_step)
         if loss is None:
             break
         run.record(loss)
@@ -106,7 +112,9 @@ def fit(
             state.seconds = since_start()
         on_epoch(state, run.plain)
         done = state.finished(options)
-        if checkpoint is not None and (done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S):
+        # The first process decides: others would wait for it, or it for them, where their clocks differ.
+        due = fabric.broadcast(done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S)
+        if checkpoint is not None and due:
             run.save(checkpoint)
             saved = time.monotonic()
     return run.model(), state.rows
@@ -162,25 +170,39 @@ class _Fit:
         """Make the steps of an epoch, or fewer at the end of the fit; their mean loss, None without any."""
         options, state = self.options, self.state
         losses: list[Tensor] = []
+        batches = self._batches()
         for _ in range(options.epoch_steps):
             progress = state.progress(options)
             if progress >= 1:
                 break
-            losses.append(self._step(progress))
+            losses.append(self._step(next(batches), progress))
             state.step += 1
-            state.seconds = since_start()
+            if self.fabric.world_size == 1 or len(losses) % CLOCK_STEPS == 0:
+                state.seconds = since_start()
             on_step(state, state.progress(options))
+        state.seconds = since_start()
         return _mean_over_processes(torch.stack(losses).mean(), self.fabric) if losses else None
 
-    def _step(self, progress: float) -> Tensor:
+    def _batches(self) -> Iterator[Batch]:
+        """The batches of an epoch, of this process."""
+        options, fabric = self.options, self.fabric
+
+        def read(step: int) -> Sources:
+            first = step * options.batch_size + fabric.global_rank * self.local_batch
+            crops = [self.sampler.draw(first + i) for i in range(self.local_batch)]
+            return self.sampler.read(crops, pin=fabric.device.type == "cuda")
+
+        steps = range(self.state.step, self.state.step + options.epoch_steps)
+        for sources in made_ahead(read, steps) if fabric.device.type == "cuda" else map(read, steps):
+            yield self.sampler.rotate(sources, fabric.device)
+
+    def _step(self, batch: Batch, progress: float) -> Tensor:
         """Change the weights by the gradient of one batch; its loss, of this process."""
         options, fabric = self.options, self.fabric
         self.rate = learning_rate(progress, options)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
         first = self.state.step * options.batch_size + fabric.global_rank * self.local_batch
-        crops = [self.sampler.draw(first + i) for i in range(self.local_batch)]
-        batch = self.sampler.load(crops, fabric.device)
         with _seeded(options.seed, first, fabric.device):
             loss = self.objective(self.network, batch, progress)
             fabric.backward(loss)
@@ -270,6 +292,32 @@ class _Fit:
                 "kept_epoch": len(state.rows) if last else state.best_epoch,
             },
         )
+
+
+def made_ahead(make: Callable[[int], Made], items: Iterable[int]) -> Iterator[Made]:
+    """Yield what ``make`` makes of the items in turn, each made in a thread while that before it is in use.
+
+    On a CPU, which is busy with the network itself, it would gain nothing.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        waiting: deque[Future[Made]] = deque()
+        for item in items:
+            waiting.append(thread.submit(make, item))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        for last in waiting:
+            yield last.result()
+
+
+@contextmanager
+def _tuned_convolutions() -> Iterator[None]:
+    """On a GPU, try the algorithms for the shapes of convolutions, which stay the same, and keep the best."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def optimiser_of(network: UNet, options: FitOptions) -> torch.optim.Optimizer:

@@ -69,8 +69,9 @@ class Muon(torch.optim.Optimizer):
         state["step"] += 1
         state["mean"].lerp_(gradient, 1 - ADAM_DECAYS[0])
         state["square"].lerp_(gradient.square(), 1 - ADAM_DECAYS[1])
+        steps = float(state["step"])  # on the CPU, wherever the parameter is
         mean, square = (
-            state[name] / (1 - decay ** float(state["step"]))
+            state[name] / (1 - decay**steps)
             for name, decay in zip(("mean", "square"), ADAM_DECAYS, strict=True)
         )
         return mean / (square.sqrt() + EPSILON)

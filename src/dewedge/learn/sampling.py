@@ -59,6 +59,18 @@ class Batch(NamedTuple):
         return wedge_mask(self.half0.shape[-3:], self.tilt_range, self.rotation, device=self.half0.device)
 
 
+class Sources(NamedTuple):
+    """What a batch is rotated from, on the CPU.
+
+    Crops that need sources of one size are a group: their places in the batch and ``(g, 2, s, s, s)``
+    standardised half-sets. Tilt ranges ``(b, 2)`` and rotations ``(b, 3, 3)`` are those of the batch.
+    """
+
+    groups: list[tuple[Tensor, Tensor]]
+    tilt_range: Tensor
+    rotation: Tensor
+
+
 class Inputs(NamedTuple):
     """What inputs of the network are drawn from: half-set 0 of a box, ``(2, 3)`` begin and end in zyx."""
 
@@ -187,22 +199,42 @@ class CropSampler:
         return crops
 
     def load(self, crops: Sequence[Crop], device: torch.device) -> Batch:
-        """Read, standardise and rotate crops; the rotation is done in one batch on ``device``."""
+        """Read, standardise and rotate crops."""
+        return self.rotate(self.read(crops, pin=device.type == "cuda"), device)
+
+    def read(self, crops: Sequence[Crop], pin: bool = False) -> Sources:
+        """Read and standardise, on the CPU, what crops are rotated from.
+
+        Parameters
+        ----------
+        crops
+            Of a batch.
+        pin
+            Put them in memory from which a GPU copies while it computes.
+        """
         rotations = np.stack([crop.rotation for crop in crops])
-        rotated = torch.empty(len(crops), 2, *3 * [self.size], device=device)
         exact = is_exact(rotations)
-        for group, edge in (
+        groups = []
+        for places, edge in (
             (np.flatnonzero(exact), source_size(self.size, exact=True)),
             (np.flatnonzero(~exact), source_size(self.size)),
         ):
-            if len(group) > 0:
-                sources = self._read([crops[i] for i in group.tolist()], edge).to(device)
-                turns = torch.from_numpy(rotations[group]).float()
-                rotated[torch.from_numpy(group).to(device)] = rotate_cubes(
-                    sources, turns, self.size, self.interpolation
-                )
-        ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops], device=device)
-        return Batch(rotated[:, 0], rotated[:, 1], ranges, torch.from_numpy(rotations).float().to(device))
+            if len(places) > 0:
+                halves = self._read([crops[i] for i in places.tolist()], edge)
+                groups.append((torch.from_numpy(places), halves.pin_memory() if pin else halves))
+        ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops])
+        return Sources(groups, ranges, torch.from_numpy(rotations).float())
+
+    def rotate(self, sources: Sources, device: torch.device) -> Batch:
+        """Rotate crops on ``device``, which does not wait for its copies of them."""
+        rotations = sources.rotation
+        rotated = torch.empty(len(rotations), 2, *3 * [self.size], device=device)
+        for places, halves in sources.groups:
+            rotated[places.to(device, non_blocking=True)] = rotate_cubes(
+                halves.to(device, non_blocking=True), rotations[places], self.size, self.interpolation
+            )
+        ranges, turns = (tensor.to(device, non_blocking=True) for tensor in (sources.tilt_range, rotations))
+        return Batch(rotated[:, 0], rotated[:, 1], ranges, turns)
 
     def _read(self, crops: Sequence[Crop], edge: int) -> Tensor:
         """``(b, 2, s, s, s)`` standardised half-sets about the crops' centres, 0 where nothing is seen."""
