@@ -36,13 +36,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, convert_conv3d_weight_memory_format
 
 from dewedge.geometry import TiltRange
-from dewedge.learn.fit import _optimiser, fit
+from dewedge.learn.fit import fit, optimiser_of
 from dewedge.learn.loss import cut_wedge, dewedge_loss
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
-from dewedge.learn.objective import _input_mask, _target_mask
 from dewedge.learn.options import FitOptions
+from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.precision import Precision, preferred_precision
-from dewedge.learn.sampling import CropSampler, TomogramPair
+from dewedge.learn.sampling import CropSampler
 from dewedge.physics.rotation import random_rotation
 
 SIZE, BATCH = 48, 4
@@ -167,14 +167,14 @@ def parts(config: NetworkConfig, device: torch.device) -> dict[str, Callable[[],
     precision = preferred_precision(device)
     sampler = CropSampler([pair], SIZE, held_out=0, exact_rotations=options.exact_rotations)
     network = convert_conv3d_weight_memory_format(UNet(config).to(device), torch.channels_last_3d)
-    optimiser = _optimiser(network, options)
+    optimiser = optimiser_of(network, options)
     indices = itertools.count()
 
     def load() -> Any:
         return sampler.load([sampler.draw(next(indices)) for _ in range(BATCH)], device)
 
     def masks() -> tuple[Tensor, Tensor]:
-        return _input_mask(batch), _target_mask(batch)
+        return batch.input_mask(), batch.target_mask()
 
     def forward() -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):

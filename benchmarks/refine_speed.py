@@ -38,7 +38,7 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import PRESETS, UNet
 from dewedge.learn.precision import preferred_precision
-from dewedge.learn.refine import refine
+from dewedge.learn.refine import RefineOptions, refine
 from dewedge.physics.wedge import wedge_mask
 
 PLAIN_TILE = 96
@@ -80,11 +80,9 @@ def our_refine(
         output,
         network,
         TILT_RANGE,
+        RefineOptions(precision=precision, average_rotations=turns, average_shifts=shifts),
         input_std=1.0,
         device=device,
-        precision=precision,
-        average_rotations=turns,
-        average_shifts=shifts,
     )
     return output
 
@@ -157,9 +155,9 @@ def memory(shape: tuple[int, int, int], whole: bool, device: torch.device) -> di
                 output,
                 network,
                 TILT_RANGE,
+                RefineOptions(precision=precision),
                 input_std=1.0,
                 device=device,
-                precision=precision,
                 on_tile=stop_after_a_band,
             )
         except Enough:

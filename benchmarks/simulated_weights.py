@@ -25,8 +25,8 @@ from dewedge.learn.checkpoint import save_model
 from dewedge.learn.fit import fit
 from dewedge.learn.network import PRESETS
 from dewedge.learn.options import FitOptions
+from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.precision import preferred_precision
-from dewedge.learn.sampling import TomogramPair
 from dewedge.physics.reconstruction import fbp
 from dewedge.settings.fit import SIMULATED_PRESET
 from dewedge.simulate.builtin import builtin_molecules

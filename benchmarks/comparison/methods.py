@@ -21,9 +21,10 @@ from specimens import VOXEL_SIZE_A, Data, Volume
 
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.fit import fit
+from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.network import UNet
-from dewedge.learn.refine import refine
-from dewedge.learn.sampling import TomogramPair, measure_grey_scale
+from dewedge.learn.pairs import TomogramPair
+from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.state import FitState
 from dewedge.physics.iterative import sirt, tv
 from dewedge.pipeline.initial import initial_weights
@@ -138,14 +139,16 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
             output,
             weights,
             first.tilt_range,
+            RefineOptions(
+                tile=tile,
+                overlap=min(config.refine.overlap, tile // 3),
+                average_rotations=config.refine.average_rotations,
+                average_shifts=weights.config.fold,
+                precision=precision,
+            ),
             input_std=1.0 if halves else full_std,
             clip=options.clip,
-            tile=tile,
-            overlap=min(config.refine.overlap, tile // 3),
-            average_rotations=config.refine.average_rotations,
-            average_shifts=weights.config.fold,
             device=device,
-            precision=precision,
         )
         return output
 

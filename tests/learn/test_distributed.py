@@ -1,11 +1,14 @@
 """Two processes with gloo fit and refine as one process does."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import dewedge
 
 SCRIPT = """
 import json, sys, warnings
@@ -30,8 +33,9 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     network, output = UNet(config), np.empty(pair.half0.shape, np.float32) if fabric.is_global_zero else None
     refine.COLUMN_VOXELS = 1  # every tile along x in a column of its own
+    small = refine.RefineOptions(tile=16, overlap=4)
     refine.refine(
-        [pair.half0], output, network, pair.tilt_range, input_std=1, tile=16, overlap=4, fabric=fabric
+        [pair.half0], output, network, pair.tilt_range, small, input_std=1, fabric=fabric
     )
     if fabric.is_global_zero:
         refined = output[::5, ::5, ::5] / output.std()
@@ -42,11 +46,12 @@ if __name__ == "__main__":
 def test_two_processes_fit_and_refine_as_one_does(tmp_path: Path):
     script = tmp_path / "fit_small.py"
     script.write_text(SCRIPT)
+    folders = Path(__file__).parent, Path(dewedge.__file__).parents[1]
     results = []
     for processes in ("1", "2"):
         done = subprocess.run(
             [sys.executable, script, processes],
-            env={"PYTHONPATH": str(Path(__file__).parent), "PATH": "/usr/bin:/bin"},
+            env={"PYTHONPATH": os.pathsep.join(map(str, folders)), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
             timeout=300,

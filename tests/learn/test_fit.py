@@ -1,4 +1,6 @@
+import itertools
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,18 +10,20 @@ import torch
 from lightning_fabric import Fabric
 from scipy import ndimage
 from test_sampling import make_pair
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dewedge.learn.fit as fit_module
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import load_model, save_model
-from dewedge.learn.fit import fit
+from dewedge.learn.fit import fit, made_ahead
 from dewedge.learn.loss import cut_wedge
-from dewedge.learn.network import NetworkConfig
+from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
+from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import round_epochs
-from dewedge.learn.sampling import CropSampler, Inputs, TomogramPair
+from dewedge.learn.sampling import CropSampler, Inputs, Sources
 from dewedge.learn.state import EpochRow, FitState
 from dewedge.physics.wedge import wedge_mask
 
@@ -70,6 +74,50 @@ def test_a_fit_killed_in_an_epoch_resumes_to_the_unbroken_result(fabric, pairs, 
         fit(pairs, NETWORK, OPTIONS, fabric, checkpoint=file, on_step=kill)
     resumed, _ = fit(pairs, NETWORK, OPTIONS, fabric, checkpoint=file, resume=True)
     assert_same_weights(unbroken, resumed)
+
+
+class Counted(TorchDispatchMode):
+    """Counts operations by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_nothing_on_the_device(fabric, pairs):
+    """What reads a value or a shape back, but for Adam's counters, which are on the CPU."""
+    counts: list[Counter[str]] = []
+    options = replace(OPTIONS, epochs=1, epoch_samples=16)
+    others = sum(1 for _ in UNet(NETWORK).parameters()) - len(UNet(NETWORK).inner_weights())
+    with Counted() as counted:
+        fit(pairs, NETWORK, options, fabric, on_step=lambda *_: counts.append(counted.count.copy()))
+    for before, after in itertools.pairwise(counts):
+        step = after - before
+        assert step["_local_scalar_dense"] <= others
+        assert step["nonzero"] == step["equal"] == step["masked_select"] == 0
+        assert step["_to_copy"] <= 8
+
+
+def test_what_is_made_ahead_is_the_same_in_the_same_order_and_one_ahead(pairs):
+    sampler = CropSampler(pairs, 16)
+    made: list[int] = []
+
+    def read(step: int) -> Sources:
+        return sampler.read([sampler.draw(2 * step + i) for i in range(2)])
+
+    def make(step: int) -> Sources:
+        made.append(step)
+        return read(step)
+
+    for step, sources in enumerate(made_ahead(make, range(5))):
+        assert len(made) <= step + 2
+        for one, other in zip(sources.groups, read(step).groups, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert made == [0, 1, 2, 3, 4]
 
 
 def test_the_result_does_not_depend_on_the_grey_scale(fabric):
@@ -268,9 +316,9 @@ def test_baselines_turn_and_swap_as_their_programs(
     pairs, fabric, monkeypatch, objective, quarter_turns, rotations, swapped
 ):
     drawn = []
-    load = CropSampler.load
+    read = CropSampler.read
     monkeypatch.setattr(
-        CropSampler, "load", lambda self, crops, d: drawn.extend(crops) or load(self, crops, d)
+        CropSampler, "read", lambda self, crops, pin: drawn.extend(crops) or read(self, crops, pin)
     )
     sizes = {"cube_size": 8, "batch_size": 32, "epoch_samples": 160, "epochs": 1, "held_out": 0.0}
     sizes["frequency_weight"] = "none"  # which would draw, too

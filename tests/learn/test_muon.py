@@ -11,10 +11,34 @@ def test_singular_values_become_about_one_and_directions_stay(shape):
     torch.manual_seed(0)
     left, values, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     values = torch.logspace(0, -2, len(values))  # two orders of magnitude apart
-    result = orthogonalised(left * values @ right)
+    (result,) = orthogonalised([left * values @ right])
     in_its_own_basis = left.T @ result @ right.T
     assert (in_its_own_basis.diagonal() > 0.65).all() and (in_its_own_basis.diagonal() < 1.25).all()
     assert (in_its_own_basis - torch.diag(in_its_own_basis.diagonal())).abs().max() < 0.01
+
+
+def test_many_matrices_are_made_orthogonal_as_each_alone():
+    torch.manual_seed(0)
+    matrices = [torch.randn(shape) for shape in [(32, 216), (216, 32), (8, 9), (32, 32), (8, 9), (1, 27)]]
+    matrices[1] *= 1e-6
+    matrices[4] *= 0
+    for together, matrix in zip(orthogonalised(matrices), matrices, strict=True):
+        (alone,) = orthogonalised([matrix])
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_many_weights_take_the_steps_that_each_takes_alone():
+    torch.manual_seed(0)
+    shapes = [(8, 4, 3, 3, 3), (4, 8, 1, 1, 1), (8, 4, 3, 3, 3)]
+    together, alone = ([torch.nn.Parameter(torch.zeros(shape)) for shape in shapes] for _ in range(2))
+    optimisers = [Muon(together, [], lr=0.1), *(Muon([weights], [], lr=0.1) for weights in alone)]
+    for _ in range(3):
+        for one, other in zip(together, alone, strict=True):
+            one.grad = other.grad = torch.randn_like(one)
+        for optimiser in optimisers:
+            optimiser.step()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e6])

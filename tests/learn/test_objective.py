@@ -1,6 +1,7 @@
 """The losses of the methods, apart from that of DeepDeWedge itself (test_loss.py)."""
 
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from test_sampling import make_pair
 
 from dewedge.learn.loss import cut_wedge
-from dewedge.learn.objective import Objective, isonet_noise_level
+from dewedge.learn.objective import OBJECTIVES, isonet_noise_level, objective_of
 from dewedge.learn.options import FitOptions
 from dewedge.learn.sampling import Batch, CropSampler
 from dewedge.physics.rotation import cube_rotations, rotate_cubes
@@ -35,16 +36,20 @@ class Recorder:
         return self.outputs.pop(0).unsqueeze(1) if self.outputs else volumes
 
 
+def test_every_objective_of_the_options_is_there():
+    assert tuple(OBJECTIVES) == get_args(get_type_hints(FitOptions)["objective"])
+
+
 @pytest.mark.parametrize(("name", "target"), [("noise2noise", 1), ("supervised", 1), ("isonet", 0)])
 def test_losses_without_masks_are_zero_for_their_target_alone(batch, name, target):
-    objective = Objective(replace(OPTIONS, objective=name))
+    objective = objective_of(replace(OPTIONS, objective=name))
     assert objective(Recorder(batch[target]), batch) == 0
     assert objective(Recorder(batch[1 - target]), batch) > 0.1
 
 
 def test_the_loss_of_isonet_is_the_mean_absolute_error(batch):
     error = torch.linspace(-2.0, 3.0, batch.half0.numel()).reshape(batch.half0.shape)
-    loss = Objective(replace(OPTIONS, objective="isonet"))(Recorder(batch.half0 + error), batch)
+    loss = objective_of(replace(OPTIONS, objective="isonet"))(Recorder(batch.half0 + error), batch)
     assert float(loss) == pytest.approx(float(error.abs().mean()), rel=1e-5)
 
 
@@ -55,10 +60,10 @@ def test_the_input_of_noise2noise_keeps_what_was_measured_however_it_is_turned()
     half0 = rotate_cubes(cubes[:, None], turns, 15)[:, 0]
     turned = Batch(half0, torch.zeros_like(half0), torch.tensor([[-60.0, 50.0]] * 4), turns)
     seen = Recorder()
-    Objective(replace(OPTIONS, objective="noise2noise"))(seen, turned)
+    objective_of(replace(OPTIONS, objective="noise2noise"))(seen, turned)
     torch.testing.assert_close(seen.inputs[0][:, 0], half0, atol=1e-4, rtol=0)
     fixed = Recorder()
-    Objective(replace(OPTIONS, objective="supervised"))(fixed, turned)
+    objective_of(replace(OPTIONS, objective="supervised"))(fixed, turned)
     assert (fixed.inputs[0][:, 0] - half0).std(dim=(1, 2, 3)).max() > 0.3
 
 
@@ -72,8 +77,8 @@ def test_noise_of_isonet_rises_as_published():
 def test_noise_of_isonet_has_its_level_and_lies_outside_the_wedge(batch, kind):
     options = replace(OPTIONS, objective="isonet", noise_level=0.5, noise_start=0.0, noise_filter=kind)
     quiet, noisy = Recorder(), Recorder()
-    Objective(replace(options, noise_start=0.5))(quiet, batch)
-    Objective(options)(noisy, batch)
+    objective_of(replace(options, noise_start=0.5))(quiet, batch)
+    objective_of(options)(noisy, batch)
     noise = noisy.inputs[0][:, 0] - quiet.inputs[0][:, 0]
     low, high = np.percentile(batch.half0.flatten(1), (4, 96), axis=1)
     np.testing.assert_allclose(noise.std(dim=(1, 2, 3)), 0.5 * (high - low), rtol=5e-3)
@@ -89,7 +94,7 @@ def test_what_is_cut_from_an_input_does_not_come_back_with_its_filled_wedge(batc
     """Filled online, the network's inputs are the same whatever half-set 0 holds in the wedge that is cut."""
     mask = wedge_mask((16, 16, 16), batch.tilt_range)
     other = batch._replace(half0=batch.half0 + cut_wedge(torch.randn_like(batch.half0), 1 - mask))
-    objective = Objective(replace(OPTIONS, online_fill=1.0))
+    objective = objective_of(replace(OPTIONS, online_fill=1.0))
     seen = []
     for each in (batch, other):
         network = Recorder()
@@ -105,7 +110,7 @@ def test_an_input_filled_online_holds_the_measured_and_the_predicted(batch):
     cut = wedge_mask((16, 16, 16), batch.tilt_range)
     prediction = torch.randn_like(batch.half0)
     network = Recorder(prediction, prediction)
-    Objective(replace(OPTIONS, online_fill=1.0))(network, batch)
+    objective_of(replace(OPTIONS, online_fill=1.0))(network, batch)
     filled = network.inputs[1][:, 0]
     torch.testing.assert_close(cut_wedge(filled, own), cut_wedge(batch.half0, cut * own), atol=1e-4, rtol=0)
     torch.testing.assert_close(
@@ -115,7 +120,7 @@ def test_an_input_filled_online_holds_the_measured_and_the_predicted(batch):
 
 def test_a_share_of_the_batches_is_filled_online_while_fitting_and_none_or_all_when_validating(batch):
     def passes(share: float, grad: bool) -> list[int]:
-        objective, counts = Objective(replace(OPTIONS, online_fill=share)), []
+        objective, counts = objective_of(replace(OPTIONS, online_fill=share)), []
         with torch.set_grad_enabled(grad), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             for _ in range(60):

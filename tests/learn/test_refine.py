@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.precision import preferred_precision
-from dewedge.learn.refine import fill_wedge, refine
+from dewedge.learn.refine import MOST_TILES, RefineOptions, fill_wedge, refine, tiles_that_fit
 from dewedge.physics.wedge import wedge_mask
 
 ALL = TiltRange(-90, 90)
@@ -40,7 +42,9 @@ def small_unet(levels=1, seed=0):
 
 def refined(sources, network, tilt_range=ALL, *, input_std=1.0, **options):
     output = np.full(sources[0].shape, np.nan, dtype=np.float32)
-    refine(sources, output, network, tilt_range, input_std=input_std, **options)
+    names = {field.name for field in fields(RefineOptions)} & options.keys()
+    chosen = RefineOptions(**{name: options.pop(name) for name in names})
+    refine(sources, output, network, tilt_range, chosen, input_std=input_std, **options)
     return output
 
 
@@ -50,13 +54,15 @@ def refined(sources, network, tilt_range=ALL, *, input_std=1.0, **options):
     multiple=st.sampled_from([1, 2, 4]),
     edge=st.integers(1, 4),
     overlap=st.integers(0, 7),
-    batch_size=st.integers(1, 3),
+    tiles_at_once=st.integers(1, 3),
 )
-def test_with_the_identity_for_a_network_the_output_is_the_input(shape, multiple, edge, overlap, batch_size):
+def test_with_the_identity_for_a_network_the_output_is_the_input(
+    shape, multiple, edge, overlap, tiles_at_once
+):
     tile = multiple * (edge + -(-overlap // multiple))
     source = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     output = refined(
-        [source], Pointwise(multiple=multiple), tile=tile, overlap=overlap, batch_size=batch_size
+        [source], Pointwise(multiple=multiple), tile=tile, overlap=overlap, tiles_at_once=tiles_at_once
     )
     np.testing.assert_allclose(output, source, atol=2e-6 * source.max())
 
@@ -82,7 +88,8 @@ def test_the_network_gets_the_standard_deviation_and_gives_back_the_grey_scale()
 
     source = 1e4 + 250 * noise((16, 16, 16))
     output = np.empty_like(source)
-    (scale,) = refine([source], output, Pointwise(record), ALL, input_std=0.7, tile=16, overlap=0)
+    options = RefineOptions(tile=16, overlap=0)
+    (scale,) = refine([source], output, Pointwise(record), ALL, options, input_std=0.7)
     assert float(seen[0].mean()) == pytest.approx(0, abs=1e-5)
     assert float(seen[0].std(correction=0)) == pytest.approx(0.7, rel=1e-5)
     assert scale == pytest.approx((source.mean(dtype=np.float64), source.std(dtype=np.float64)), rel=1e-6)
@@ -151,11 +158,9 @@ def test_filling_the_wedge_keeps_what_was_measured():
     source, tilt_range = noise((16, 8, 17)), TiltRange(-60, 60)
     source.flags.writeable = False  # as a file that is mapped for reading
     options = {
+        "options": RefineOptions(tile=16, overlap=4),
         "input_std": 1.0,
-        "tile": 16,
-        "overlap": 4,
         "device": torch.device("cpu"),
-        "precision": "32-true",
     }
     filled = fill_wedge(source, small_unet(), tilt_range, **options)
     predicted = refined([source], small_unet(), tilt_range, tile=16, overlap=4)
@@ -176,11 +181,9 @@ def test_renormalised_filling_does_not_depend_on_how_strong_the_prediction_is():
 
     source = 3 * noise((16, 8, 17)) + 40
     options = {
+        "options": RefineOptions(tile=16, overlap=4),
         "input_std": 1.0,
-        "tile": 16,
-        "overlap": 4,
         "device": torch.device("cpu"),
-        "precision": "32-true",
     }
     network = Scaled(small_unet().config)
     network.load_state_dict(small_unet().state_dict())
@@ -199,7 +202,7 @@ def test_memory_mapped_files_in_and_out(tmp_path):
     np.save(tmp_path / "source.npy", source)
     mapped = np.load(tmp_path / "source.npy", mmap_mode="r")
     output = np.lib.format.open_memmap(tmp_path / "output.npy", "w+", np.float32, source.shape)
-    refine([mapped], output, small_unet(), ASYMMETRIC, input_std=1, tile=8, overlap=2)
+    refine([mapped], output, small_unet(), ASYMMETRIC, RefineOptions(tile=8, overlap=2), input_std=1)
     output.flush()
     expected = refined([source], small_unet(), ASYMMETRIC, tile=8, overlap=2)
     np.testing.assert_array_equal(np.load(tmp_path / "output.npy"), expected)
@@ -217,7 +220,7 @@ def test_it_is_deterministic_and_batches_do_not_matter():
     options = {"tilt_range": ASYMMETRIC, "tile": 12, "overlap": 4}
     first = refined([source], small_unet(), **options)
     np.testing.assert_array_equal(refined([source], small_unet(), **options), first)
-    np.testing.assert_allclose(refined([source], small_unet(), batch_size=3, **options), first, atol=1e-5)
+    np.testing.assert_allclose(refined([source], small_unet(), tiles_at_once=3, **options), first, atol=1e-5)
 
 
 @pytest.mark.parametrize("most", [1, 24 * 12 * 28, 24 * 12 * 40])
@@ -232,6 +235,16 @@ def test_columns_of_tiles_change_nothing(monkeypatch, most, overlap):
     output = refined([source], small_unet(), on_tile=lambda *call: calls.append(call), **options)
     np.testing.assert_allclose(output, expected, atol=2e-5)
     assert [done for done, _ in calls] == list(range(1, calls[-1][1] + 1))
+
+
+def test_a_gpu_takes_as_many_tiles_at_once_as_half_of_its_free_memory_holds(monkeypatch):
+    gpu, free = torch.device("cuda"), 2**30
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
+    network = small_unet()
+    assert tiles_that_fit(network, 128**3, torch.device("cpu")) == 1
+    assert 1 < tiles_that_fit(network, 64**3, gpu) <= MOST_TILES
+    assert tiles_that_fit(network, 16**3, gpu) == MOST_TILES
+    assert tiles_that_fit(network, 512**3, gpu) == 1
 
 
 def test_tiles_leave_no_seams():
@@ -271,7 +284,7 @@ def test_the_preferred_precision_is_one_fabric_takes():
 
 def test_progress_is_told_tile_by_tile():
     calls = []
-    options = {"tile": 8, "overlap": 4, "batch_size": 3}
+    options = {"tile": 8, "overlap": 4, "tiles_at_once": 3}
     halves = [noise((12, 12, 20), seed=i) for i in range(2)]
     refined(halves, Pointwise(), on_tile=lambda done, total: calls.append((done, total)), **options)
     assert calls[-1] == (2 * 2 * 2 * 4, 2 * 2 * 2 * 4)
@@ -290,7 +303,14 @@ def test_wrong_sources_are_refused():
     with pytest.raises(InputError, match="expected a multiple of 2"):
         refined([noise((8, 8, 8))], small_unet(), tile=7, overlap=0)
     with pytest.raises(ValueError, match="output of shape"):
-        refine([noise((8, 8, 8))], np.empty((8, 8, 9), np.float32), Pointwise(), ALL, input_std=1)
+        refine(
+            [noise((8, 8, 8))],
+            np.empty((8, 8, 9), np.float32),
+            Pointwise(),
+            ALL,
+            RefineOptions(),
+            input_std=1,
+        )
 
 
 def with_beads(shape=(12, 20, 22), seed=0):

@@ -12,8 +12,9 @@ import dewedge.learn.rounds as rounds
 from dewedge.geometry import TiltRange
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
+from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import blocks, filled_inputs, round_epochs
-from dewedge.learn.sampling import CropSampler, TomogramPair, slices
+from dewedge.learn.sampling import CropSampler, slices
 
 NETWORK = NetworkConfig(channels=2, levels=1)
 SIZE = 8

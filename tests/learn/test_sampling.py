@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.learn.sampling import CropSampler, TomogramPair, measure_grey_scale
+from dewedge.learn.grey_scale import measure_grey_scale
+from dewedge.learn.pairs import TomogramPair
+from dewedge.learn.sampling import CropSampler
 from dewedge.physics.rotation import cube_rotations, source_extent
 
 RANGE = TiltRange(-60, 50)

@@ -15,7 +15,7 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
-from dewedge.learn.sampling import TomogramPair
+from dewedge.learn.pairs import TomogramPair
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import SIMULATED_WEIGHTS, initial_weights
 from dewedge.runtime.folder import CHECKPOINT

@@ -14,8 +14,9 @@ from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.check.finding import Finding
 from dewedge.learn.network import NetworkConfig, UNet
+from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
-from dewedge.learn.precision import Precision
+from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.learn.refine import COLUMN_VOXELS
 from dewedge.learn.rounds import blocks
 
@@ -74,7 +75,7 @@ def network_speed(config: NetworkConfig, device: torch.device, precision: Precis
     network = convert_conv3d_weight_memory_format(network, torch.channels_last_3d)
     cube = torch.zeros(1, 1, _PROBE, _PROBE, _PROBE, device=device)
     best = float("inf")
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+    with torch.no_grad(), torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST):
         for _ in range(3):
             started = time.perf_counter()
             network(cube).sum().item()
@@ -111,7 +112,7 @@ def forecast(
         Where the results go; it need not exist.
     """
     voxels = [z * y * x for z, y, x in shapes_zyx]
-    passes = _FIT_TIMES + (options.online_fill if options.objective == "dewedge" else 0)
+    passes = _FIT_TIMES + objective_of(options).further_passes
     sample_s = passes * options.cube_size**3 / voxels_per_s
     limits = [] if options.budget_s is None else [options.budget_s]
     if options.epochs is not None:
@@ -120,7 +121,7 @@ def forecast(
     # Tiles overlap along every axis they divide.
     shared = [_tiles(n, tile, overlap) for shape in shapes_zyx for n in shape]
     growth = [a * b * c for a, b, c in zip(shared[::3], shared[1::3], shared[2::3], strict=True)]
-    bytes_each = 2 if precision == "bf16-mixed" else 4
+    bytes_each = 4 if precision == "32-true" else 2
     kept = _KEPT * config.convolutions / 2 * config.channels / config.fold**3 * bytes_each
     fit_bytes = kept * options.batch_size * options.cube_size**3
     if options.update_interval is not None:  # the filled inputs, both halves

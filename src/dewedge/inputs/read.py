@@ -17,7 +17,9 @@ from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.io.find import find_series
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries, read_tilt_series
-from dewedge.learn.sampling import TomogramPair, held_out_side, measure_grey_scale
+from dewedge.learn.grey_scale import measure_grey_scale
+from dewedge.learn.pairs import TomogramPair
+from dewedge.learn.sampling import held_out_side
 from dewedge.learn.tiling import tile_axis
 from dewedge.runtime.faults import collected, expect_some
 from dewedge.settings.base import Section

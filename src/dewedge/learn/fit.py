@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,18 +23,21 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.muon import Muon
 from dewedge.learn.network import NetworkConfig, UNet
-from dewedge.learn.objective import Objective
+from dewedge.learn.objective import Objective, objective_of
 from dewedge.learn.options import FitOptions, learning_rate
+from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import filled_inputs, round_epochs
-from dewedge.learn.sampling import Batch, CropSampler, TomogramPair
+from dewedge.learn.sampling import Batch, CropSampler, Sources
 from dewedge.learn.signal import FLOOR, signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
-from dewedge.physics.rotation import Turns
+
+Made = TypeVar("Made")
 
 CHECKPOINT_INTERVAL_S = 60.0
 WEIGHING_CROPS = 64  # whose half-sets tell how frequencies count
 WEIGHING_BATCH = 4
+CLOCK_STEPS = 8  # after which several processes agree on the time
 
 
 def fit(
@@ -84,153 +89,282 @@ def fit(
 
     Source: Wiedemann and Heckel 2024, algorithm 1.
     """
-    # As cryoCARE (Buchholz et al. 2019) and IsoNet (Liu et al. 2022) turn and swap their crops.
-    denoises, fills = options.objective == "noise2noise", options.objective == "isonet"
-    turns: Turns = "moving" if fills else "all"
-    if denoises:
-        turns = "tilt axis" if options.quarter_turns else "none"
-    sampler = CropSampler(
-        pairs,
-        options.cube_size,
-        seed=options.seed,
-        held_out=options.held_out,
-        exact_rotations=1.0 if denoises else options.exact_rotations,
-        turns=turns,
-        swap_halves=denoises,
-        interpolation=options.interpolation,
-        supervised=options.objective == "supervised",
-        clip=options.clip,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        plain = UNet(network_config)
-    plain.activation_checkpointing = options.activation_checkpointing
-    if initial is not None:
-        plain.load_state_dict(initial)
-    if options.cube_size % plain.multiple:
-        raise InputError(
-            f"cube size {options.cube_size}: expected a multiple of {plain.multiple} for this network"
-        )
-    plain = convert_conv3d_weight_memory_format(plain.to(fabric.device), torch.channels_last_3d)
-    network, optimiser = fabric.setup(plain, _optimiser(plain, options))
-    by_signal = options.frequency_weight == "signal" and not fills
-    objective = Objective(options, signal_weight(_drawn(sampler, fabric), FLOOR) if by_signal else None)
-    if options.standardise == "inputs":
-        sampler.grey_scales = grey_scales_of_inputs(sampler, objective, fabric.device)
-    of_measured = sampler.grey_scales
-    validation = _validation_batches(sampler, options, fabric)
-    judged = objective
-    if validation and not fills:
-        # Alike inside and outside the wedge: the loss of no prediction is 1.
-        judged = Objective(replace(options, wedge_weight=1.0), signal_weight(validation))
-    state = FitState()
-    interval = round_epochs(sampler, network_config, options)
-    best = _weights(plain)
-    updating: dict[str, Tensor] = {}
-    identity = {"network": asdict(network_config), "options": asdict(options), "data": _fingerprint(sampler)}
-
-    def fill(weights: dict[str, Tensor], round_: int) -> None:
-        sampler.grey_scales = of_measured
-        sampler.inputs = filled_inputs(sampler, network_config, weights, round_, fabric, renormalise=fills)
-        if options.standardise == "inputs":
-            sampler.grey_scales = grey_scales_of_inputs(sampler, objective, fabric.device)
-
-    def loss_of_best() -> float:
-        """On the inputs of now, since losses of other inputs do not compare."""
-        loss = _validation_loss(_network(network_config, best, fabric), validation, judged, fabric)
-        return math.inf if loss is None else loss
-
+    run = _Fit(pairs, network_config, options, fabric, initial)
+    state = run.state
     if resume and checkpoint is not None and checkpoint.exists():
-        state, best, updating = restore_fit(checkpoint, identity, plain, optimiser)
-        if state.rows and state.ends_round(interval):
-            updating = _weights(plain)  # a fit that ended with a round did not replace them any more
-        if updating:
-            fill(updating, state.round_(interval))
-            validation = _validation_batches(sampler, options, fabric)
-            state.best_loss = loss_of_best()
-
+        state = run.restore(checkpoint)
     started = clock() - state.seconds
     saved = time.monotonic()
-    local = options.batch_size // fabric.world_size
-    if local * fabric.world_size != options.batch_size:
-        raise InputError(
-            f"batch size {options.batch_size} cannot be divided over {fabric.world_size} processes"
-        )
+
+    def since_start() -> float:
+        return float(fabric.broadcast(clock() - started))
 
     while not state.finished(options):
+        with _tuned_convolutions():
+            loss = run.epoch(since_start, on_step)
+        if loss is None:
+            break
+        run.record(loss)
+        if state.stalls(options):
+            state.cool(options)
+        if state.ends_round(run.interval) and not state.finished(options):
+            run.renew(run.weights())
+            state.seconds = since_start()
+        on_epoch(state, run.plain)
+        done = state.finished(options)
+        # The first process decides: others would wait for it, or it for them, where their clocks differ.
+        due = fabric.broadcast(done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S)
+        if checkpoint is not None and due:
+            run.save(checkpoint)
+            saved = time.monotonic()
+    return run.model(), state.rows
+
+
+class _Fit:
+    """The parts of one fit, and the steps it is made of."""
+
+    def __init__(
+        self,
+        pairs: Sequence[TomogramPair],
+        network_config: NetworkConfig,
+        options: FitOptions,
+        fabric: Fabric,
+        initial: dict[str, Tensor] | None,
+    ) -> None:
+        self.options, self.fabric, self.config = options, fabric, network_config
+        self.objective = objective_of(options)
+        self.sampler = _sampler(pairs, self.objective)
+        self.plain = _initial_network(network_config, options, initial, fabric.device)
+        self.network, self.optimiser = fabric.setup(self.plain, optimiser_of(self.plain, options))
+        if options.frequency_weight == "signal" and self.objective.weighs_frequencies:
+            weight = signal_weight(_drawn(self.sampler, fabric), FLOOR)
+            self.objective = replace(self.objective, shell_weight=weight)
+        self._standardise()
+        self.first_scales = self.sampler.grey_scales
+        self.validation = _validation_batches(self.sampler, options, fabric)
+        self.judged = self.objective
+        if self.validation and self.objective.weighs_frequencies:
+            # Alike inside and outside the wedge: the loss of no prediction is 1.
+            alike = replace(options, wedge_weight=1.0)
+            weight = signal_weight(self.validation)
+            self.judged = replace(self.objective, options=alike, shell_weight=weight)
+        self.interval = round_epochs(self.sampler, network_config, options)
+        self.identity = {
+            "network": asdict(network_config),
+            "options": asdict(options),
+            "data": _fingerprint(self.sampler),
+        }
+        self.state = FitState()
+        self.rate = options.learning_rate
+        self.best = self.weights()
+        self.updating: dict[str, Tensor] = {}
+        self.local_batch, rest = divmod(options.batch_size, fabric.world_size)
+        if rest:
+            raise InputError(
+                f"batch size {options.batch_size} cannot be divided over {fabric.world_size} processes"
+            )
+
+    def epoch(
+        self, since_start: Callable[[], float], on_step: Callable[[FitState, float], None]
+    ) -> float | None:
+        """Make the steps of an epoch, or fewer at the end of the fit; their mean loss, None without any."""
+        options, state = self.options, self.state
         losses: list[Tensor] = []
+        batches = self._batches()
         for _ in range(options.epoch_steps):
             progress = state.progress(options)
             if progress >= 1:
                 break
-            rate = learning_rate(progress, options)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            first = state.step * options.batch_size + fabric.global_rank * local
-            batch = sampler.load([sampler.draw(first + i) for i in range(local)], fabric.device)
-            with _seeded(options.seed, first, fabric.device):
-                loss = objective(network, batch, progress)
-                fabric.backward(loss)
-            if options.gradient_clip is not None:
-                fabric.clip_gradients(
-                    network, optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
-                )
-            optimiser.step()
-            optimiser.zero_grad()
-            losses.append(loss.detach())
+            losses.append(self._step(next(batches), progress))
             state.step += 1
-            state.seconds = float(fabric.broadcast(clock() - started))
+            if self.fabric.world_size == 1 or len(losses) % CLOCK_STEPS == 0:
+                state.seconds = since_start()
             on_step(state, state.progress(options))
-        if not losses:
-            break
-        fit_loss = _mean_over_processes(torch.stack(losses).mean(), fabric)
-        if not math.isfinite(fit_loss):
+        state.seconds = since_start()
+        return _mean_over_processes(torch.stack(losses).mean(), self.fabric) if losses else None
+
+    def _batches(self) -> Iterator[Batch]:
+        """The batches of an epoch, of this process."""
+        options, fabric = self.options, self.fabric
+
+        def read(step: int) -> Sources:
+            first = step * options.batch_size + fabric.global_rank * self.local_batch
+            crops = [self.sampler.draw(first + i) for i in range(self.local_batch)]
+            return self.sampler.read(crops, pin=fabric.device.type == "cuda")
+
+        steps = range(self.state.step, self.state.step + options.epoch_steps)
+        for sources in made_ahead(read, steps) if fabric.device.type == "cuda" else map(read, steps):
+            yield self.sampler.rotate(sources, fabric.device)
+
+    def _step(self, batch: Batch, progress: float) -> Tensor:
+        """Change the weights by the gradient of one batch; its loss, of this process."""
+        options, fabric = self.options, self.fabric
+        self.rate = learning_rate(progress, options)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate
+        first = self.state.step * options.batch_size + fabric.global_rank * self.local_batch
+        with _seeded(options.seed, first, fabric.device):
+            loss = self.objective(self.network, batch, progress)
+            fabric.backward(loss)
+        if options.gradient_clip is not None:
+            fabric.clip_gradients(
+                self.network, self.optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
+            )
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return loss.detach()
+
+    def record(self, loss: float) -> None:
+        """Append the row of an epoch with this mean loss to the loss curve, and keep the best weights."""
+        if not math.isfinite(loss):
             raise InputError("the fit diverged (loss is not finite); use a lower learning rate")
+        state = self.state
         row = EpochRow(
             epoch=len(state.rows) + 1,
             step=state.step,
-            samples=state.step * options.batch_size,
+            samples=state.step * self.options.batch_size,
             seconds=state.seconds,
-            learning_rate=rate,
-            fit_loss=fit_loss,
-            validation_loss=_validation_loss(plain, validation, judged, fabric),
+            learning_rate=self.rate,
+            fit_loss=loss,
+            validation_loss=_validation_loss(self.plain, self.validation, self.judged, self.fabric),
         )
         if state.record(row):
-            best = _weights(plain)
-        if state.stalls(options):
-            state.cool(options)
-        if state.ends_round(interval) and not state.finished(options):
-            updating = _weights(plain)
-            fill(updating, state.round_(interval))
-            validation = _validation_batches(sampler, options, fabric)
-            state.best_loss = loss_of_best()
-            state.seconds = float(fabric.broadcast(clock() - started))
-        on_epoch(state, plain)
-        done = state.finished(options)
-        if checkpoint is not None and (done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S):
-            if fabric.is_global_zero:
-                save_fit(checkpoint, identity, state, best, updating, plain, optimiser)
-            fabric.barrier()
-            saved = time.monotonic()
+            self.best = self.weights()
 
-    scales = [scale.std_full / scale.std_half for scale in sampler.grey_scales]
-    ranges = [pair.tilt_range for pair in pairs]
-    details = {
-        "options": asdict(options),
-        "epochs": [asdict(row) for row in state.rows],
-        "best_epoch": state.best_epoch,
-        "kept_epoch": len(state.rows) if options.keep == "last" else state.best_epoch,
-    }
-    model = Model(
-        weights=_weights(plain) if options.keep == "last" else best,
-        network=network_config,
-        cube_size=options.cube_size,
-        full_std=sum(scales) / len(scales),
+    def renew(self, weights: dict[str, Tensor]) -> None:
+        """Fill the wedge of the inputs by what these weights predict; judge the best weights by the new ones.
+
+        Losses of other inputs do not compare.
+        """
+        self.updating, sampler, fabric = weights, self.sampler, self.fabric
+        sampler.grey_scales = self.first_scales
+        round_ = self.state.round_(self.interval)
+        renormalise = self.objective.renormalises
+        sampler.inputs = filled_inputs(sampler, self.config, weights, round_, fabric, renormalise=renormalise)
+        self._standardise()
+        self.validation = _validation_batches(sampler, self.options, fabric)
+        best = _on_device(UNet(self.config), self.best, fabric.device)
+        loss = _validation_loss(best, self.validation, self.judged, fabric)
+        self.state.best_loss = math.inf if loss is None else loss
+
+    def _standardise(self) -> None:
+        if self.options.standardise == "inputs":
+            self.sampler.grey_scales = grey_scales_of_inputs(self.sampler, self.objective, self.fabric.device)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of now, copied to the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.plain.state_dict().items()}
+
+    def save(self, checkpoint: Path) -> None:
+        """Write the checkpoint, on the first process alone."""
+        if self.fabric.is_global_zero:
+            save_fit(
+                checkpoint, self.identity, self.state, self.best, self.updating, self.plain, self.optimiser
+            )
+        self.fabric.barrier()
+
+    def restore(self, checkpoint: Path) -> FitState:
+        """Take weights and state from the checkpoint, and fill the wedge of the inputs as it was."""
+        self.state, self.best, updating = restore_fit(checkpoint, self.identity, self.plain, self.optimiser)
+        if self.state.rows and self.state.ends_round(self.interval):
+            updating = self.weights()  # a fit that ended with a round did not replace them any more
+        if updating:
+            self.renew(updating)
+        return self.state
+
+    def model(self) -> Model:
+        """The result, of the weights that the options ask for."""
+        options, state = self.options, self.state
+        scales = [scale.std_full / scale.std_half for scale in self.sampler.grey_scales]
+        ranges = [pair.tilt_range for pair in self.sampler.pairs]
+        last = options.keep == "last"
+        return Model(
+            weights=self.weights() if last else self.best,
+            network=self.config,
+            cube_size=options.cube_size,
+            full_std=sum(scales) / len(scales),
+            clip=options.clip,
+            tilt_range=TiltRange(min(r.min_deg for r in ranges), max(r.max_deg for r in ranges)),
+            details={
+                "options": asdict(options),
+                "epochs": [asdict(row) for row in state.rows],
+                "best_epoch": state.best_epoch,
+                "kept_epoch": len(state.rows) if last else state.best_epoch,
+            },
+        )
+
+
+def made_ahead(make: Callable[[int], Made], items: Iterable[int]) -> Iterator[Made]:
+    """Yield what ``make`` makes of the items in turn, each made in a thread while that before it is in use.
+
+    On a CPU, which is busy with the network itself, it would gain nothing.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        waiting: deque[Future[Made]] = deque()
+        for item in items:
+            waiting.append(thread.submit(make, item))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        for last in waiting:
+            yield last.result()
+
+
+@contextmanager
+def _tuned_convolutions() -> Iterator[None]:
+    """On a GPU, try the algorithms for the shapes of convolutions, which stay the same, and keep the best."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def optimiser_of(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
+    """The optimiser that the options name, for all weights of a network."""
+    if options.optimiser == "adam":
+        return torch.optim.Adam(network.parameters(), lr=options.learning_rate)
+    inner = network.inner_weights()
+    chosen = {id(weights) for weights in inner}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
+    return Muon(inner, others, lr=options.learning_rate)
+
+
+def _sampler(pairs: Sequence[TomogramPair], objective: Objective) -> CropSampler:
+    options = objective.options
+    return CropSampler(
+        pairs,
+        options.cube_size,
+        seed=options.seed,
+        held_out=options.held_out,
+        exact_rotations=objective.exact_rotations,
+        turns=objective.turns,
+        swap_halves=objective.swaps_halves,
+        interpolation=options.interpolation,
+        supervised=objective.against_truth,
         clip=options.clip,
-        tilt_range=TiltRange(min(r.min_deg for r in ranges), max(r.max_deg for r in ranges)),
-        details=details,
     )
-    return model, state.rows
+
+
+def _initial_network(
+    config: NetworkConfig, options: FitOptions, weights: dict[str, Tensor] | None, device: torch.device
+) -> UNet:
+    """The network with these weights, or random ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        network = UNet(config)
+    network.activation_checkpointing = options.activation_checkpointing
+    if options.cube_size % network.multiple:
+        raise InputError(
+            f"cube size {options.cube_size}: expected a multiple of {network.multiple} for this network"
+        )
+    return _on_device(network, weights, device)
+
+
+def _on_device(network: UNet, weights: dict[str, Tensor] | None, device: torch.device) -> UNet:
+    if weights is not None:
+        network.load_state_dict(weights)
+    return convert_conv3d_weight_memory_format(network.to(device), torch.channels_last_3d)
 
 
 @contextmanager
@@ -239,15 +373,6 @@ def _seeded(seed: int, index: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]))
         yield
-
-
-def _optimiser(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
-    if options.optimiser == "adam":
-        return torch.optim.Adam(network.parameters(), lr=options.learning_rate)
-    inner = network.inner_weights()
-    chosen = {id(weights) for weights in inner}
-    others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
-    return Muon(inner, others, lr=options.learning_rate)
 
 
 def _drawn(sampler: CropSampler, fabric: Fabric) -> list[Batch]:
@@ -287,16 +412,6 @@ def _mean_over_processes(value: Tensor, fabric: Fabric) -> float:
     reduced = fabric.all_reduce(value, reduce_op="mean")
     assert isinstance(reduced, Tensor)
     return float(reduced)
-
-
-def _weights(network: UNet) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-
-
-def _network(config: NetworkConfig, weights: dict[str, Tensor], fabric: Fabric) -> UNet:
-    network = UNet(config)
-    network.load_state_dict(weights)
-    return convert_conv3d_weight_memory_format(network.to(fabric.device), torch.channels_last_3d)
 
 
 def _fingerprint(sampler: CropSampler) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
+from dewedge.learn.pairs import TomogramPair
 
 Floats = NDArray[np.float64]
 
@@ -90,6 +91,59 @@ def clipped_scale(volumes: Sequence[NDArray[Any]], clip: float) -> GreyScale:
             break
         kept = inside
     return GreyScale(mean, std)
+
+
+class PairGreyScale(NamedTuple):
+    """Mean of both half-sets, standard deviation of a half-set and of the whole."""
+
+    mean: float
+    std_half: float
+    std_full: float
+
+
+def measure_grey_scale(
+    pair: TomogramPair, supervised: bool = False, clip: float | None = None
+) -> PairGreyScale:
+    """Grey scale of a pair; of half-set 0 alone if the other is a truth.
+
+    Parameters
+    ----------
+    pair
+        The half-sets.
+    supervised
+        Whether a truth stands in the place of half-set 1.
+    clip
+        Leave out voxels that are farther than so many standard deviations from the mean; None for none.
+
+    Raises
+    ------
+    InputError
+        If a half-set is constant or holds values that are not finite, or both hold the same noise.
+    """
+    if pair.half1 is pair.half0 or supervised:
+        means, covariance = mean_and_covariance([pair.half0], [pair.name])
+        mean, std = float(means[0]), float(np.sqrt(covariance[0, 0]))
+        if clip is not None:
+            mean, std = clipped_scale([pair.half0], clip)
+        return PairGreyScale(mean, std, std)
+    names = [f"{pair.name}: half-set {half}" for half in (0, 1)]
+    means, covariance = mean_and_covariance([pair.half0, pair.half1], names)
+    variances = covariance.diagonal()
+    if covariance[0, 1] > (1 - 1e-6) * np.sqrt(variances.prod()):
+        raise InputError(
+            f"{pair.name}: both half-sets are the same up to scale; they must hold independent noise, "
+            "from different tilts or frames"
+        )
+    std_full = float(np.sqrt(covariance.sum()) / 2)
+    if pair.full is not None:
+        _, of_full = mean_and_covariance([pair.full], [f"{pair.name}: full tomogram"])
+        std_full = float(np.sqrt(of_full[0, 0]))
+    if clip is not None:
+        halves = [clipped_scale([half], clip) for half in (pair.half0, pair.half1)]
+        full = clipped_scale([pair.half0, pair.half1] if pair.full is None else [pair.full], clip)
+        std_half = math.sqrt((halves[0].std ** 2 + halves[1].std ** 2) / 2)
+        return PairGreyScale((halves[0].mean + halves[1].mean) / 2, std_half, full.std)
+    return PairGreyScale(float(means.mean()), float(np.sqrt(variances.mean())), std_full)
 
 
 def match_grey_range(volume: NDArray[np.float32], reference: NDArray[np.float32]) -> None:

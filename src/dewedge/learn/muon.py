@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 UPDATE_SCALE = 0.2  # root mean square of Adam's updates, which learning rates are made for
 ADAM_DECAYS = (0.9, 0.999)
 EPSILON = 1e-8
+TINY = torch.finfo(torch.float32).tiny
 
 
 class Muon(torch.optim.Optimizer):
@@ -42,19 +43,23 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Make one step with the gradients at hand; there is no closure."""
-        for group, update in zip(self.param_groups, (self._muon, self._adam), strict=True):
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.sub_(update(parameter, parameter.grad), alpha=group["lr"])
+        weights, others = (
+            [(parameter, parameter.grad) for parameter in group["params"] if parameter.grad is not None]
+            for group in self.param_groups
+        )
+        matrices = orthogonalised([self._nesterov(*pair).flatten(1) for pair in weights])
+        for (parameter, _), matrix in zip(weights, matrices, strict=True):
+            update = UPDATE_SCALE * max(matrix.shape) ** 0.5 * matrix
+            parameter.sub_(update.view_as(parameter), alpha=self.param_groups[0]["lr"])
+        for parameter, gradient in others:
+            parameter.sub_(self._adam(parameter, gradient), alpha=self.param_groups[1]["lr"])
 
-    def _muon(self, weights: Tensor, gradient: Tensor) -> Tensor:
+    def _nesterov(self, weights: Tensor, gradient: Tensor) -> Tensor:
         state = self.state[weights]
         if not state:
             state["momentum"] = torch.zeros_like(weights)
         state["momentum"].lerp_(gradient, 1 - MOMENTUM)
-        nesterov = gradient.lerp(state["momentum"], MOMENTUM)
-        matrix = orthogonalised(nesterov.flatten(1))
-        return (UPDATE_SCALE * max(matrix.shape) ** 0.5 * matrix).view_as(weights)
+        return gradient.lerp(state["momentum"], MOMENTUM)
 
     def _adam(self, parameter: Tensor, gradient: Tensor) -> Tensor:
         state = self.state[parameter]
@@ -64,27 +69,42 @@ class Muon(torch.optim.Optimizer):
         state["step"] += 1
         state["mean"].lerp_(gradient, 1 - ADAM_DECAYS[0])
         state["square"].lerp_(gradient.square(), 1 - ADAM_DECAYS[1])
+        steps = float(state["step"])  # on the CPU, wherever the parameter is
         mean, square = (
-            state[name] / (1 - decay ** float(state["step"]))
+            state[name] / (1 - decay**steps)
             for name, decay in zip(("mean", "square"), ADAM_DECAYS, strict=True)
         )
         return mean / (square.sqrt() + EPSILON)
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """The matrix with its singular values brought to between about 0.7 and 1.2, by Newton-Schulz iterations.
+def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Matrices with their singular values brought to between about 0.7 and 1.2, by Newton-Schulz iterations.
 
-    They go on in the small matrix of products of rows: every iterate is a polynomial of it, times the matrix.
+    These go on in the small matrices of products of rows: every iterate is a polynomial of it, times the
+    matrix. Those of equal size are iterated together, which spares a GPU many small kernels.
     """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / torch.linalg.matrix_norm(wide).clamp_min(torch.finfo(wide.dtype).tiny)
-    products = wide @ wide.T
-    identity = torch.eye(len(wide), device=wide.device)
+    wide = [matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T for matrix in matrices]
+    wide = [matrix / torch.linalg.matrix_norm(matrix).clamp_min(TINY) for matrix in wide]
+    by_rows: dict[int, list[int]] = {}
+    for place, matrix in enumerate(wide):
+        by_rows.setdefault(len(matrix), []).append(place)
+    for places in by_rows.values():
+        factors = _polynomials(torch.stack([wide[place] @ wide[place].T for place in places]))
+        for place, factor in zip(places, factors, strict=True):
+            wide[place] = factor @ wide[place]
+    return [
+        result if matrix.shape[0] <= matrix.shape[1] else result.T
+        for result, matrix in zip(wide, matrices, strict=True)
+    ]
+
+
+def _polynomials(products: Tensor) -> Tensor:
+    """``(b, m, m)`` what `ITERATIONS` of Newton-Schulz multiply matrices with, of their products of rows."""
+    identity = torch.eye(products.shape[-1], device=products.device)
     total = identity
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         factor = a * identity + b * products + c * products @ products
         total = factor @ total
         products = factor @ products @ factor
-    result = total @ wide
-    return result if len(matrix) <= matrix.shape[1] else result.T
+    return total

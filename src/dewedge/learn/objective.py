@@ -1,10 +1,12 @@
-"""What a fit minimises: the loss of one batch, for each method."""
+"""Objectives of a fit: the loss of one batch, for each method, and what it asks of the fit."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,15 +15,18 @@ from dewedge.learn.grey_scale import GREY_PERCENTILES
 from dewedge.learn.loss import cut_wedge, dewedge_loss, squared_error
 from dewedge.learn.options import FitOptions
 from dewedge.learn.sampling import Batch
-from dewedge.physics.fourier import frequencies
-from dewedge.physics.wedge import wedge_mask
+from dewedge.physics.fourier import frequencies, hamming_window
+from dewedge.physics.rotation import Turns
 
 Network = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Objective:
-    """The loss of a batch by the method of the options.
+class Objective(ABC):
+    """The loss of a batch, and what it asks of the crops and of the fit.
+
+    A further one is a class here, its name in `OBJECTIVES` and in that field of
+    :class:`~dewedge.learn.options.FitOptions`.
 
     Parameters
     ----------
@@ -29,11 +34,51 @@ class Objective:
         Of the fit.
     shell_weight
         Weights of the frequencies of a squared error, ``(n, n, n // 2 + 1)``; none if not given.
+
+    Attributes
+    ----------
+    needs_halves
+        Whether it takes two half-sets; otherwise both are the full tomogram.
+    against_truth
+        Whether a truth stands in the place of half-set 1.
+    swaps_halves
+        Whether the half-sets change places in half of the crops.
+    weighs_frequencies
+        Whether it is a squared error, whose frequencies can be weighted.
+    renormalises
+        Whether filled inputs get the range of grey values of the measured ones.
     """
 
     options: FitOptions
     shell_weight: Tensor | None = None
 
+    needs_halves: ClassVar[bool] = True
+    against_truth: ClassVar[bool] = False
+    swaps_halves: ClassVar[bool] = False
+    weighs_frequencies: ClassVar[bool] = True
+    renormalises: ClassVar[bool] = False
+
+    @property
+    def turns(self) -> Turns:
+        """The exact rotations that crops are turned by."""
+        return "all"
+
+    @property
+    def exact_rotations(self) -> float:
+        """Share of the crops that an exact rotation turns."""
+        return self.options.exact_rotations
+
+    @property
+    def has_rounds(self) -> bool:
+        """Whether the network's prediction replaces the missing wedge of its inputs after each round."""
+        return True
+
+    @property
+    def further_passes(self) -> float:
+        """Passes of the network, in the mean over batches, beside the one that the gradient needs."""
+        return 0.0
+
+    @abstractmethod
     def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
         """Loss of one batch.
 
@@ -44,28 +89,25 @@ class Objective:
         progress
             Share of the fit that is done.
         """
-        weight = self.shell_weight
-        match self.options.objective:
-            case "dewedge":
-                return self._dewedge(network, batch)
-            case "isonet":
-                return self._isonet(network, batch, progress)
-            case "noise2noise" | "supervised":
-                error = _apply(network, self.inputs(batch)) - batch.half1
-                return error.square().mean() if weight is None else squared_error(error, weight)
 
     def inputs(self, batch: Batch) -> Tensor:
-        """``(b, n, n, n)`` what the network gets, but for the noise of IsoNet: v0 with the wedge cut.
+        """``(b, n, n, n)`` what the network gets, but for the noise of IsoNet: v0 with the wedge cut."""
+        return cut_wedge(batch.half0, batch.input_mask())
 
-        It is the wedge in its own place, but for noise2noise that which has turned with the crop: refinement
-        cuts it, too, and there is nothing in it but what the cube's edges leave.
-        """
-        turned = self.options.objective == "noise2noise"
-        return cut_wedge(batch.half0, _target_mask(batch) if turned else _input_mask(batch))
 
-    def _dewedge(self, network: Network, batch: Batch) -> Tensor:
-        """Cut a second wedge from v0, apply the network, compare with v1 (Wiedemann and Heckel 2024)."""
-        input_mask, target_mask = _input_mask(batch), _target_mask(batch)
+class DeWedge(Objective):
+    """Cut a second wedge from v0, apply the network, compare with v1 (Wiedemann and Heckel 2024)."""
+
+    @property
+    def has_rounds(self) -> bool:
+        return self.options.online_fill < 1
+
+    @property
+    def further_passes(self) -> float:
+        return self.options.online_fill
+
+    def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
+        input_mask, target_mask = batch.input_mask(), batch.target_mask()
         inputs = self.inputs(batch)
         if self._fills_online():
             inputs = _filled_online(network, inputs, input_mask, target_mask)
@@ -85,19 +127,79 @@ class Objective:
             return share > 0.5
         return float(torch.rand(())) < share
 
-    def _isonet(self, network: Network, batch: Batch, progress: float) -> Tensor:
-        """From the rotated crop, a wedge cut out and noise added, back to the crop: Liu et al. 2022.
 
-        As in their program the error is the mean absolute one, and noise counts in the range of grey values.
+class Supervised(Objective):
+    """From half-set 0, the wedge cut, to a truth in the place of half-set 1."""
+
+    against_truth = True
+
+    def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
+        error = _apply(network, self.inputs(batch)) - batch.half1
+        return error.square().mean() if self.shell_weight is None else squared_error(error, self.shell_weight)
+
+
+class Noise2Noise(Supervised):
+    """From one half-set to the other, or back, as cryoCARE (Buchholz et al. 2019)."""
+
+    against_truth = False
+    swaps_halves = True
+
+    @property
+    def turns(self) -> Turns:
+        return "tilt axis" if self.options.quarter_turns else "none"
+
+    @property
+    def exact_rotations(self) -> float:
+        return 1.0
+
+    @property
+    def has_rounds(self) -> bool:
+        return False
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """``(b, n, n, n)`` v0 with that wedge cut which has turned with the crop.
+
+        Refinement cuts it, too, and there is nothing in it but what the cube's edges leave.
         """
+        return cut_wedge(batch.half0, batch.target_mask())
+
+
+class IsoNet(Objective):
+    """From the rotated crop, a wedge cut out and noise added, back to the crop (Liu et al. 2022).
+
+    As in their program the error is the mean absolute one, and noise counts in the range of grey values.
+    """
+
+    needs_halves = False
+    weighs_frequencies = False
+    renormalises = True
+
+    @property
+    def turns(self) -> Turns:
+        return "moving"
+
+    def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
         inputs = self.inputs(batch)
         level = isonet_noise_level(progress, self.options)
         if level > 0:
             noise = torch.randn_like(inputs)
-            noise = cut_wedge(noise, _input_mask(batch) * _noise_filter(inputs, self.options.noise_filter))
+            noise = cut_wedge(noise, batch.input_mask() * _noise_filter(inputs, self.options.noise_filter))
             gain = level * _grey_range(batch.half0) / noise.std(dim=(-3, -2, -1), keepdim=True)
             inputs = inputs + noise * gain
         return (_apply(network, inputs) - batch.half0).abs().mean()
+
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "dewedge": DeWedge,
+    "noise2noise": Noise2Noise,
+    "isonet": IsoNet,
+    "supervised": Supervised,
+}
+
+
+def objective_of(options: FitOptions) -> Objective:
+    """The objective that the options name."""
+    return OBJECTIVES[options.objective](options)
 
 
 def isonet_noise_level(progress: float, options: FitOptions) -> float:
@@ -125,15 +227,6 @@ def _filled_online(network: Network, inputs: Tensor, input_mask: Tensor, target_
     return measured + cut_wedge(prediction, input_mask * (1 - target_mask))
 
 
-def _input_mask(batch: Batch) -> Tensor:
-    depth, _, width = batch.half0.shape[-3:]  # the same for all frequencies along y
-    return wedge_mask((depth, 1, width), batch.tilt_range, device=batch.half0.device)
-
-
-def _target_mask(batch: Batch) -> Tensor:
-    return wedge_mask(batch.half0.shape[-3:], batch.tilt_range, batch.rotation, device=batch.half0.device)
-
-
 def _grey_range(volumes: Tensor) -> Tensor:
     """``(b, 1, 1, 1)`` ranges from a low to a high percentile: of Gaussian noise 3.5 standard deviations."""
     values = volumes.flatten(1)
@@ -154,4 +247,4 @@ def _noise_filter(volumes: Tensor, name: str) -> Tensor:
         return radius.clamp(min=0.5 / volumes.shape[-1]).rsqrt()
     if name == "ramp":
         return radius.sqrt()
-    return radius.sqrt() * (0.54 + 0.46 * torch.cos(2 * torch.pi * radius))
+    return radius.sqrt() * hamming_window(radius)

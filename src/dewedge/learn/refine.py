@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +19,8 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.grey_scale import GreyScale, clipped_scale, match_grey_range, mean_and_covariance
 from dewedge.learn.network import UNet
-from dewedge.learn.precision import Precision
-from dewedge.learn.tiling import TILE, tile_axis, tile_groups
+from dewedge.learn.precision import AUTOCAST, Precision
+from dewedge.learn.tiling import TILE, AxisTiles, tile_axis, tile_groups
 from dewedge.physics.wedge import wedge_mask
 
 # Axes of (b, z, y, x) tiles that rotations by 180 degrees flip: none, about y, about z, about x.
@@ -27,6 +29,45 @@ HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (1, 3), (2, 3), (1, 2))
 SYMMETRIC_DEG = 6.0
 COLUMN_VOXELS = 2**24  # of a band of rows that are in memory at a time
 FFT_VOXELS = 2**20  # of whole (z, x) sections whose spectra are in memory at a time
+GPU_FFT_VOXELS = 2**25
+MOST_TILES = 8  # at once on a GPU, which they occupy
+FEATURE_MAPS = 8  # of the finest level that a pass of the network holds at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions:
+    """How a network is applied to a tomogram.
+
+    Parameters
+    ----------
+    tile
+        Largest edge of the tiles in voxels, a multiple of ``network.multiple``.
+    overlap
+        Least overlap of neighbouring tiles in voxels. With the defaults, the result differs from one
+        application to the whole volume by 2 % of its standard deviation, by 10 % in the worst plane; with an
+        overlap of 32 by 1 and 5 % (docs/speed.md).
+    average_rotations
+        Average the predictions over rotations by 180 degrees: 1 for none; 2 for that about the tilt axis; 4
+        for those about all axes. The latter two turn the wedge of an asymmetric tilt range over, so
+        beyond `SYMMETRIC_DEG` 4 is taken for 2.
+    average_shifts
+        Average each of these predictions over as many positions of the tile, one voxel apart along all axes.
+        With :attr:`~dewedge.learn.network.NetworkConfig.fold` of them every voxel is predicted at all places
+        of a block along each axis, and fine stripes along the axes, images of what is coarse, cancel
+        (cycle spinning; Coifman and Donoho 1995).
+    precision
+        Number format of the network; see :func:`~dewedge.learn.precision.preferred_precision`.
+    tiles_at_once
+        Tiles of a batch; beyond rounding, the result does not depend on it. None for
+        :func:`tiles_that_fit`.
+    """
+
+    tile: int = TILE
+    overlap: int = 24
+    average_rotations: Literal[1, 2, 4] = 1
+    average_shifts: int = 1
+    precision: Precision = "32-true"
+    tiles_at_once: int | None = None
 
 
 def refine(
@@ -34,16 +75,11 @@ def refine(
     output: NDArray[np.float32] | None,
     network: UNet,
     tilt_range: TiltRange,
+    options: RefineOptions,
     *,
     input_std: float,
     clip: float | None = None,
-    tile: int = TILE,
-    overlap: int = 24,
     device: torch.device | None = None,
-    precision: Precision = "32-true",
-    batch_size: int = 1,
-    average_rotations: Literal[1, 2, 4] = 1,
-    average_shifts: int = 1,
     names: Sequence[str] | None = None,
     fabric: Fabric | None = None,
     on_tile: Callable[[int, int], None] | None = None,
@@ -67,34 +103,16 @@ def refine(
         The fitted network. It is moved to ``device``.
     tilt_range
         Tilt range of the sources.
+    options
+        Tiles, averages and precision.
     input_std
         Standard deviation to which a source is scaled for the network: 1 for half-sets,
         :attr:`~dewedge.learn.checkpoint.Model.full_std` for the full reconstruction.
     clip
         What the network sees is clipped at so many standard deviations from the mean, as in its fit; more,
         such as the density of gold beads beyond that, is given back to the result. None to clip nothing.
-    tile
-        Largest edge of the tiles in voxels, a multiple of ``network.multiple``.
-    overlap
-        Least overlap of neighbouring tiles in voxels. With the defaults, the result differs from one
-        application to the whole volume by 2 % of its standard deviation, by 10 % in the worst plane; with an
-        overlap of 32 by 1 and 5 % (docs/speed.md).
     device
         Where the network runs; the CPU if not given.
-    precision
-        ``bf16-mixed`` for bfloat16 where torch deems it safe; see
-        :func:`~dewedge.learn.precision.preferred_precision`.
-    batch_size
-        Tiles at a time; beyond rounding, the result does not depend on it.
-    average_rotations
-        Average the predictions over rotations by 180 degrees: 1 for none; 2 for that about the tilt axis; 4
-        for those about all axes. The latter two turn the wedge of an asymmetric tilt range over, so
-        beyond `SYMMETRIC_DEG` 4 is taken for 2.
-    average_shifts
-        Average each of these predictions over as many positions of the tile, one voxel apart along all axes.
-        With :attr:`~dewedge.learn.network.NetworkConfig.fold` of them every voxel is predicted at all places
-        of a block along each axis, and fine stripes along the axes, images of what is coarse, cancel
-        (cycle spinning; Coifman and Donoho 1995).
     names
         Of the sources, for messages.
     fabric
@@ -116,7 +134,6 @@ def refine(
 
     Source: Wiedemann and Heckel 2024, algorithm 1, step 3.
     """
-    device = device or torch.device("cpu")
     names = names or [f"tomogram {i}" for i in range(len(sources))]
     shape = sources[0].shape
     for source, name in zip(sources, names, strict=True):
@@ -127,7 +144,7 @@ def refine(
         raise ValueError("expected an output on the first process, and on no other")
     if output is not None and output.shape != shape:
         raise ValueError(f"output of shape {output.shape} for sources of {shape}")
-    z, y, x = (tile_axis(n, tile, overlap, network.multiple) for n in shape)
+    z, y, x = (tile_axis(n, options.tile, options.overlap, network.multiple) for n in shape)
     scales = []
     for source, name in zip(sources, names, strict=True):
         means, covariance = mean_and_covariance([source], [name])
@@ -135,69 +152,47 @@ def refine(
         scales.append(plain if clip is None else clipped_scale([source], clip))
     mean = np.float64(sum(scale.mean for scale in scales) / len(scales))
 
-    network = convert_conv3d_weight_memory_format(network.to(device), torch.channels_last_3d).eval()
-    mask = wedge_mask((shape[0], 1, shape[2]), tilt_range, device=device)
-    z_weights, y_weights, x_weights = (torch.from_numpy(axis.weights).to(device) for axis in (z, y, x))
-    symmetric = abs(tilt_range.min_deg + tilt_range.max_deg) < SYMMETRIC_DEG
-    turns = HALF_TURNS[: average_rotations if symmetric else min(average_rotations, 2)]
+    device = device or torch.device("cpu")
+    bands = _Bands(
+        sources,
+        scales,
+        input_std,
+        clip,
+        convert_conv3d_weight_memory_format(network.to(device), torch.channels_last_3d).eval(),
+        options,
+        tilt_range,
+        (z, y, x),
+        wedge_mask((shape[0], 1, shape[2]), tilt_range, device=device),
+    )
     total = len(sources) * len(z.starts) * len(y.starts) * len(x.starts)
     done = 0
 
-    def add_band(k: int, column: range, left: int, blended: Tensor) -> None:
-        """Add the predictions of one band of rows of a column of tiles, which begins at voxel ``left``."""
-        rows = y.source[y.starts[k] : y.starts[k] + y.size]
-        here = x.source[left : left + blended.shape[2]]
-        tiles_zx = [(i, j) for i in range(len(z.starts)) for j in column]
-        so_far = done
-        for source, scale in zip(sources, scales, strict=True):
-            band = _read_cut(source, rows, z.source, here, scale, input_std, clip, mask)
-            gain = scale.std / input_std / len(sources)
-            for begin in range(0, len(tiles_zx), batch_size):
-                batch = tiles_zx[begin : begin + batch_size]
-                boxes = [
-                    (
-                        slice(z.starts[i], z.starts[i] + z.size),
-                        slice(None),
-                        slice(x.starts[j] - left, x.starts[j] - left + x.size),
-                    )
-                    for i, j in batch
-                ]
-                tiles = torch.stack([band[box] for box in boxes])
-                predictions = _predict(network, tiles, precision, turns, average_shifts)
-                for (i, j), box, prediction in zip(batch, boxes, predictions, strict=True):
-                    prediction *= gain * z_weights[i, :, None, None]
-                    prediction *= y_weights[k, :, None] * x_weights[j]
-                    blended[box] += prediction
-                so_far += len(batch)
-                if on_tile is not None:
-                    on_tile(so_far, total)
+    def tell(tiles: int) -> None:
+        nonlocal done
+        done += tiles
+        if on_tile is not None:
+            on_tile(done, total)
 
     written = 0  # voxels along x that a column before this one assigned
-    turn = 0
+    turns = itertools.cycle(range(processes))
     for column in tile_groups(x, COLUMN_VOXELS // (len(z.source) * y.size)):
         left, right = x.starts[column[0]], x.starts[column[-1]] + x.size
         blended = torch.zeros(len(z.source), y.size, right - left, device=device)
         for k, first in enumerate(y.starts):
-            theirs, turn = turn % processes, turn + 1
+            theirs = next(turns)
             if theirs == rank:
-                add_band(k, column, left, blended)
-            done += len(sources) * len(z.starts) * len(column)
-            if output is None:
-                if theirs == rank:
-                    torch.distributed.send(blended, dst=0)
-                    blended.zero_()
-                continue
+                bands.add(k, column, blended, tell)
+            if theirs > 0:
+                _gather(blended, theirs, rank)
             if theirs != rank:
-                received = torch.empty_like(blended)
-                torch.distributed.recv(received, src=theirs)
-                blended += received
-                if on_tile is not None:
-                    on_tile(done, total)
+                tell(len(sources) * len(z.starts) * len(column))
+            if output is None:
+                continue
             following = y.starts[k + 1] if k + 1 < len(y.starts) else len(y.source)
             finished = slice(first, min(following, shape[1]))
             _write_rows(output, blended, finished, left, written, mean)
             if clip is not None:
-                beyond = slice(written, min(left + blended.shape[2], shape[2]))
+                beyond = slice(written, min(right, shape[2]))
                 for source, scale in zip(sources, scales, strict=True):
                     _give_back(output, source, (finished, beyond), scale, clip, len(sources))
             kept = blended[:, following - first :].clone()
@@ -206,16 +201,108 @@ def refine(
     return scales
 
 
+def tiles_that_fit(network: UNet, voxels: int, device: torch.device) -> int:
+    """How many tiles of so many voxels a device takes at once.
+
+    One on a CPU, which gains nothing by more. On a GPU, at most `MOST_TILES`, those that half of its free
+    memory holds, at `FEATURE_MAPS` float32 maps of the finest level a tile.
+    """
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    config = network.config
+    of_a_tile = 4 * FEATURE_MAPS * config.channels / config.fold**3 * voxels
+    return max(1, min(MOST_TILES, int(free / 2 / of_a_tile)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Bands:
+    """What the bands of rows of a refinement have in common; parameters as those of `refine`."""
+
+    sources: Sequence[NDArray[Any]]
+    scales: Sequence[GreyScale]
+    input_std: float
+    clip: float | None
+    network: UNet
+    options: RefineOptions
+    tilt_range: TiltRange
+    axes: tuple[AxisTiles, AxisTiles, AxisTiles]
+    mask: Tensor
+
+    def add(self, k: int, column: range, blended: Tensor, tell: Callable[[int], None]) -> None:
+        """Add the predictions of one band of rows of a column of tiles, which ``blended`` covers.
+
+        ``tell`` is called with the number of tiles of each batch.
+        """
+        z, y, x = self.axes
+        rows = y.source[y.starts[k] : y.starts[k] + y.size]
+        left = x.starts[column[0]]
+        here = x.source[left : left + blended.shape[2]]
+        tiles_zx = [(i, j) for i in range(len(z.starts)) for j in column]
+        at_once = self.options.tiles_at_once
+        if at_once is None:
+            at_once = tiles_that_fit(self.network, z.size * y.size * x.size, blended.device)
+        for source, scale in zip(self.sources, self.scales, strict=True):
+            band = _read_cut(source, rows, z.source, here, scale, self.input_std, self.clip, self.mask)
+            gain = scale.std / self.input_std / len(self.sources)
+            for begin in range(0, len(tiles_zx), at_once):
+                batch = tiles_zx[begin : begin + at_once]
+                boxes = [
+                    (
+                        slice(z.starts[i], z.starts[i] + z.size),
+                        slice(None),
+                        slice(x.starts[j] - left, x.starts[j] - left + x.size),
+                    )
+                    for i, j in batch
+                ]
+                predictions = self._predict(torch.stack([band[box] for box in boxes]))
+                for (i, j), box, prediction in zip(batch, boxes, predictions, strict=True):
+                    prediction *= gain * self._weights[0][i, :, None, None]
+                    prediction *= self._weights[1][k, :, None] * self._weights[2][j]
+                    blended[box] += prediction
+                tell(len(batch))
+
+    @cached_property
+    def _weights(self) -> tuple[Tensor, ...]:
+        """``(n_tiles, size)`` weights of the tiles along each axis."""
+        return tuple(torch.from_numpy(axis.weights).to(self.mask.device) for axis in self.axes)
+
+    @torch.no_grad()
+    def _predict(self, tiles: Tensor) -> Tensor:
+        """``(b, d, h, w)`` float32 output of the network, averaged over turns, given by the axes they flip,
+        and over shifts, which wrap what leaves a tile around."""
+        options, (low, high) = self.options, self.tilt_range
+        symmetric = abs(low + high) < SYMMETRIC_DEG
+        count = options.average_rotations if symmetric else min(options.average_rotations, 2)
+        dtype = AUTOCAST.get(options.precision)
+        total = torch.zeros_like(tiles)
+        for axes, shift in itertools.product(HALF_TURNS[:count], range(options.average_shifts)):
+            moved = tiles.flip(axes).roll((shift,) * 3, (1, 2, 3))
+            with torch.autocast(tiles.device.type, dtype, enabled=dtype is not None):
+                prediction: Tensor = self.network(moved.unsqueeze(1))
+            total += prediction.squeeze(1).float().roll((-shift,) * 3, (1, 2, 3)).flip(axes)
+        return total / (count * options.average_shifts)
+
+
+def _gather(blended: Tensor, theirs: int, rank: int) -> None:
+    """Add what process ``theirs`` has predicted to what the first one has, and forget it there."""
+    if rank == theirs:
+        torch.distributed.send(blended, dst=0)
+        blended.zero_()
+    elif rank == 0:
+        received = torch.empty_like(blended)
+        torch.distributed.recv(received, src=theirs)
+        blended += received
+
+
 def fill_wedge(
     source: NDArray[Any],
     network: UNet,
     tilt_range: TiltRange,
+    options: RefineOptions,
     *,
     input_std: float,
-    tile: int,
-    overlap: int,
     device: torch.device,
-    precision: Precision,
     renormalise: bool = False,
 ) -> NDArray[np.float32]:
     """A tomogram whose missing wedge is filled by the network's prediction; what was measured stays.
@@ -227,23 +314,15 @@ def fill_wedge(
     Source: Wiedemann and Heckel 2024, Methods; Liu et al. 2022 (IsoNet).
     """
     filled = np.empty(source.shape, dtype=np.float32)
-    refine(
-        [source],
-        filled,
-        network,
-        tilt_range,
-        input_std=input_std,
-        tile=tile,
-        overlap=overlap,
-        device=device,
-        precision=precision,
-    )
-    missing = 1 - wedge_mask((source.shape[0], 1, source.shape[2]), tilt_range)
+    refine([source], filled, network, tilt_range, options, input_std=input_std, device=device)
+    missing = 1 - wedge_mask((source.shape[0], 1, source.shape[2]), tilt_range, device=device)
     measured = np.asarray(source, dtype=np.float32)
     if renormalise:
         match_grey_range(filled, measured)
     filled -= measured
-    _cut_wedge_from_rows(torch.from_numpy(filled), missing)
+    correction = torch.from_numpy(filled).to(device)
+    _cut_wedge_from_rows(correction, missing)
+    filled = correction.cpu().numpy()
     filled += measured
     if renormalise:
         match_grey_range(filled, measured)
@@ -263,7 +342,7 @@ def _read_cut(
     """Standardised rows along y, the wedge cut from their whole sections, then these voxels of z and x."""
     band = torch.empty(len(z_source), len(rows), len(x_source), device=mask.device)
     z_index, x_index = (torch.from_numpy(index).to(mask.device) for index in (z_source, x_source))
-    step = _fft_rows(source.shape)
+    step = _fft_rows(source.shape, mask.device)
     for begin in range(0, len(rows), step):
         some = _read_rows(source, rows[begin : begin + step], scale, clip).mul_(input_std).to(mask.device)
         _cut_wedge_from_rows(some, mask)
@@ -285,27 +364,13 @@ def _read_rows(source: NDArray[Any], rows: NDArray[np.int64], scale: GreyScale, 
 def _cut_wedge_from_rows(band: Tensor, mask: Tensor) -> None:
     """Multiply, in place, the (z, x) spectrum of every row of ``(z, y, x)`` with ``(z, 1, x // 2 + 1)``."""
     size = (band.shape[0], band.shape[2])
-    for rows in torch.split(band, _fft_rows(band.shape), dim=1):
+    for rows in torch.split(band, _fft_rows(band.shape, band.device), dim=1):
         rows.copy_(torch.fft.irfftn(torch.fft.rfftn(rows, dim=(0, 2)) * mask, s=size, dim=(0, 2)))
 
 
-def _fft_rows(shape_zyx: Sequence[int]) -> int:
-    return max(1, FFT_VOXELS // (shape_zyx[0] * shape_zyx[2]))
-
-
-@torch.no_grad()
-def _predict(
-    network: UNet, tiles: Tensor, precision: Precision, turns: Sequence[tuple[int, ...]], shifts: int
-) -> Tensor:
-    """``(b, d, h, w)`` float32 output of the network, averaged over turns, given by the axes they flip, and
-    over shifts, which wrap what leaves a tile around."""
-    total = torch.zeros_like(tiles)
-    for axes, shift in itertools.product(turns, range(shifts)):
-        moved = tiles.flip(axes).roll((shift,) * 3, (1, 2, 3))
-        with torch.autocast(tiles.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            prediction: Tensor = network(moved.unsqueeze(1))
-        total += prediction.squeeze(1).float().roll((-shift,) * 3, (1, 2, 3)).flip(axes)
-    return total / (len(turns) * shifts)
+def _fft_rows(shape_zyx: Sequence[int], device: torch.device) -> int:
+    voxels = FFT_VOXELS if device.type == "cpu" else GPU_FFT_VOXELS
+    return max(1, voxels // (shape_zyx[0] * shape_zyx[2]))
 
 
 def _write_rows(

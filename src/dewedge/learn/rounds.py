@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dewedge.learn.network import NetworkConfig, UNet
+from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
-from dewedge.learn.refine import fill_wedge
-from dewedge.learn.sampling import CropSampler, Inputs, TomogramPair, slices, whole_box
+from dewedge.learn.pairs import TomogramPair
+from dewedge.learn.precision import AUTOCAST
+from dewedge.learn.refine import RefineOptions, fill_wedge
+from dewedge.learn.sampling import CropSampler, Inputs, slices, whole_box
 from dewedge.learn.tiling import tile_axis, tile_size
 from dewedge.physics.rotation import source_size
 
@@ -31,11 +34,11 @@ BLOCK_CUBES = 2  # edge of a block, at least, in edges of the largest source of 
 
 
 def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOptions) -> int | None:
-    """Epochs in a round; None if the inputs stay as they are, always so where only noise is to be removed.
+    """Epochs in a round; None if the inputs stay as they are.
 
     With the interval ``auto``, as many as cost ten times what filling costs, counted in voxels.
     """
-    if options.objective == "noise2noise" or (options.objective == "dewedge" and options.online_fill == 1):
+    if not objective_of(options).has_rounds:
         return None
     if options.update_interval != "auto":
         return options.update_interval
@@ -82,6 +85,10 @@ def filled_inputs(
     network = UNet(config)
     network.load_state_dict(weights)
     tile, overlap = _tiles(sampler, config)
+    precision = fabric.strategy.precision.precision
+    options = RefineOptions(
+        tile=tile, overlap=overlap, precision=precision if precision in AUTOCAST else "32-true"
+    )
 
     def filled(box: NDArray[np.int64], number: int) -> Inputs:
         pair = sampler.pairs[number]
@@ -95,11 +102,9 @@ def filled_inputs(
             part,
             network,
             pair.tilt_range,
+            options,
             input_std=float(np.std(part, dtype=np.float64)) / scale.std_half,
-            tile=tile,
-            overlap=overlap,
             device=fabric.device,
-            precision="bf16-mixed" if fabric.strategy.precision.precision == "bf16-mixed" else "32-true",
             renormalise=renormalise,
         )
         return Inputs(box, volume[slices(box - seen[0])])

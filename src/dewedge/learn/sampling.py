@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltRange
-from dewedge.learn.grey_scale import clipped_scale, mean_and_covariance
+from dewedge.learn.grey_scale import measure_grey_scale
+from dewedge.learn.pairs import TomogramPair
 from dewedge.physics.rotation import (
     Interpolation,
     Turns,
@@ -25,110 +24,12 @@ from dewedge.physics.rotation import (
     source_extent,
     source_size,
 )
+from dewedge.physics.wedge import wedge_mask
 
 SPECIMEN_FRACTION = 0.4  # least share of a crop inside the specimen mask: Wiedemann and Heckel 2024, Methods
 TRIES = 2000
 VALIDATION_SEED = 0x5EED
 VALIDATED_CUBES = 3  # edge, in cubes, of the part of a large held-out region that is looked at
-
-
-@dataclass(frozen=True, eq=False)
-class TomogramPair:
-    """Both half-sets of one tomogram and what is known of them.
-
-    Parameters
-    ----------
-    half0, half1
-        ``(z, y, x)`` arrays, in memory or memory-mapped, of any grey scale. For a fit without half-sets, both
-        are one and the same array.
-    tilt_range
-        Tilt range of the series.
-    mask
-        ``(z, y, x)`` booleans, True where there is specimen; None for everywhere.
-    name
-        For messages.
-    full
-        ``(z, y, x)`` reconstruction of both, of their grey scale; None for their average.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ.
-    """
-
-    half0: NDArray[np.float32]
-    half1: NDArray[np.float32]
-    tilt_range: TiltRange
-    mask: NDArray[np.bool_] | None = None
-    name: str = "tomogram"
-    full: NDArray[np.float32] | None = None
-
-    def __post_init__(self) -> None:
-        if self.half0.ndim != 3 or self.half0.shape != self.half1.shape:
-            raise InputError(
-                f"{self.name}: half-sets of shapes {self.half0.shape} and {self.half1.shape}; expected two "
-                "tomograms of one shape"
-            )
-        if self.mask is not None and self.mask.shape != self.half0.shape:
-            raise InputError(f"{self.name}: mask of shape {self.mask.shape} for {self.half0.shape}")
-
-    @property
-    def shape_zyx(self) -> tuple[int, int, int]:
-        depth, height, width = self.half0.shape
-        return depth, height, width
-
-
-class PairGreyScale(NamedTuple):
-    """Mean of both half-sets, standard deviation of a half-set and of the whole."""
-
-    mean: float
-    std_half: float
-    std_full: float
-
-
-def measure_grey_scale(
-    pair: TomogramPair, supervised: bool = False, clip: float | None = None
-) -> PairGreyScale:
-    """Grey scale of a pair; of half-set 0 alone if the other is a truth.
-
-    Parameters
-    ----------
-    pair
-        The half-sets.
-    supervised
-        Whether a truth stands in the place of half-set 1.
-    clip
-        Leave out voxels that are farther than so many standard deviations from the mean; None for none.
-
-    Raises
-    ------
-    InputError
-        If a half-set is constant or holds values that are not finite, or both hold the same noise.
-    """
-    if pair.half1 is pair.half0 or supervised:
-        means, covariance = mean_and_covariance([pair.half0], [pair.name])
-        mean, std = float(means[0]), float(np.sqrt(covariance[0, 0]))
-        if clip is not None:
-            mean, std = clipped_scale([pair.half0], clip)
-        return PairGreyScale(mean, std, std)
-    names = [f"{pair.name}: half-set {half}" for half in (0, 1)]
-    means, covariance = mean_and_covariance([pair.half0, pair.half1], names)
-    variances = covariance.diagonal()
-    if covariance[0, 1] > (1 - 1e-6) * np.sqrt(variances.prod()):
-        raise InputError(
-            f"{pair.name}: both half-sets are the same up to scale; they must hold independent noise, "
-            "from different tilts or frames"
-        )
-    std_full = float(np.sqrt(covariance.sum()) / 2)
-    if pair.full is not None:
-        _, of_full = mean_and_covariance([pair.full], [f"{pair.name}: full tomogram"])
-        std_full = float(np.sqrt(of_full[0, 0]))
-    if clip is not None:
-        halves = [clipped_scale([half], clip) for half in (pair.half0, pair.half1)]
-        full = clipped_scale([pair.half0, pair.half1] if pair.full is None else [pair.full], clip)
-        std_half = math.sqrt((halves[0].std ** 2 + halves[1].std ** 2) / 2)
-        return PairGreyScale((halves[0].mean + halves[1].mean) / 2, std_half, full.std)
-    return PairGreyScale(float(means.mean()), float(np.sqrt(variances.mean())), std_full)
 
 
 class Crop(NamedTuple):
@@ -145,6 +46,27 @@ class Batch(NamedTuple):
 
     half0: Tensor
     half1: Tensor
+    tilt_range: Tensor
+    rotation: Tensor
+
+    def input_mask(self) -> Tensor:
+        """``(b, n, 1, n // 2 + 1)`` of the wedge in its own place, the same for all frequencies along y."""
+        depth, _, width = self.half0.shape[-3:]
+        return wedge_mask((depth, 1, width), self.tilt_range, device=self.half0.device)
+
+    def target_mask(self) -> Tensor:
+        """``(b, n, n, n // 2 + 1)`` of the wedge that has turned with the crop."""
+        return wedge_mask(self.half0.shape[-3:], self.tilt_range, self.rotation, device=self.half0.device)
+
+
+class Sources(NamedTuple):
+    """What a batch is rotated from, on the CPU.
+
+    Crops that need sources of one size are a group: their places in the batch and ``(g, 2, s, s, s)``
+    standardised half-sets. Tilt ranges ``(b, 2)`` and rotations ``(b, 3, 3)`` are those of the batch.
+    """
+
+    groups: list[tuple[Tensor, Tensor]]
     tilt_range: Tensor
     rotation: Tensor
 
@@ -277,22 +199,42 @@ class CropSampler:
         return crops
 
     def load(self, crops: Sequence[Crop], device: torch.device) -> Batch:
-        """Read, standardise and rotate crops; the rotation is done in one batch on ``device``."""
+        """Read, standardise and rotate crops."""
+        return self.rotate(self.read(crops, pin=device.type == "cuda"), device)
+
+    def read(self, crops: Sequence[Crop], pin: bool = False) -> Sources:
+        """Read and standardise, on the CPU, what crops are rotated from.
+
+        Parameters
+        ----------
+        crops
+            Of a batch.
+        pin
+            Put them in memory from which a GPU copies while it computes.
+        """
         rotations = np.stack([crop.rotation for crop in crops])
-        rotated = torch.empty(len(crops), 2, *3 * [self.size], device=device)
         exact = is_exact(rotations)
-        for group, edge in (
+        groups = []
+        for places, edge in (
             (np.flatnonzero(exact), source_size(self.size, exact=True)),
             (np.flatnonzero(~exact), source_size(self.size)),
         ):
-            if len(group) > 0:
-                sources = self._read([crops[i] for i in group.tolist()], edge).to(device)
-                turns = torch.from_numpy(rotations[group]).float()
-                rotated[torch.from_numpy(group).to(device)] = rotate_cubes(
-                    sources, turns, self.size, self.interpolation
-                )
-        ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops], device=device)
-        return Batch(rotated[:, 0], rotated[:, 1], ranges, torch.from_numpy(rotations).float().to(device))
+            if len(places) > 0:
+                halves = self._read([crops[i] for i in places.tolist()], edge)
+                groups.append((torch.from_numpy(places), halves.pin_memory() if pin else halves))
+        ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops])
+        return Sources(groups, ranges, torch.from_numpy(rotations).float())
+
+    def rotate(self, sources: Sources, device: torch.device) -> Batch:
+        """Rotate crops on ``device``, which does not wait for its copies of them."""
+        rotations = sources.rotation
+        rotated = torch.empty(len(rotations), 2, *3 * [self.size], device=device)
+        for places, halves in sources.groups:
+            rotated[places.to(device, non_blocking=True)] = rotate_cubes(
+                halves.to(device, non_blocking=True), rotations[places], self.size, self.interpolation
+            )
+        ranges, turns = (tensor.to(device, non_blocking=True) for tensor in (sources.tilt_range, rotations))
+        return Batch(rotated[:, 0], rotated[:, 1], ranges, turns)
 
     def _read(self, crops: Sequence[Crop], edge: int) -> Tensor:
         """``(b, 2, s, s, s)`` standardised half-sets about the crops' centres, 0 where nothing is seen."""

@@ -6,8 +6,9 @@ import math
 
 import torch
 
+from dewedge.learn.grey_scale import PairGreyScale
 from dewedge.learn.objective import Objective
-from dewedge.learn.sampling import CropSampler, PairGreyScale
+from dewedge.learn.sampling import CropSampler
 
 CROPS = 32  # that the standard deviation is taken of
 BATCH = 4

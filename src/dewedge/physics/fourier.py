@@ -32,6 +32,11 @@ def multiplicity(n: int, device: torch.device | None = None) -> Tensor:
     return weight
 
 
+def hamming_window(k: Tensor) -> Tensor:
+    """Hamming window of frequencies in cycles per voxel: 1 at zero, 0.08 at the Nyquist frequency."""
+    return 0.54 + 0.46 * torch.cos(2 * torch.pi * k)
+
+
 def fourier_crop(images: Tensor, shape_yx: tuple[int, int]) -> Tensor:
     """Bin ``(..., y, x)`` images to ``shape_yx`` by cropping their Fourier transform.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
-from dewedge.physics.fourier import frequencies
+from dewedge.physics.fourier import frequencies, hamming_window
 from dewedge.physics.projection import back_project, interpolation_response, match_rows, row_blocks
 
 FilterName = Literal["ramp", "hamming", "radial", "radial-cosine"]
@@ -176,9 +176,7 @@ def radial_window(image: Tensor, filter: FilterName, tilt_deg: float, shape_zx: 
     wide = F.pad(image[None], (x, x, y, y), mode="reflect")[0]
     ky, kx = frequencies(wide.shape)
     k = (ky.square() + kx.square()).sqrt()
-    window = (
-        torch.cos(torch.pi * k) if filter == "radial-cosine" else 0.54 + 0.46 * torch.cos(2 * torch.pi * k)
-    )
+    window = torch.cos(torch.pi * k) if filter == "radial-cosine" else hamming_window(k)
     passed = interpolation_response(tilt_deg, shape_zx, kx.flatten()).float()
     response = torch.where(k <= 0.5, window, 0.0) / passed
     spectrum = torch.fft.rfft2(wide) * response.to(image)
@@ -199,7 +197,7 @@ def ramp_response(n: int, filter: FilterName) -> Tensor:
     kernel[0] = 0.25
     response: Tensor = torch.fft.rfft(kernel).real
     if filter == "hamming":
-        response *= 0.54 + 0.46 * torch.cos(2 * torch.pi * torch.fft.rfftfreq(n, dtype=torch.float64))
+        response *= hamming_window(torch.fft.rfftfreq(n, dtype=torch.float64))
     elif filter not in get_args(FilterName):
         raise ValueError(f"filter {filter!r}: expected one of {', '.join(get_args(FilterName))}")
     return response

@@ -120,9 +120,10 @@ def rotate_cubes(
     rotated = sources.new_empty(*sources.shape[:2], size, size, size)
     for i in np.flatnonzero(exact):
         rotated[i] = _rotate_exactly(sources[i], turns[i], size)
-    others = torch.from_numpy(np.flatnonzero(~exact)).to(sources.device)
+    others = torch.from_numpy(np.flatnonzero(~exact))
     if len(others) > 0:
-        rotated[others] = interpolate(sources[others], rotations.to(sources.device)[others], size)
+        here = others.to(sources.device, non_blocking=True)
+        rotated[here] = interpolate(sources[here], rotations[others.to(rotations.device)], size)
     return rotated
 
 
@@ -139,7 +140,8 @@ def _rotate_exactly(source: Tensor, rotation: NDArray[np.floating], size: int) -
 def _rotate_linear(sources: Tensor, rotations: Tensor, size: int) -> Tensor:
     edge = sources.shape[-1]
     # grid_sample counts an axis from -1 at its first voxel to 1 at its last.
-    grid = _offsets(rotations.to(sources) * (2 / (edge - 1)), size) + (2 * (edge // 2) / (edge - 1) - 1)
+    turns = rotations.to(sources, non_blocking=True)
+    grid = _offsets(turns * (2 / (edge - 1)), size) + (2 * (edge // 2) / (edge - 1) - 1)
     return F.grid_sample(sources, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
@@ -149,11 +151,11 @@ def _rotate_cubic(sources: Tensor, rotations: Tensor, size: int) -> Tensor:
     Source: Sigg and Hadwiger 2005, GPU Gems 2, chapter 20.
     """
     edge = sources.shape[-1]
-    transform = _spline_coefficients(edge).to(sources)
+    transform = _spline_coefficients(edge).to(sources, non_blocking=True)
     coefficients = transform @ (sources @ transform.T)
     coefficients = (transform @ coefficients.flatten(-2)).reshape(*sources.shape[:2], *3 * [edge + 2])
 
-    position = _offsets(rotations.to(sources), size) + (edge // 2 + 1)
+    position = _offsets(rotations.to(sources, non_blocking=True), size) + (edge // 2 + 1)
     floor = position.floor()
     t = position - floor
     # Of the four coefficients about a position: the weights of the second and the last, and the sum of those

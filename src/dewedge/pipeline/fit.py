@@ -19,7 +19,8 @@ from dewedge.io.files import write_text_atomic
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.fit import fit
 from dewedge.learn.network import UNet
-from dewedge.learn.sampling import TomogramPair
+from dewedge.learn.objective import OBJECTIVES
+from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
 from dewedge.pipeline.initial import initial_path, initial_weights
 from dewedge.report.figure import save_figure
@@ -118,7 +119,7 @@ def fit_files(
         raise InputError("nothing to fit: expected --half0 and --half1")
     config.fit.options()
     check_recipe(config)
-    if config.fit.objective == "isonet":
+    if not OBJECTIVES[config.fit.objective].needs_halves:
         raise InputError("isonet: fits the full tomogram, not half-sets; use dewedge run --recipe isonet")
     if not resume:
         initial_weights(config.fit)

@@ -18,7 +18,8 @@ from dewedge.errors import InputError
 from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import Mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
-from dewedge.learn.sampling import CropSampler, TomogramPair
+from dewedge.learn.pairs import TomogramPair
+from dewedge.learn.sampling import CropSampler
 from dewedge.learn.tiling import tile_axis
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.validate.report import number, shell_names

@@ -15,7 +15,7 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
-from dewedge.learn.refine import refine
+from dewedge.learn.refine import RefineOptions, refine
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
 from dewedge.runtime.folder import check_new, refuse_sources
 from dewedge.runtime.log import step
@@ -86,14 +86,16 @@ def refine_files(
             data,
             model.build(),
             tilt_range,
+            RefineOptions(
+                tile=section.edge(model.network, model.cube_size),
+                overlap=section.overlap,
+                average_rotations=section.average_rotations,
+                average_shifts=model.network.fold,
+                precision=choose_precision(compute, fabric.device),
+            ),
             input_std=model.full_std if len(mrcs) == 1 else 1.0,
             clip=model.clip,
-            tile=section.edge(model.network, model.cube_size),
-            overlap=section.overlap,
-            average_rotations=section.average_rotations,
-            average_shifts=model.network.fold,
             device=fabric.device,
-            precision=choose_precision(compute, fabric.device),
             names=[str(path) for path in sources],
             fabric=fabric,
             on_tile=on_tile,

@@ -17,7 +17,9 @@ from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput, RunInput
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
-from dewedge.learn.sampling import CropSampler, TomogramPair
+from dewedge.learn.objective import OBJECTIVES
+from dewedge.learn.pairs import TomogramPair
+from dewedge.learn.sampling import CropSampler
 from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.fit import check_recipe, fit_model
 from dewedge.pipeline.initial import initial_path, initial_weights
@@ -238,7 +240,7 @@ def check_crops(pair: TomogramPair, config: Config) -> None:
 def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
     """The half-sets of a tomogram, memory-mapped, with its mask; twice the whole where none are needed."""
     folder = tomogram.folder
-    halves = [] if config.fit.objective == "isonet" else [folder / HALF0, folder / HALF1]
+    halves = [folder / HALF0, folder / HALF1] if OBJECTIVES[config.fit.objective].needs_halves else []
     return read_pair(folder / FULL, halves, folder / MASK, tomogram.item)
 
 

@@ -14,7 +14,8 @@ from dewedge.inputs.read import check_input, check_network, read_inputs
 from dewedge.inputs.run_input import HalvesInput, RunInput
 from dewedge.io.files import unwritable
 from dewedge.learn.checkpoint import Model
-from dewedge.learn.sampling import TomogramPair
+from dewedge.learn.objective import OBJECTIVES
+from dewedge.learn.pairs import TomogramPair
 from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.compare.methods import (
     ComparisonSettings,
@@ -276,7 +277,7 @@ def fit_and_refine(
 
 def pair_of(source: Estimate, mask: Path, item: RunInput, config: Config) -> TomogramPair:
     """What the fit of a stage takes: both half-sets, or the whole alone."""
-    halves = [] if config.fit.objective == "isonet" else source.halves
+    halves = source.halves if OBJECTIVES[config.fit.objective].needs_halves else []
     return read_pair(source.full, halves, mask, item)
 
 

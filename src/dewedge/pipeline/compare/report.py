@@ -20,6 +20,7 @@ from dewedge.inputs.run_input import HalvesInput, RunInput
 from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import Model
+from dewedge.learn.objective import OBJECTIVES
 from dewedge.pipeline.compare.methods import Method, Stage
 from dewedge.pipeline.reconstruct import reconstruction_label
 from dewedge.report.compare_page import ComparedMethod, Comparison, fsc_figure, page
@@ -106,7 +107,7 @@ def compared_method(outcome: Outcome, scores: HalfSetScores, item: RunInput) -> 
     else:
         detail = reconstruction_label(method.stages[0].config.reconstruct)
     seen = [
-        "the whole tomogram" if stage.config.fit.objective == "isonet" else "both half-sets"
+        "both half-sets" if OBJECTIVES[stage.config.fit.objective].needs_halves else "the whole tomogram"
         for stage in fitted
     ]
     last = [model.details["epochs"][-1] for model in models]
