@@ -118,17 +118,14 @@ def test_an_input_filled_online_holds_the_measured_and_the_predicted(batch):
     )
 
 
-def test_a_share_of_the_batches_is_filled_online_while_fitting_and_none_or_all_when_validating(batch):
-    def passes(share: float, grad: bool) -> list[int]:
-        objective, counts = objective_of(replace(OPTIONS, online_fill=share)), []
-        with torch.set_grad_enabled(grad), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            for _ in range(60):
-                network = Recorder()
-                objective(network, batch)
-                counts.append(len(network.inputs))
-        return counts
+def test_batches_are_filled_online_at_the_end_of_a_fit_and_none_or_all_when_validating(batch):
+    def passes(share: float, progress: float, grad: bool = True) -> int:
+        network = Recorder()
+        with torch.set_grad_enabled(grad):
+            objective_of(replace(OPTIONS, online_fill=share))(network, batch, progress)
+        return len(network.inputs)
 
-    assert set(passes(0.0, True)) == {1} and set(passes(1.0, True)) == {2}
-    assert 10 < passes(0.4, True).count(2) < 38
-    assert set(passes(0.4, False)) == {1} and set(passes(0.6, False)) == {2}
+    assert [passes(0.25, progress) for progress in (0.0, 0.74, 0.75, 0.99)] == [1, 1, 2, 2]
+    assert [passes(0.0, progress) for progress in (0.0, 0.99)] == [1, 1]
+    assert [passes(1.0, progress) for progress in (0.0, 0.99)] == [2, 2]
+    assert [passes(share, 0.99, grad=False) for share in (0.25, 1.0)] == [1, 2]

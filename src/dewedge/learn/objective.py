@@ -109,7 +109,7 @@ class DeWedge(Objective):
     def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
         input_mask, target_mask = batch.input_mask(), batch.target_mask()
         inputs = self.inputs(batch)
-        if self._fills_online():
+        if self._fills_online(progress):
             inputs = _filled_online(network, inputs, input_mask, target_mask)
         return dewedge_loss(
             _apply(network, inputs),
@@ -120,12 +120,11 @@ class DeWedge(Objective):
             self.shell_weight,
         )
 
-    def _fills_online(self) -> bool:
-        """Drawn while fitting; what is validated is filled as most crops are."""
-        share = self.options.online_fill
-        if share in (0, 1) or not torch.is_grad_enabled():
-            return share > 0.5
-        return float(torch.rand(())) < share
+    def _fills_online(self, progress: float) -> bool:
+        """At the end of a fit; what is validated is filled alike all along, so that losses compare."""
+        if not torch.is_grad_enabled():
+            return not self.has_rounds
+        return progress >= 1 - self.options.online_fill
 
 
 class Supervised(Objective):

@@ -116,8 +116,9 @@ class FitSection(Section):
     )
     online_fill: float = Field(
         default=FitOptions.online_fill,
-        description="Share of the batches whose own missing wedge is filled anew instead, by a prediction "
-        "that is given nothing of what is cut from them. Each costs one pass more.",
+        description="Share of the fit, at its end, in which the inputs' own missing wedge is filled anew in "
+        "each batch, by a prediction that is given nothing of what is cut from them. Each batch costs one pass "
+        "more.",
     )
     exact_rotations: float = Field(
         default=FitOptions.exact_rotations,
