@@ -3,7 +3,6 @@
 # ruff: noqa: B008  (the sections are frozen)
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,7 +110,7 @@ def run(
     from dewedge.pipeline.run import run as run_pipeline
 
     show_messages()
-    run_pipeline(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
+    run_pipeline(resolved, resume=resume, overwrite=overwrite)
 
 
 def reconstruct(
@@ -227,7 +226,7 @@ def fit(
     from dewedge.pipeline.fit import fit_files
 
     show_messages()
-    fit_files(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
+    fit_files(resolved, resume=resume, overwrite=overwrite)
 
 
 def refine(

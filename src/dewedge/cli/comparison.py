@@ -3,7 +3,6 @@
 # ruff: noqa: B008  (the sections are frozen)
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from dewedge.cli.commands import (
@@ -95,4 +94,4 @@ def compare(
         compute=compute,
     )
     settings = read_comparison(config, flags, methods)
-    compare_methods(settings, output, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
+    compare_methods(settings, output, resume=resume, overwrite=overwrite)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -172,4 +171,4 @@ def demo(
     from dewedge.pipeline.demo import demo as run_demo
 
     show_messages()
-    run_demo(output, overwrite=overwrite, arguments=sys.argv[1:])
+    run_demo(output, overwrite=overwrite)

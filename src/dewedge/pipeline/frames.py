@@ -11,7 +11,7 @@ from dewedge.io.angles import read_tilt_angles, write_tilt_angles
 from dewedge.io.mdoc import Mdoc, copy_mdoc, read_mdoc
 from dewedge.io.movies import MOVIE_SUFFIXES, Movie, even_odd_averages, is_eer, read_gain, read_movie
 from dewedge.io.mrc import create_mrc
-from dewedge.runtime.folder import check_new, refuse_sources
+from dewedge.runtime.folder import refuse_sources, require_new
 from dewedge.runtime.log import step
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def average_frames(
     tlt = folder / f"{name}.tlt"
     results = [*stacks, tlt, *([] if mdoc is None else [folder / f"{name}.mdoc"])]
     refuse_sources(results, [*files, *(path for path in (mdoc, angles, gain) if path is not None)])
-    check_new(results, overwrite)
+    require_new(results, overwrite)
 
     movies = [read_movie(file) for file in files]
     shape_yx = _common_shape(movies)

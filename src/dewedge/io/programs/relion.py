@@ -51,7 +51,7 @@ def is_relion(blocks: dict[str, Table]) -> bool:
 
 
 def read_relion(
-    path: StrPath, pixel_size_A: float | None = None, broken: list[InputError] | None = None
+    path: StrPath, pixel_size_A: float | None = None, faults: list[InputError] | None = None
 ) -> list[Entry]:
     """Every tilt series, or pair of half tomograms, of a STAR file of RELION 5.
 
@@ -59,7 +59,7 @@ def read_relion(
 
     Parameters
     ----------
-    broken
+    faults
         If given, the error of a row that cannot be read is appended to it, and the others are read.
 
     Raises
@@ -82,9 +82,9 @@ def read_relion(
         try:
             entries.append(_row(path, table, row, pixel_size_A))
         except InputError as error:
-            if broken is None:
+            if faults is None:
                 raise
-            broken.append(error)
+            faults.append(error)
     return entries
 
 

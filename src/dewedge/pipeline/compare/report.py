@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import platform
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +25,7 @@ from dewedge.report.compare_page import ComparedMethod, Comparison, fsc_figure, 
 from dewedge.report.comparison import comparison_figure
 from dewedge.report.figure import save_figure
 from dewedge.runtime.devices import choose_device, choose_precision
-from dewedge.runtime.log import step
+from dewedge.runtime.log import command_line, step
 from dewedge.scores.half_sets import HalfSetScores, half_set_scores
 
 logger = logging.getLogger(__name__)
@@ -53,14 +52,14 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a method: its tomograms and its fitted networks."""
+    """A method with its tomograms and its fitted networks."""
 
     method: Method
     estimate: Estimate
     models: list[Model]
 
 
-def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path, arguments: Sequence[str]) -> None:
+def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path) -> None:
     """Score the methods, of which the first is the raw tomogram; write figures, pictures and the page."""
     raw = outcomes[0].estimate
     full = read_mrc(raw.full)
@@ -78,7 +77,7 @@ def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path, argu
         voxel_size_A=full.voxel_size_A,
         tilt_range=item.tilt_range,
         methods=compared,
-        command=shlex.join(["dewedge", *arguments]),
+        command=command_line(),
         environment=environment(),
     )
     with step("report"):
@@ -95,7 +94,7 @@ def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path, argu
 
 
 def compared_method(outcome: Outcome, scores: HalfSetScores, item: RunInput) -> ComparedMethod:
-    """What the page says of a method."""
+    """Say of a method what the page shows."""
     method, models = outcome.method, outcome.models
     fitted = [stage for stage in method.stages if stage.recipe.network]
     if fitted:
@@ -106,7 +105,7 @@ def compared_method(outcome: Outcome, scores: HalfSetScores, item: RunInput) -> 
     else:
         detail = reconstruction_label(method.stages[0].config.reconstruct)
     seen = [
-        "the whole tomogram" if stage.config.fit.objective == "isonet" else "both half-sets"
+        "the full tomogram" if stage.config.fit.objective == "isonet" else "both half-sets"
         for stage in fitted
     ]
     last = [model.details["epochs"][-1] for model in models]
