@@ -15,7 +15,7 @@ _NAMED = 3
 
 
 class Faults(list[InputError]):
-    """What is wrong with those of several inputs that cannot be used, an error each."""
+    """Errors of those of several inputs that cannot be used, one of each."""
 
     @contextmanager
     def collected(self) -> Iterator[None]:

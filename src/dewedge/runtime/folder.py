@@ -82,7 +82,7 @@ class ResultFolder:
 
 
 def tomogram_folders(output: Path, names: Sequence[str], several: bool) -> list[ResultFolder]:
-    """Where the results of each tomogram go: a folder each in ``output`` if ``several``, else itself."""
+    """Folders of the tomograms' results: one for each in ``output`` if ``several``, else itself."""
     return [ResultFolder(output / name) for name in names] if several else [ResultFolder(output)]
 
 

@@ -81,7 +81,7 @@ class RunFolder(ResultFolder):
         return self.results
 
     def difference(self) -> str | None:
-        """What keeps the settings of what is to be resumed from being these; None if nothing does."""
+        """A setting of what is to be resumed that is not as it is now, in words; None if there is none."""
         return first_difference(resolve_config(self.config_file, {}), self.config)
 
     def write_settings(self) -> None:
