@@ -21,10 +21,7 @@ from dewedge.learn.sampling import TomogramPair, held_out_side, measure_grey_sca
 from dewedge.learn.tiling import tile_axis, tile_size
 from dewedge.runtime.faults import Faults
 from dewedge.settings.image_numbers import image_numbers
-from dewedge.settings.sections import (
-    Config,
-    FitSection,
-)
+from dewedge.settings.sections import Config, FitSection
 from dewedge.split import split_tilts
 
 

@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
+from dewedge.geometry import CtfParameters, Floats, TiltGeometry, TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath
 from dewedge.io.programs.projection_model import to_geometry_arrays, x_tilt_notes
 from dewedge.io.star import Table, find_named, number, numbers, read_star, words
 from dewedge.io.tilt_images import ImageSource, TiltImages
-
-Floats = NDArray[np.float64]
 
 TILT_STAR, NAME = "rlnTomoTiltSeriesStarFile", "rlnTomoName"
 HALF1, HALF2, WHOLE = (f"rlnTomoReconstructedTomogram{end}" for end in ("Half1", "Half2", ""))
