@@ -147,7 +147,8 @@ def validate(
     parts = divide(config, settings)
     folder.require_usable([*parts.item.files, *settings.predictions])
     with folder.begun():
-        tell(parts, settings)
+        if is_first_process():
+            tell(parts, settings)
         predictions = {path.name: path for path in settings.predictions}
         of_given = output / GIVEN
         if not predictions:
