@@ -162,7 +162,7 @@ def _from_mrc(path: Path, overrides: Overrides) -> Entry:
         if other is None:
             raise InputError(f"{path}: its other half is missing: expected two files, such as even and odd")
         pair = pair_halves([path, other])[0]
-        return _halves(pair.name, pair.half0, pair.half1, _whole(pair.half0, pair.name))
+        return _halves(pair.name, pair.half0, pair.half1, _full(pair.half0, pair.name))
     if aln is not None:
         return _aretomo(aln, overrides)
     return _imod(path, overrides)
@@ -220,29 +220,29 @@ def _aretomo(path: Path, overrides: Overrides) -> Entry:
             if half.is_file() and not other.is_file():
                 raise InputError(f"{half}: its other half {other.name} is missing")
         if evn.is_file():
-            whole = path.with_name(f"{root}_Vol.mrc")
-            return read_aretomo_halves(path, evn, odd, whole if whole.is_file() else None)
+            full = path.with_name(f"{root}_Vol.mrc")
+            return read_aretomo_halves(path, evn, odd, full if full.is_file() else None)
     return read_aretomo_series(path, stack, halves, pixel_size_A=overrides.pixel_size_A)
 
 
-def _halves(name: str, half0: Path, half1: Path, whole: Path | None) -> HalvesEntry:
+def _halves(name: str, half0: Path, half1: Path, full: Path | None) -> HalvesEntry:
     aln = _aln_of(half0)
     if aln is not None:
-        return read_aretomo_halves(aln, half0, half1, whole, aln.stem)
+        return read_aretomo_halves(aln, half0, half1, full, aln.stem)
     return HalvesEntry(
         name=name,
         program="names",
         path=half0,
         half0=half0,
         half1=half1,
-        full=whole,
+        full=full,
         notes=("paired by name",),
     )
 
 
-def _whole(half0: Path, name: str) -> Path | None:
-    whole = half0.with_name(f"{name}{half0.suffix}")
-    return whole if whole.is_file() and whole != half0 else None
+def _full(half0: Path, name: str) -> Path | None:
+    full = half0.with_name(f"{name}{half0.suffix}")
+    return full if full.is_file() and full != half0 else None
 
 
 def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry]:
@@ -310,7 +310,7 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
         halves = [p for p in with_suffix(*VOLUME_SUFFIXES) if is_half(p)]
         if not all(_only_in_folder(path) for path in halves):
             for pair in pair_halves(halves, overrides.faults):
-                found[pair.name] = _halves(pair.name, pair.half0, pair.half1, _whole(pair.half0, pair.name))
+                found[pair.name] = _halves(pair.name, pair.half0, pair.half1, _full(pair.half0, pair.name))
     return [found[name] for name in sorted(found)]
 
 

@@ -21,7 +21,7 @@ from dewedge.io.star import Table, find_named, number, numbers, read_star, words
 from dewedge.io.tilt_images import ImageSource, TiltImages
 
 TILT_STAR, NAME = "rlnTomoTiltSeriesStarFile", "rlnTomoName"
-HALF1, HALF2, WHOLE = (f"rlnTomoReconstructedTomogram{end}" for end in ("Half1", "Half2", ""))
+HALF1, HALF2, FULL = (f"rlnTomoReconstructedTomogram{end}" for end in ("Half1", "Half2", ""))
 IMAGE, EVEN, ODD = (f"rlnMicrographName{end}" for end in ("", "Even", "Odd"))
 Y_TILT, NOMINAL_TILT = "rlnTomoYTilt", "rlnTomoNominalStageTiltAngle"
 # Our own: the exact transform where the columns above do not give it back to the last digit. Matrix and shift
@@ -205,7 +205,7 @@ def _series(
 
 def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> HalvesEntry:
     half1, half2 = (find_named(table[column][row], path) for column in (HALF1, HALF2))
-    whole, mask, star = (words(table, column, row) for column in (WHOLE, MASK, TILT_STAR))
+    full, mask, star = (words(table, column, row) for column in (FULL, MASK, TILT_STAR))
     low, high = (number(path, table, column, row) for column in (TILT_MIN, TILT_MAX))
     notes: list[str] = []
     tilt_range = None
@@ -232,7 +232,7 @@ def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> Ha
         path=path,
         half0=half1,
         half1=half2,
-        full=find_named(whole, path) if whole and find_named(whole, path).exists() else None,
+        full=find_named(full, path) if full and find_named(full, path).exists() else None,
         mask=None if mask is None else find_named(mask, path),
         tilt_range=tilt_range,
         layout=layout,  # type: ignore[arg-type]
