@@ -20,21 +20,7 @@ from dewedge.learn.checkpoint import Model, load_model
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.run import run
 from dewedge.runtime.devices import launched
-from dewedge.runtime.folder import (
-    CONFIG,
-    FULL,
-    HALF0,
-    HALF1,
-    LOG,
-    MODEL,
-    OF_FIT,
-    OF_TOMOGRAM,
-    REFINED,
-    REFINED_HALF0,
-    REFINED_HALF1,
-    SLICES,
-    tomogram_folders,
-)
+from dewedge.runtime.folder import CONFIG, ResultFolder, is_newer, tomogram_folders
 from dewedge.settings.file import merged, resolve_config, write_config
 from dewedge.settings.recipes import read_recipe
 from dewedge.settings.sections import Config
@@ -43,8 +29,6 @@ from paper.settings import Settings
 
 logger = logging.getLogger("dewedge.paper")
 
-# Of a tomogram, what is there before the fit.
-BEFORE_FIT = set(OF_TOMOGRAM) - {*OF_FIT, REFINED, REFINED_HALF0, REFINED_HALF1, SLICES}
 # Of a configuration, what has no part in that.
 AFTER = {"paths", "output", "compute", "no_check", "recipe", "fit_each", "fit", "refine"}
 
@@ -102,12 +86,12 @@ class Stage:
     """A recipe's run: its configuration, its model and, for each tomogram, where the results lie."""
 
     config: Config
-    folders: Sequence[Path]
+    folders: Sequence[ResultFolder]
 
     @property
     def model(self) -> Model:
         assert self.config.output is not None
-        return load_model(self.config.output / MODEL)
+        return load_model(ResultFolder(self.config.output).model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,8 +180,8 @@ def carry_out(variant: Variant, method: str, given: Settings, folder: Path) -> l
             name=entry.name,
             tilt_range=entry.geometry.tilt_range,
             stages=stages,
-            raw=Estimate(*(stages[0].folders[i] / name for name in (HALF0, HALF1, FULL))),
-            full=stages[-1].folders[i] / REFINED,
+            raw=Estimate(*stages[0].folders[i].halves, stages[0].folders[i].full),
+            full=stages[-1].folders[i].refined,
             number=i,
             settings=[settings_of(stage.config) for stage in stages],
         )
@@ -223,16 +207,16 @@ def reconstruction_of(config: Config) -> Settings:
     return config.model_dump(mode="json", exclude=AFTER) | {"mask": config.fit.mask, "seed": config.fit.seed}
 
 
-def _run(config: Config, sources: Sequence[Path], folders: Sequence[Path]) -> None:
+def _run(config: Config, sources: Sequence[ResultFolder], folders: Sequence[ResultFolder]) -> None:
     """Start a run, with the reconstructions of another of the same variant, or go on with it."""
     output = config.output
     assert output is not None
     if not (output / CONFIG).exists() and sources:
         for source, target in zip(sources, folders, strict=True):
-            target.mkdir(parents=True, exist_ok=True)
-            for name in BEFORE_FIT:
-                if (source / name).exists() and not (target / name).exists():
-                    _link(source / name, target / name)
+            target.path.mkdir(parents=True, exist_ok=True)
+            for there, here in zip(source.reconstructed, target.reconstructed, strict=True):
+                if there.exists() and not here.exists():
+                    _link(there, here)
         # The run is resumed with them. The input was looked at when they were made.
         write_config(output / CONFIG, config)
     resume = (output / CONFIG).exists()
@@ -244,9 +228,9 @@ def _run(config: Config, sources: Sequence[Path], folders: Sequence[Path]) -> No
         words = ["run", "--config", str(settings_file), "-o", str(output), *(["--resume"] if resume else [])]
         status = subprocess.run([sys.executable, "-m", "dewedge", *words]).returncode
         if status:
-            raise InputError(f"{output}: its run ended with status {status}: see {output / LOG}")
+            raise InputError(f"{output}: its run ended with status {status}: see {ResultFolder(output).log}")
         return
-    run(config, resume=resume, arguments=["run", "--config", str(output / CONFIG)])
+    run(config, resume=resume)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -257,12 +241,12 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _reconstructed(config: Config, names: Sequence[str]) -> list[Path]:
+def _reconstructed(config: Config, names: Sequence[str]) -> list[ResultFolder]:
     """Folders in which another run has the reconstructions that this one needs; none if there is none."""
     assert config.output is not None
     for path in sorted(config.output.parent.glob(f"*/{CONFIG}")):
         folders = tomogram_folders(path.parent, list(names), several=len(names) > 1)
-        there = all((folder / name).exists() for folder in folders for name in (HALF0, HALF1, FULL))
+        there = all(path.exists() for folder in folders for path in (*folder.halves, folder.full))
         if not there:
             continue
         other = resolve_config(path, {})
@@ -276,14 +260,13 @@ def _refined_halves(
 ) -> tuple[Path, Path]:
     """What the network of a stage makes of each half-set alone."""
     folder, config = stage.folders[number], stage.config
-    results = folder / REFINED_HALF0, folder / REFINED_HALF1
-    fitted = (folder / REFINED).stat().st_mtime_ns
+    results = folder.refined_half0, folder.refined_half1
     # A half-set alone has the grey scale of what the network was fitted to.
     model = replace(stage.model, full_std=1.0)
     alone = config.compute.model_copy(update={"devices": 1, "nodes": 1})
     with launched(alone) as fabric:
         for source, result in zip(halves, results, strict=True):
-            if not result.exists() or result.stat().st_mtime_ns < fitted:
+            if not is_newer(result, folder.refined):
                 title = f"{name}: {result.stem}"
                 refine_files(title, [source], result, model, tilt_range, config.refine, alone, fabric)
     return results
@@ -304,9 +287,9 @@ def _write_stage_dataset(path: Path, variant: Variant, before: Stage) -> None:
             name=entry.name,
             program="dewedge",
             path=path,
-            half0=folder / HALF0,
-            half1=folder / HALF1,
-            full=folder / REFINED,
+            half0=folder.half0,
+            half1=folder.half1,
+            full=folder.refined,
             tilt_range=entry.geometry.tilt_range,
         )
         for entry, folder in zip(variant.entries, before.folders, strict=True)

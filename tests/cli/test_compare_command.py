@@ -109,7 +109,7 @@ def test_the_page_has_a_row_of_numbers_for_every_method(compared: Path):
             float(cell.removesuffix("*").removeprefix("≤ "))
         assert (row[3] == "-") == (name not in NETWORKS)
     assert [row[3] for row in rows[3:]] == ["16"] * 5
-    assert "whole tomogram" in rows[RECIPES.index("isonet")][2]
+    assert "full tomogram" in rows[RECIPES.index("isonet")][2]
     assert "SIRT (5 iterations)" in rows[RECIPES.index("sirt")][1]
 
 

@@ -59,7 +59,8 @@ class TestValidate:
     def test_figures_are_those_of_the_files(self, validated: Path):
         found = figures(validated)
         prediction, whole, given = (
-            read_mrc(validated / name).data for name in ("seed3/refined.mrc", "whole.mrc", "seed3/full.mrc")
+            read_mrc(validated / name).data
+            for name in ("seed3/refined.mrc", "all_tilts.mrc", "seed3/full.mrc")
         )
         beads = validated / "seed3" / "beads.mrc"
         if beads.exists():  # the gold that the run gave back is no prediction
@@ -77,7 +78,7 @@ class TestValidate:
     def test_resuming_computes_nothing_twice_and_adds_seeds(self, validated: Path, tmp_path: Path):
         output = tmp_path / "OUT"
         shutil.copytree(validated, output)
-        kept = ["whole.mrc", "seed3/model.safetensors", "seed3/refined.mrc", "seed3/half0.mrc"]
+        kept = ["all_tilts.mrc", "seed3/model.safetensors", "seed3/refined.mrc", "seed3/half0.mrc"]
         before = times(output, *kept)
         assert main(["validate", "--resume", "-o", str(output), "--seeds", "3", "4"]) == 0
         assert times(output, *kept) == before
@@ -88,7 +89,7 @@ class TestValidate:
         output = tmp_path / "OUT"
         shutil.copytree(validated, output)
         before = figures(output)
-        for name in ("seed3/refined.mrc", "whole.mrc", "validate.json", "validate.md", "validate.png"):
+        for name in ("seed3/refined.mrc", "all_tilts.mrc", "validate.json", "validate.md", "validate.png"):
             (output / name).unlink()
         kept = times(output, "seed3/model.safetensors", "seed3/half0.mrc")
         assert main(["validate", "--resume", "-o", str(output)]) == 0

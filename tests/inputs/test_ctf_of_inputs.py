@@ -21,6 +21,7 @@ from dewedge.physics.ctf import correct_images
 from dewedge.physics.exposure import weight_by_exposure
 from dewedge.pipeline.compare.methods import read_comparison
 from dewedge.pipeline.reconstruct import copy_halves, half_sets, reconstruct_file
+from dewedge.runtime.folder import ResultFolder
 from dewedge.settings.file import resolve_config
 from dewedge.settings.sections import CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.simulate.builtin import builtin_molecules
@@ -197,10 +198,10 @@ def test_ready_made_halves_are_deconvolved_on_the_way(tmp_path: Path) -> None:
     config = resolve_config(None, given)
     [item], faults = read_inputs(config)
     assert not faults and any("defocus 3.00 um" in note for note in item.notes)
-    out = tmp_path / "out"
-    out.mkdir()
+    out = ResultFolder(tmp_path / "out")
+    out.path.mkdir()
     copy_halves(item, out, config.ctf, torch.device("cpu"))  # type: ignore[arg-type]
-    raw, done = (np.asarray(read_mrc(folder).data) for folder in (tmp_path / "a.mrc", out / "half0.mrc"))
+    raw, done = (np.asarray(read_mrc(folder).data) for folder in (tmp_path / "a.mrc", out.half0))
     assert abs(done.mean()) < 1e-6
     assert 0.05 < np.abs(np.corrcoef(raw.ravel(), done.ravel())[0, 1]) < 0.95
 

@@ -208,9 +208,9 @@ class TestFinding:
         (tmp_path / "TS_1.tlt").write_text("1\n2\n")
         with pytest.raises(InputError, match=r"TS_1.tlt: 2 angles"):
             find_series(tmp_path)
-        broken: list[InputError] = []
-        assert [e.name for e in find_series(tmp_path, broken=broken)] == ["TS_0", "TS_2"]
-        assert len(broken) == 1 and "TS_1.tlt" in str(broken[0])
+        faults: list[InputError] = []
+        assert [e.name for e in find_series(tmp_path, faults=faults)] == ["TS_0", "TS_2"]
+        assert len(faults) == 1 and "TS_1.tlt" in str(faults[0])
 
     def test_a_broken_file_does_not_hide_its_neighbours(self, tmp_path: Path) -> None:
         """Junk in a folder, a half without its other half, a lost stack of a dataset."""
@@ -229,12 +229,12 @@ class TestFinding:
             (tmp_path / "series", ["TS_0", "TS_2"], "junk.star"),
             (tmp_path / "halves", ["a"], "b_even.mrc: its other half is missing"),
         ):
-            broken: list[InputError] = []
-            assert [e.name for e in find_series(path, broken=broken)] == names
-            assert len(broken) == 1 and error in str(broken[0])
+            faults: list[InputError] = []
+            assert [e.name for e in find_series(path, faults=faults)] == names
+            assert len(faults) == 1 and error in str(faults[0])
         (tmp_path / "halves" / "a_odd.mrc").unlink()
-        broken = []
-        assert find_series(tmp_path / "halves", broken=broken) == [] and len(broken) == 2
+        faults = []
+        assert find_series(tmp_path / "halves", faults=faults) == [] and len(faults) == 2
 
     def test_lists_of_particles_are_no_tilt_series(self, tmp_path: Path) -> None:
         foreign.write_imod(tmp_path)

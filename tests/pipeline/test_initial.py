@@ -18,7 +18,7 @@ from dewedge.learn.options import FitOptions
 from dewedge.learn.pairs import TomogramPair
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import SIMULATED_WEIGHTS, initial_weights
-from dewedge.runtime.folder import CHECKPOINT
+from dewedge.runtime.folder import ResultFolder
 from dewedge.settings.file import resolve_config, write_config
 from dewedge.settings.fit import RATES, SIMULATED_PRESET, FitSection
 
@@ -102,9 +102,10 @@ def test_the_fit_starts_from_them(fabric: Fabric, pair: TomogramPair, tmp_path: 
         path = tmp_path / "earlier.safetensors"
         section = FitSection(init=str(path), channels=2, **STANDING)
         expected = written(path, replace(PRESETS["default"], channels=2))
-    model = fit_model([pair], section, fabric, tmp_path, resume=False)
+    folder = ResultFolder(tmp_path)
+    model = fit_model([pair], section, fabric, folder, resume=False)
     assert_close(model.weights, expected)
-    random = fit_model([pair], section.model_copy(update={"init": "random"}), fabric, tmp_path, resume=False)
+    random = fit_model([pair], section.model_copy(update={"init": "random"}), fabric, folder, resume=False)
     assert not torch.equal(random.weights["head.weight"], model.weights["head.weight"])
 
 
@@ -116,11 +117,12 @@ def test_a_resumed_fit_goes_on_from_its_checkpoint(fabric: Fabric, pair: Tomogra
     )
     unbroken = section.model_copy(update={"epochs": 2})
     (tmp_path / "whole").mkdir()
-    whole = fit_model([pair], unbroken, fabric, tmp_path / "whole", resume=False)
-    fit_model([pair], section, fabric, tmp_path, resume=False)
-    assert (tmp_path / CHECKPOINT).exists()
+    folder = ResultFolder(tmp_path)
+    whole = fit_model([pair], unbroken, fabric, ResultFolder(tmp_path / "whole"), resume=False)
+    fit_model([pair], section, fabric, folder, resume=False)
+    assert folder.checkpoint.exists()
     path.unlink()  # no longer needed
-    assert_close(fit_model([pair], unbroken, fabric, tmp_path, resume=True).weights, whole.weights)
+    assert_close(fit_model([pair], unbroken, fabric, folder, resume=True).weights, whole.weights)
 
 
 @pytest.mark.parametrize(

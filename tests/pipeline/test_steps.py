@@ -12,7 +12,7 @@ from dewedge.errors import InputError, UnwritableError
 from dewedge.learn.state import EpochRow
 from dewedge.pipeline.simulate import tilt_angles
 from dewedge.runtime.devices import on_first_process
-from dewedge.runtime.folder import tomogram_folders
+from dewedge.runtime.folder import ResultFolder, tomogram_folders
 from dewedge.runtime.log import duration, log_file, log_to_file, step, stop_messages
 from dewedge.runtime.progress import FitProgress
 
@@ -54,8 +54,9 @@ def test_durations_for_people(seconds: float, text: str):
 
 
 def test_one_tomogram_lies_in_the_output_itself():
-    assert tomogram_folders(Path("out"), ["a"], several=False) == [Path("out")]
-    assert tomogram_folders(Path("out"), ["a", "b"], several=True) == [Path("out/a"), Path("out/b")]
+    assert tomogram_folders(Path("out"), ["a"], several=False) == [ResultFolder(Path("out"))]
+    a, b = tomogram_folders(Path("out"), ["a", "b"], several=True)
+    assert (a.path, b.full) == (Path("out/a"), Path("out/b/full.mrc"))
 
 
 def test_tilt_angles_hold_both_ends():

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dewedge.check.finding import Finding, listed
-from dewedge.geometry import TiltGeometry
+from dewedge.geometry import Floats, TiltGeometry
 
-Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 
 # Radial frequencies, in cycles per binned pixel, of the lines that are compared.

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from dewedge.check.binning import binned_image
 from dewedge.check.finding import Finding, listed
-
-Floats = NDArray[np.float64]
+from dewedge.geometry import Floats
 
 # Edge in pixels of the patches, at full resolution, by which duplicates are found.
 _PATCH = 128

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.check.finding import Finding
-from dewedge.geometry import TiltRange
-
-Floats = NDArray[np.float64]
+from dewedge.geometry import Floats, TiltRange
 
 # Largest box (voxels of each axis) whose transform is taken at a time, and how many boxes are read.
 _BOX = 128

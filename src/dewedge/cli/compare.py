@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from dewedge.cli.flags import Output, RunFlags, flags_given, show_messages
@@ -50,4 +49,4 @@ def compare(
         config = output / SETTINGS
     given = flags_given(flags, paths=list(paths), no_check=no_check)
     settings = read_comparison(config, given, methods)
-    compare_methods(settings, output, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
+    compare_methods(settings, output, resume=resume, overwrite=overwrite)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from dewedge.cli.flags import Folder, show_messages
@@ -21,4 +20,4 @@ def demo(*, output: Folder = Path("dewedge_demo"), overwrite: bool = False) -> N
     from dewedge.pipeline.demo import demo as run_demo
 
     show_messages()
-    run_demo(output, overwrite=overwrite, arguments=sys.argv[1:])
+    run_demo(output, overwrite=overwrite)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from dewedge.cli.flags import FitFlags, Output, resolve, show_messages
@@ -36,4 +35,4 @@ def fit(
     from dewedge.pipeline.fit import fit_files
 
     show_messages()
-    fit_files(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
+    fit_files(resolved, resume=resume, overwrite=overwrite)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from dewedge.cli.flags import Output, RunFlags, resolve, show_messages
@@ -55,4 +54,4 @@ def run(
     from dewedge.pipeline.run import run as run_pipeline
 
     show_messages()
-    run_pipeline(resolved, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
+    run_pipeline(resolved, resume=resume, overwrite=overwrite)

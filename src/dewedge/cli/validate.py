@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -96,4 +95,4 @@ def validate(
     if earlier is not None and not earlier.is_file():
         earlier = None
     settings = read_validation(earlier, given)
-    validate_run(resolved, settings, resume=resume, overwrite=overwrite, arguments=sys.argv[1:])
+    validate_run(resolved, settings, resume=resume, overwrite=overwrite)

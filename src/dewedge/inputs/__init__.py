@@ -1,1 +1,1 @@
-"""What a verb starts from, opened and checked."""
+"""Inputs of a verb, opened and found usable."""

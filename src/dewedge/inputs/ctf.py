@@ -51,8 +51,8 @@ def with_ctf(
         geometry = replace(geometry, ctf=ctf)
     chosen, why = chosen_correction(section, geometry.ctf, _texts(series))
     notes += [why] if why else []
-    if chosen.ctf in ("phase-flip", "wiener"):
-        notes.append(_gradient(geometry))
+    if chosen.ctf in ("phase-flip", "wiener") and geometry.ctf is not None:
+        notes.append(f"defocus hand {geometry.ctf.defocus_hand}; {_gradient(geometry)}")
     if section.dose_weight:
         if geometry.pre_exposure_e_per_A2 is None:
             raise InputError(
@@ -244,7 +244,8 @@ def deconvolve_file(
     """Deconvolve a ``(z, y, x)`` tomogram in place, in memory, if the configuration says so."""
     if section.ctf != "wiener-tomogram":
         return
-    assert ctf is not None and voxel_size_A is not None
+    if ctf is None or voxel_size_A is None:
+        raise ValueError("expected CTF parameters and a voxel size for wiener-tomogram")
     volume = torch.from_numpy(np.array(data)).to(device)
     data[...] = deconvolve(volume, ctf, voxel_size_A, _snr(section)).cpu().numpy()
 
@@ -259,18 +260,17 @@ def _exposed_voltage_kV(geometry: TiltGeometry, section: CtfSection) -> float:
 
 
 def _gradient(geometry: TiltGeometry) -> str:
-    """How far the defocus hand matters."""
-    assert geometry.ctf is not None
+    """A note on how far the defocus hand matters."""
     half_width_um = geometry.aligned_shape_yx[1] / 2 * geometry.pixel_size_A * 1e-4
     steepest = float(np.abs(np.tan(np.radians(geometry.tilt_deg))).max())
     return (
-        f"defocus hand {geometry.ctf.defocus_hand}; at the steepest tilt the defocus changes by up to "
+        "at the steepest tilt the defocus changes by up to "
         f"{half_width_um * steepest:.2f} um from the axis to the edge"
     )
 
 
 def _corrected_already(path: Path, labels: Sequence[str], section: CtfSection) -> list[str]:
-    """What the name and the labels of a file tell of earlier corrections."""
+    """Notes on what the name and the labels of a file tell of earlier corrections."""
     notes = []
     for sign, what, again in (
         (_CTF_CORRECTED, "CTF", f"--ctf {section.ctf}" if section.ctf not in ("auto", "none") else ""),

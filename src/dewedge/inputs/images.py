@@ -54,7 +54,7 @@ class Gold:
     removed
         For each image, what was taken from it, in all parts.
     n_parts
-        2 for frames, whose mean the whole is, else 1.
+        2 for frames, whose mean is the image, else 1.
     """
 
     centres_zyx: NDArray[np.float64]
@@ -63,7 +63,7 @@ class Gold:
     n_parts: int
 
     def images(self, shape: Sequence[int]) -> Tensor:
-        """``(n, y, x)`` images of the gold alone: what painting took from the whole."""
+        """``(n, y, x)`` images of the gold alone: what painting took from the images."""
         images = torch.zeros(tuple(shape))
         for image, patches in zip(images.numpy(), self.removed, strict=True):
             for patch in patches:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
+from dewedge.inputs.run_input import Mask
 from dewedge.io.mrc import read_mrc
 from dewedge.physics.specimen_mask import specimen_mask
 from dewedge.runtime.log import step
@@ -18,7 +19,7 @@ from dewedge.runtime.log import step
 logger = logging.getLogger(__name__)
 
 
-def choose_mask(masks: Sequence[str], index: int, count: int) -> str | None:
+def choose_mask(masks: Sequence[str], index: int, count: int) -> Mask | None:
     """The mask of one tomogram of ``count``: the one for all, or its own; None if none is given."""
     if not masks:
         return None
@@ -26,16 +27,22 @@ def choose_mask(masks: Sequence[str], index: int, count: int) -> str | None:
         raise InputError(
             f"--mask: expected one for all or one for each of {count} tomograms, got {len(masks)}"
         )
-    return masks[index % len(masks)]
+    match masks[index % len(masks)]:
+        case "none":
+            return "none"
+        case "auto":
+            return "auto"
+        case file:
+            return Path(file)
 
 
-def find_specimen(mask: str, tomogram: NDArray[Any]) -> NDArray[np.bool_] | None:
+def find_specimen(mask: Mask, tomogram: NDArray[Any]) -> NDArray[np.bool_] | None:
     """``(z, y, x)`` True where there is specimen; None for everywhere.
 
     Parameters
     ----------
     mask
-        ``none``, ``auto``, or the path of an MRC file that is above 0.5 where there is specimen.
+        ``none``, ``auto``, or an MRC file that is above 0.5 where there is specimen.
     tomogram
         ``(z, y, x)`` full tomogram.
 
@@ -50,7 +57,7 @@ def find_specimen(mask: str, tomogram: NDArray[Any]) -> NDArray[np.bool_] | None
         with step("mask"):
             inside = specimen_mask(tomogram)
     else:
-        inside = read_mask(Path(mask), tomogram.shape)
+        inside = read_mask(mask, tomogram.shape)
     logger.info("specimen mask: %.0f %% of the tomogram", 100 * inside.mean())
     return inside
 

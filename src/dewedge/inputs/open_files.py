@@ -1,4 +1,4 @@
-"""How many files the process may have open."""
+"""The number of files that the process may have open."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from dewedge.geometry import CtfParameters, TiltRange
 from dewedge.io.mrc import Mrc
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.settings.sections import ReconstructSection
+
+# Specimen is everywhere, is found by its density, or is where a file says.
+Mask = Path | Literal["none", "auto"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,7 @@ class SeriesInput:
     thickness
         Of its tomogram in raw pixels, by its metadata; None if they do not tell.
     mask
-        ``none``, ``auto`` or the path of a file.
+        Where specimen is.
     remarks
         Notes beside those of the series.
     """
@@ -36,7 +40,7 @@ class SeriesInput:
     name: str
     series: tuple[TiltSeries, ...]
     thickness: int | None = None
-    mask: str = "none"
+    mask: Mask = "none"
     remarks: tuple[str, ...] = ()
 
     @property
@@ -55,7 +59,7 @@ class SeriesInput:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was read and assumed."""
+        """Notes on what was read and assumed."""
         n, height, width = self.series[0].images.shape
         return (f"{n} images of {height} x {width} (y, x)", *self.series[0].notes, *self.remarks)
 
@@ -93,14 +97,14 @@ class SeriesInput:
 
 @dataclass(frozen=True, eq=False)
 class HalvesInput:
-    """Ready-made tomograms of both half-sets, and of the whole unless that is to be their mean."""
+    """Ready-made tomograms of both half-sets, and the full one unless that is to be their mean."""
 
     name: str
     half0: Mrc
     half1: Mrc
     full: Mrc | None
     tilt_range: TiltRange
-    mask: str = "none"
+    mask: Mask = "none"
     remarks: tuple[str, ...] = ()
     ctf: CtfParameters | None = None
 
@@ -127,5 +131,5 @@ class HalvesInput:
 RunInput = SeriesInput | HalvesInput
 
 
-def _mask_files(mask: str) -> list[Path]:
-    return [] if mask in ("none", "auto") else [Path(mask)]
+def _mask_files(mask: Mask) -> list[Path]:
+    return [mask] if isinstance(mask, Path) else []

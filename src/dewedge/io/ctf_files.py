@@ -11,14 +11,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters
+from dewedge.geometry import CtfParameters, Floats
 from dewedge.io.files import StrPath, read_text, write_text_atomic
 from dewedge.io.star import number, numbers, read_star
-
-Floats = NDArray[np.float64]
 
 _NM, _A = 1e-3, 1e-4  # in micrometres
 # Flags on the first line of ctfplotter's files from version 3 on.

@@ -21,6 +21,7 @@ from dewedge.io.files import StrPath
 from dewedge.io.programs.projection_model import from_geometry_arrays, to_geometry_arrays
 from dewedge.io.programs.relion import (
     EVEN,
+    FULL,
     HALF1,
     HALF2,
     IMAGE,
@@ -33,7 +34,6 @@ from dewedge.io.programs.relion import (
     TILT_MIN,
     TILT_STAR,
     TRANSFORM,
-    WHOLE,
     Y_TILT,
 )
 from dewedge.io.star import write_star
@@ -122,7 +122,7 @@ def _halves_row(entry: HalvesEntry, folder: Path) -> dict[str, object]:
         NAME: entry.name,
         HALF1: name(entry.half0),
         HALF2: name(entry.half1),
-        WHOLE: name(entry.full),
+        FULL: name(entry.full),
         MASK: name(entry.mask),
         TILT_MIN: _NONE if entry.tilt_range is None else entry.tilt_range.min_deg,
         TILT_MAX: _NONE if entry.tilt_range is None else entry.tilt_range.max_deg,

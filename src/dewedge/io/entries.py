@@ -150,7 +150,7 @@ class HalvesEntry:
     notes: tuple[str, ...] = ()
 
     def open(self) -> tuple[Mrc, Mrc, Mrc | None]:
-        """Half 0, half 1 and the whole, memory-mapped, as ``(z, y, x)`` arrays in our frame.
+        """Half 0, half 1 and the full tomogram, memory-mapped, as ``(z, y, x)`` arrays in our frame.
 
         Raises
         ------

@@ -34,7 +34,7 @@ class Overrides:
     pixel_size_A: float | None = None
     axis_angle_deg: float | None = None
     tilt_range: TiltRange | None = None
-    broken: list[InputError] | None = None
+    faults: list[InputError] | None = None
 
 
 def find_series(
@@ -42,7 +42,7 @@ def find_series(
     pixel_size_A: float | None = None,
     axis_angle_deg: float | None = None,
     tilt_range: TiltRange | None = None,
-    broken: list[InputError] | None = None,
+    faults: list[InputError] | None = None,
 ) -> list[Entry]:
     """Every tilt series and pair of half tomograms in files and folders.
 
@@ -61,7 +61,7 @@ def find_series(
         Tilt-axis angle, instead of an .xf.
     tilt_range
         Of half tomograms, instead of the files'.
-    broken
+    faults
         If given, the error of a series that cannot be read is appended to it, and the others are found.
 
     Returns
@@ -74,7 +74,7 @@ def find_series(
     InputError
         If a path holds nothing known, a file is broken, halves are unmatched, or two series have one name.
     """
-    overrides = Overrides(pixel_size_A, axis_angle_deg, tilt_range, broken)
+    overrides = Overrides(pixel_size_A, axis_angle_deg, tilt_range, faults)
     entries: list[Entry] = []
     seen: set[tuple[str, str]] = set()
     for given in paths:
@@ -103,13 +103,13 @@ def _in_path(path: Path, overrides: Overrides) -> list[Entry]:
 def _tolerant(
     read: Callable[[Path, Overrides], list[Entry]], path: Path, overrides: Overrides
 ) -> list[Entry]:
-    """What is read, or nothing and the error in ``broken`` where there is such a list."""
+    """What is read, or nothing and the error in ``faults`` where there is such a list."""
     try:
         return read(path, overrides)
     except InputError as error:
-        if overrides.broken is None or isinstance(error, _NothingFound):
+        if overrides.faults is None or isinstance(error, _NothingFound):
             raise
-        overrides.broken.append(error)
+        overrides.faults.append(error)
         return []
 
 
@@ -145,7 +145,7 @@ def _from_star(path: Path, overrides: Overrides) -> list[Entry]:
     if is_isonet(blocks) and not any("dewedgeProgram" in table for table in blocks.values()):
         return [*read_isonet(path)]
     if is_relion(blocks):
-        return read_relion(path, overrides.pixel_size_A, overrides.broken)
+        return read_relion(path, overrides.pixel_size_A, overrides.faults)
     raise InputError(f"{path}: expected a STAR file of RELION 5's tomograms or tilt series, or of IsoNet2")
 
 
@@ -162,7 +162,7 @@ def _from_mrc(path: Path, overrides: Overrides) -> Entry:
         if other is None:
             raise InputError(f"{path}: its other half is missing: expected two files, such as even and odd")
         pair = pair_halves([path, other])[0]
-        return _halves(pair.name, pair.half0, pair.half1, _whole(pair.half0, pair.name))
+        return _halves(pair.name, pair.half0, pair.half1, _full(pair.half0, pair.name))
     if aln is not None:
         return _aretomo(aln, overrides)
     return _imod(path, overrides)
@@ -220,29 +220,29 @@ def _aretomo(path: Path, overrides: Overrides) -> Entry:
             if half.is_file() and not other.is_file():
                 raise InputError(f"{half}: its other half {other.name} is missing")
         if evn.is_file():
-            whole = path.with_name(f"{root}_Vol.mrc")
-            return read_aretomo_halves(path, evn, odd, whole if whole.is_file() else None)
+            full = path.with_name(f"{root}_Vol.mrc")
+            return read_aretomo_halves(path, evn, odd, full if full.is_file() else None)
     return read_aretomo_series(path, stack, halves, pixel_size_A=overrides.pixel_size_A)
 
 
-def _halves(name: str, half0: Path, half1: Path, whole: Path | None) -> HalvesEntry:
+def _halves(name: str, half0: Path, half1: Path, full: Path | None) -> HalvesEntry:
     aln = _aln_of(half0)
     if aln is not None:
-        return read_aretomo_halves(aln, half0, half1, whole, aln.stem)
+        return read_aretomo_halves(aln, half0, half1, full, aln.stem)
     return HalvesEntry(
         name=name,
         program="names",
         path=half0,
         half0=half0,
         half1=half1,
-        full=whole,
+        full=full,
         notes=("paired by name",),
     )
 
 
-def _whole(half0: Path, name: str) -> Path | None:
-    whole = half0.with_name(f"{name}{half0.suffix}")
-    return whole if whole.is_file() and whole != half0 else None
+def _full(half0: Path, name: str) -> Path | None:
+    full = half0.with_name(f"{name}{half0.suffix}")
+    return full if full.is_file() and full != half0 else None
 
 
 def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry]:
@@ -250,7 +250,7 @@ def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry
         files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
-    known = [] if overrides.broken is None else overrides.broken
+    known = [] if overrides.faults is None else overrides.faults
     before = len(known)
     entries = _of_files([p for p in files if p.is_file()], overrides)
     if not entries and len(known) == before and depth < _DEPTH:
@@ -309,8 +309,8 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
     if not found:
         halves = [p for p in with_suffix(*VOLUME_SUFFIXES) if is_half(p)]
         if not all(_only_in_folder(path) for path in halves):
-            for pair in pair_halves(halves, overrides.broken):
-                found[pair.name] = _halves(pair.name, pair.half0, pair.half1, _whole(pair.half0, pair.name))
+            for pair in pair_halves(halves, overrides.faults):
+                found[pair.name] = _halves(pair.name, pair.half0, pair.half1, _full(pair.half0, pair.name))
     return [found[name] for name in sorted(found)]
 
 
@@ -338,7 +338,7 @@ def _halves_in_folders(folders: list[Path], overrides: Overrides) -> list[Entry]
         and _only_in_folder(path)
         and path.is_file()
     ]
-    return [_halves(pair.name, pair.half0, pair.half1, None) for pair in pair_halves(files, overrides.broken)]
+    return [_halves(pair.name, pair.half0, pair.half1, None) for pair in pair_halves(files, overrides.faults)]
 
 
 def _with_range(entry: Entry, overrides: Overrides) -> Entry:

@@ -33,14 +33,14 @@ def is_half(path: Path) -> bool:
     return _half(path) is not None
 
 
-def pair_halves(paths: Iterable[Path], broken: list[InputError] | None = None) -> list[HalfPair]:
+def pair_halves(paths: Iterable[Path], faults: list[InputError] | None = None) -> list[HalfPair]:
     """Pair files whose names differ in nothing but the word for the half, in the file's or the folder's name.
 
     Words are EVN, even and odd, half0 and half1, half1 and half2, set off from the rest of the name.
 
     Parameters
     ----------
-    broken
+    faults
         If given, the error of a file without its other half is appended to it, and the others are paired.
 
     Raises
@@ -70,9 +70,9 @@ def pair_halves(paths: Iterable[Path], broken: list[InputError] | None = None) -
             error = InputError(
                 f"{known}: its other half is missing: expected two files, such as even and odd"
             )
-            if broken is None:
+            if faults is None:
                 raise error
-            broken.append(error)
+            faults.append(error)
             continue
         pairs.append(HalfPair(names[key], group[kind[0]], group[kind[1]]))
     return pairs

@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltGeometry
+from dewedge.geometry import Floats, TiltGeometry
 from dewedge.io.files import StrPath, read_text, write_text_atomic
-
-Floats = NDArray[np.float64]
 
 _AXIS_ANGLE = re.compile(r"tilt axis angle\s*=\s*([-+]?[0-9.]+)", re.IGNORECASE)
 _DATE_FORMATS = ("%d-%b-%y %H:%M:%S", "%d-%b-%Y %H:%M:%S")

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.io.files import StrPath, read_text, write_text_atomic
-
-Floats = NDArray[np.float64]
 
 _COORDINATES = ["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]

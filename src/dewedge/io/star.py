@@ -8,12 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.io.files import StrPath, read_text, write_text_atomic
 
-Floats = NDArray[np.float64]
 Table = dict[str, list[str]]
 
 # What programs write where a column has no value.

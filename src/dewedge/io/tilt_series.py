@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltGeometry
+from dewedge.geometry import CtfParameters, Floats, TiltGeometry
 from dewedge.io.angles import read_tilt_angles
 from dewedge.io.files import StrPath
 from dewedge.io.half_names import without_half
 from dewedge.io.mdoc import Mdoc, read_mdoc
 from dewedge.io.mrc import Mrc, read_mrc
 from dewedge.io.xf import read_xf, xf_to_geometry_arrays
-
-Floats = NDArray[np.float64]
 
 FEWEST_TILTS = 5
 # Largest difference in degrees, beyond a common offset, between a refined and the nominal angle of one image.

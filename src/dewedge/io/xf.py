@@ -8,12 +8,11 @@ and the tilt axis goes through it; ours is index N // 2, half a pixel further wh
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.io.files import StrPath, read_numbers, write_text_atomic
-
-Floats = NDArray[np.float64]
 
 
 def read_xf(path: StrPath) -> tuple[Floats, Floats]:

@@ -56,9 +56,9 @@ class FitOptions:
         prediction; ``auto`` for rounds ten times as long as that takes, None to never do it, as does
         ``noise2noise``.
     online_fill
-        Share of the fit, at its end, in which the inputs' own missing wedge is filled anew in each batch, by a
-        prediction that is given nothing of what is cut from them. Each batch costs one pass more. 0 for none;
-        with 1 there are no rounds.
+        Share of the fit, at its end, in which the inputs' own missing wedge is filled anew in each batch, by
+        a prediction that is given nothing of what is cut from them. Each batch costs one pass more. 0 for
+        none; with 1 there are no rounds.
     exact_rotations
         Share of the crops rotated by an exact rotation of the cube, not by one of SO(3). For ``isonet`` it is
         one of the 20 that move the missing wedge; ``noise2noise`` turns nothing, or by quarter turns.

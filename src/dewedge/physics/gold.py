@@ -21,9 +21,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from dewedge.geometry import Floats
 from dewedge.physics.projection import back_project
 
-Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
 
 # Radii in A of beads of 5, 7.5 and 10 nm; of 15 and 20 nm only where depth tells gold from large molecules.

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dewedge.geometry import Floats
+
 Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 # Standard deviation of the Gaussian, and half of the window whose noise is taken, in radii of the disc.
 _SMOOTH = 0.5

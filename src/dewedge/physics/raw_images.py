@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dewedge.geometry import Floats
 from dewedge.physics.outliers import (
     clipped_deviation,
     deviations,
@@ -18,7 +19,6 @@ from dewedge.physics.outliers import (
 )
 from dewedge.physics.transmission import robust_mean
 
-Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 

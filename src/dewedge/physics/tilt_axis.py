@@ -23,15 +23,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from dewedge.geometry import TiltGeometry
+from dewedge.geometry import Floats, TiltGeometry
 from dewedge.physics.fourier import fourier_crop, frequencies
 from dewedge.physics.projection import back_project
 from dewedge.physics.reconstruction import tilt_weights_rad
-
-Floats = NDArray[np.float64]
 
 # Smallest images that are judged, in pixels.
 SMALLEST = 96

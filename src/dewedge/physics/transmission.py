@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from dewedge.geometry import Floats
 
 # Blocks along the longer side, whose means' median is the level.
 _BLOCKS = 48

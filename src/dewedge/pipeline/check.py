@@ -32,7 +32,7 @@ from dewedge.io.tilt_series import FEWEST_TILTS
 from dewedge.learn.sampling import held_out_side
 from dewedge.physics.alignment import align_images
 from dewedge.runtime.devices import choose_device, choose_precision
-from dewedge.runtime.faults import expect_some
+from dewedge.runtime.faults import Faults
 from dewedge.runtime.log import step
 from dewedge.settings.sections import Config
 
@@ -45,7 +45,7 @@ _SHOWN_FREQUENCIES = (0.1, 0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured of one input, by name, and what was found."""
+    """All that was measured of one input, by name, and found in it."""
 
     name: str
     facts: dict[str, str] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     InputError
         If an input has errors, after all have been told.
     """
-    faults: list[InputError] = []
+    faults = Faults()
     reports = []
     inputs = with_correction(without_excluded(open_inputs(config, faults), config), config, faults)
     for item in inputs:
@@ -80,7 +80,7 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
 
 
 def check_inputs(
-    inputs: Sequence[RunInput], config: Config, faults: list[InputError]
+    inputs: Sequence[RunInput], config: Config, faults: Faults
 ) -> tuple[list[RunInput], list[Finding]]:
     """The inputs of a run without errors, and what else was found; errors are appended to ``faults``."""
     usable: list[RunInput] = []
@@ -93,7 +93,7 @@ def check_inputs(
             faults.append(InputError(f"{' '.join(map(str, wrong))} (--no-check goes on all the same)"))
         else:
             usable.append(item)
-    expect_some(usable, faults)
+    faults.require_some(usable)
     return usable, found
 
 
@@ -211,7 +211,7 @@ def _compare(report: Report, half0: HalfSet, half1: HalfSet, axes: tuple[str, st
 
 
 def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
-    """What a run will take on this machine; None where a thickness is not known."""
+    """Forecast of what a run will take on this machine; None where a thickness is not known."""
     try:
         shapes = [item.tomogram_shape(config.reconstruct) for item in inputs]
     except InputError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from dewedge.io.mrc import read_mrc
@@ -13,7 +12,7 @@ from dewedge.pipeline.run import run
 from dewedge.pipeline.simulate import simulate_files
 from dewedge.report.comparison import comparison_figure
 from dewedge.report.figure import save_figure
-from dewedge.runtime.folder import FULL, REFINED, check_new
+from dewedge.runtime.folder import ResultFolder, require_new
 from dewedge.settings.file import resolve_config
 
 logger = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ SCORES = "scores.json"
 FIGURE = "demo.png"
 
 
-def demo(folder: Path, *, overwrite: bool = False, arguments: Sequence[str] = ()) -> None:
+def demo(folder: Path, *, overwrite: bool = False) -> None:
     """Simulate a tilt series, run all on it, and compare FBP and refined tomogram with the truth.
 
     Raises
@@ -37,7 +36,7 @@ def demo(folder: Path, *, overwrite: bool = False, arguments: Sequence[str] = ()
     InputError
         If the folder holds a demo already, or cannot be written.
     """
-    check_new([folder / FIGURE, folder / SCORES], overwrite)
+    require_new([folder / FIGURE, folder / SCORES], overwrite)
     angles = [TILT_RANGE[0] + TILT_STEP_DEG * i for i in range(41)]
     files = simulate_files(
         folder,
@@ -48,17 +47,17 @@ def demo(folder: Path, *, overwrite: bool = False, arguments: Sequence[str] = ()
         tilt_deg=angles,
         snr=SNR,
     )
-    results = folder / "run"
+    results = ResultFolder(folder / "run")
     config = resolve_config(
         None,
         {
             "paths": [files.stack],
-            "output": results,
+            "output": results.path,
             "reconstruct": {"thickness": SHAPE_ZYX[0]},
             "fit": {"budget": BUDGET},
         },
     )
-    run(config, overwrite=overwrite, arguments=arguments)
+    run(config, overwrite=overwrite)
     noise_free = folder / "noise_free_fbp.mrc"
     clean = resolve_config(
         None,
@@ -71,16 +70,16 @@ def demo(folder: Path, *, overwrite: bool = False, arguments: Sequence[str] = ()
     reconstruct_file(clean, noise_free, halves=False, overwrite=overwrite)
 
     estimates = {
-        "FBP": results / FULL,
+        "FBP": results.full,
         "FBP without noise (reference)": noise_free,
-        "refined": results / REFINED,
+        "refined": results.refined,
     }
     scores = evaluate_files(estimates, files.truth, TILT_RANGE, files.particles)
     write_scores(folder / SCORES, scores)
     volumes = {
         "truth": read_mrc(files.truth).data,
-        "filtered back-projection": read_mrc(results / FULL).data,
-        "refined by dewedge": read_mrc(results / REFINED).data,
+        "filtered back-projection": read_mrc(results.full).data,
+        "refined by dewedge": read_mrc(results.refined).data,
     }
     notes = ["", f"CC {scores['FBP'].cc:.2f}", f"CC {scores['refined'].cc:.2f}"]
     save_figure(folder / FIGURE, comparison_figure(volumes, VOXEL_SIZE_A, notes))

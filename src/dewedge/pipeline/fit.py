@@ -22,23 +22,14 @@ from dewedge.learn.network import UNet
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
-from dewedge.pipeline.initial import initial_path, initial_weights
+from dewedge.pipeline.initial import initial_files, initial_path, initial_weights
 from dewedge.report.figure import save_figure
 from dewedge.report.loss import loss_figure
-from dewedge.runtime.devices import launched, log_device, on_first_process, told_how_to_resume
-from dewedge.runtime.folder import (
-    CHECKPOINT,
-    CONFIG,
-    LOG,
-    LOSS_FIGURE,
-    LOSS_TABLE,
-    MODEL,
-    check_output,
-    clear_output,
-)
-from dewedge.runtime.log import duration, log_environment, log_to_file, step
+from dewedge.runtime.devices import launched
+from dewedge.runtime.folder import ResultFolder
+from dewedge.runtime.log import duration, step
 from dewedge.runtime.progress import FitProgress
-from dewedge.settings.file import write_config
+from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.settings.fit import FitSection
 from dewedge.settings.recipes import read_recipe
 from dewedge.settings.sections import Config
@@ -47,11 +38,11 @@ logger = logging.getLogger(__name__)
 
 
 def fit_model(
-    pairs: Sequence[TomogramPair], section: FitSection, fabric: Fabric, folder: Path, resume: bool
+    pairs: Sequence[TomogramPair], section: FitSection, fabric: Fabric, folder: ResultFolder, resume: bool
 ) -> Model:
     """Fit a network; write model, loss table and figure into ``folder``, or continue there."""
     options = section.options()
-    resumed = resume and (folder / CHECKPOINT).exists()
+    resumed = resume and folder.checkpoint.exists()
     initial = None if resumed else initial_weights(section)
     if initial is not None:
         logger.info("the fit starts from the weights of %s", initial_path(section))
@@ -66,7 +57,7 @@ def fit_model(
         if state.cooling is not None and state.cooling[0] == state.step:
             logger.info("the held-out loss does not fall any more: the fit is brought to its end")
         if main:
-            write_loss_table(folder / LOSS_TABLE, state.rows)
+            write_loss_table(folder.loss_table, state.rows)
 
     with step("fit"), progress:
         model, rows = fit(
@@ -74,37 +65,35 @@ def fit_model(
             section.network(),
             options,
             fabric,
-            checkpoint=folder / CHECKPOINT,
+            checkpoint=folder.checkpoint,
             resume=resume,
             initial=initial,
             on_step=on_step,
             on_epoch=on_epoch,
         )
     model = replace(model, details=model.details | {"tomograms": [pair.name for pair in pairs]})
-    if main and _is_new(folder / MODEL, rows):
+    if main and _is_new(folder.model, rows):
         kept = rows[model.details["kept_epoch"] - 1]
         held_out = "" if kept.validation_loss is None else f", held-out loss {kept.validation_loss:.4f}"
         logger.info(
             "%d epochs, %d sub-tomograms in %s; the model is that of epoch %d%s",
             len(rows), rows[-1].samples, duration(rows[-1].seconds), kept.epoch, held_out,
         )  # fmt: skip
-        write_loss_table(folder / LOSS_TABLE, rows)
-        save_figure(folder / LOSS_FIGURE, loss_figure(rows))
-        save_model(folder / MODEL, model)
+        write_loss_table(folder.loss_table, rows)
+        save_figure(folder.loss_figure, loss_figure(rows))
+        save_model(folder.model, model)
     fabric.barrier()
     return model
 
 
-def check_recipe(config: Config) -> None:
+def require_one_fit(config: Config) -> None:
     """Refuse a recipe that is not one fit."""
     recipe = read_recipe(config.recipe)
     if not recipe.network or len(recipe.stages) > 1:
         raise InputError(f"recipe {recipe.name}: fits no network, or several; use dewedge compare --methods")
 
 
-def fit_files(
-    config: Config, *, resume: bool = False, overwrite: bool = False, arguments: Sequence[str] = ()
-) -> None:
+def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) -> None:
     """Fit a network to ready-made tomograms of half-sets, into the output folder.
 
     Raises
@@ -112,45 +101,31 @@ def fit_files(
     InputError
         If the input, the configuration or the output folder cannot be used.
     """
-    output = config.output
-    if output is None:
-        raise InputError("no output folder: expected -o FOLDER")
+    output = require_output(config.output)
     if not config.tomograms.half0:
         raise InputError("nothing to fit: expected --half0 and --half1")
     config.fit.options()
-    check_recipe(config)
+    require_one_fit(config)
     if not OBJECTIVES[config.fit.objective].needs_halves:
         raise InputError("isonet: fits the full tomogram, not half-sets; use dewedge run --recipe isonet")
+    folder = RunFolder(output, config=config, verb="fit", resume=resume, overwrite=overwrite)
     if not resume:
         initial_weights(config.fit)
     inputs, faults = read_inputs(config)
     if faults:
         raise faults[0]
-    sources = [path for item in inputs for path in item.files]
-    if (model := initial_path(config.fit)) is not None:
-        sources.append(model)
-    check_output(output, [], config, resume, overwrite, sources)
+    folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
+    with launched(config.compute) as fabric, folder.begun(fabric):
+        pairs = [ready_made_pair(item) for item in inputs if isinstance(item, HalvesInput)]
+        fit_model(pairs, config.fit, fabric, folder, resume)
+    logger.info("done: %s", folder.model)
 
-    def begin() -> None:
-        log_to_file(output / LOG)
-        log_environment(arguments)
-        clear_output(output, [], keep=resume)
-        write_config(output / CONFIG, config, "fit")
-        log_device(fabric, config.compute)
 
-    with (
-        launched(config.compute) as fabric,
-        told_how_to_resume(f"dewedge fit --resume -o {output}"),
-    ):
-        on_first_process(fabric, begin)
-        pairs = []
-        for item in inputs:
-            assert isinstance(item, HalvesInput)
-            full = item.half0.data if item.full is None else item.full.data
-            mask = find_specimen(item.mask, full)
-            pairs.append(TomogramPair(item.half0.data, item.half1.data, item.tilt_range, mask, item.name))
-        fit_model(pairs, config.fit, fabric, output, resume)
-    logger.info("done: %s", output / MODEL)
+def ready_made_pair(item: HalvesInput) -> TomogramPair:
+    """The half-sets of a ready-made tomogram, memory-mapped, with its mask."""
+    full = item.half0.data if item.full is None else item.full.data
+    mask = find_specimen(item.mask, full)
+    return TomogramPair(item.half0.data, item.half1.data, item.tilt_range, mask, item.name)
 
 
 def write_loss_table(path: Path, rows: Sequence[EpochRow]) -> None:

@@ -11,7 +11,7 @@ from dewedge.io.angles import read_tilt_angles, write_tilt_angles
 from dewedge.io.mdoc import Mdoc, copy_mdoc, read_mdoc
 from dewedge.io.movies import MOVIE_SUFFIXES, Movie, even_odd_averages, is_eer, read_gain, read_movie
 from dewedge.io.mrc import create_mrc
-from dewedge.runtime.folder import check_new, refuse_sources
+from dewedge.runtime.folder import refuse_sources, require_new
 from dewedge.runtime.log import step
 
 logger = logging.getLogger(__name__)
@@ -40,29 +40,30 @@ def average_frames(
     InputError
         If a movie is missing or one too many, movies differ in shape, or a file cannot be used.
     """
-    if (mdoc is None) == (angles is None):
-        raise InputError("expected --mdoc, or --angles and the movies in its order: one of both")
-    document = None if mdoc is None else read_mdoc(mdoc)
-    if mdoc is not None and document is not None:
+    document = None
+    if mdoc is not None and angles is None:
+        document = read_mdoc(mdoc)
         if document.movie_files is None:
             raise InputError(
                 f"{mdoc}: a section has no SubFramePath: give --angles and the movies in its order"
             )
         files, tilt_deg = _named_by(mdoc, document.movie_files, paths), document.tilt_deg
-    else:
-        assert angles is not None
+        name = name or _root(mdoc)
+    elif angles is not None and mdoc is None:
         files, tilt_deg = _listed(paths), read_tilt_angles(angles)
         if len(files) != len(tilt_deg):
             raise InputError(
                 f"{angles}: {len(tilt_deg)} angles for {len(files)} movies: expected one for each"
             )
+        name = name or _root(angles)
+    else:
+        raise InputError("expected --mdoc, or --angles and the movies in its order: one of both")
 
-    name = name or _root(mdoc or angles)
     even, odd = stacks = (folder / f"{name}_EVN.mrc", folder / f"{name}_ODD.mrc")
     tlt = folder / f"{name}.tlt"
     results = [*stacks, tlt, *([] if mdoc is None else [folder / f"{name}.mdoc"])]
     refuse_sources(results, [*files, *(path for path in (mdoc, angles, gain) if path is not None)])
-    check_new(results, overwrite)
+    require_new(results, overwrite)
 
     movies = [read_movie(file) for file in files]
     shape_yx = _common_shape(movies)
@@ -141,11 +142,9 @@ def _listed(paths: Sequence[Path]) -> list[Path]:
     return list(paths)
 
 
-def _root(path: Path | None) -> str:
+def _root(path: Path) -> str:
     """TS_01 of TS_01.mrc.mdoc and of TS_01.tlt."""
-    assert path is not None
-    stem = path.stem
-    return stem.removesuffix(".mrc").removesuffix(".st")
+    return path.stem.removesuffix(".mrc").removesuffix(".st")
 
 
 def _common_shape(movies: Sequence[Movie]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What lies in files and folders, as a table and as a dataset file."""
+"""A list of what lies in files and folders, as a table and as a dataset file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dewedge.inputs.open_files import allow_many_files
 from dewedge.io.dataset_file import tilt_stars, write_dataset
 from dewedge.io.entries import Entry, SeriesEntry
 from dewedge.io.find import find_series
-from dewedge.runtime.faults import collected, expect_some, summary
-from dewedge.runtime.folder import check_new
+from dewedge.runtime.faults import Faults
+from dewedge.runtime.folder import require_new
 
 logger = logging.getLogger(__name__)
 
@@ -45,28 +45,27 @@ def import_files(
     if output.suffix.lower() != ".star":
         raise InputError(f"{output}: expected the name of a dataset file that ends in .star")
     allow_many_files()
-    faults: list[InputError] = []
+    faults = Faults()
     found = find_series(
         *paths,
         pixel_size_A=pixel_size_A,
         axis_angle_deg=axis_angle_deg,
         tilt_range=None if tilt_range is None else TiltRange(*tilt_range),
-        broken=faults,
+        faults=faults,
     )
     rows, entries = [], []
     for entry in found:
-        with collected(faults):
+        with faults.collected():
             rows.append(described(entry))
             entries.append(entry)
-    expect_some(entries, faults)
-    check_new([output, *tilt_stars(output, entries)], overwrite)
+    faults.require_some(entries)
+    require_new([output, *tilt_stars(output, entries)], overwrite)
     print_entries(rows, entries)
     write_dataset(output, entries)
-    for fault in faults:
-        logger.info("left out: %s", fault)
+    faults.log("left out")
     logger.info("done: %d inputs in %s", len(entries), output)
     if faults:
-        raise summary(faults, len(entries) + len(faults))
+        raise faults.summary(len(entries) + len(faults))
 
 
 def described(entry: Entry) -> list[str]:

@@ -22,6 +22,12 @@ def initial_path(section: FitSection) -> Path | None:
     return SIMULATED_WEIGHTS if section.init == "simulated" else Path(section.init)
 
 
+def initial_files(section: FitSection) -> list[Path]:
+    """The file that the fit starts from, if any."""
+    path = initial_path(section)
+    return [] if path is None else [path]
+
+
 def initial_weights(section: FitSection) -> dict[str, Tensor] | None:
     """The weights that the fit starts from; None for random ones.
 

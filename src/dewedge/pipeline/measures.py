@@ -1,4 +1,4 @@
-"""What finished runs, and tomograms, betray about themselves where there is no truth."""
+"""Measures of finished runs, and of tomograms, where there is no truth."""
 
 from __future__ import annotations
 
@@ -24,17 +24,7 @@ from dewedge.learn.tiling import tile_axis
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.validate.report import number, shell_names
 from dewedge.runtime.devices import launched
-from dewedge.runtime.folder import (
-    CONFIG,
-    FULL,
-    HALF0,
-    HALF1,
-    MASK,
-    MODEL,
-    REFINED,
-    REFINED_HALF0,
-    REFINED_HALF1,
-)
+from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.log import step
 from dewedge.scores.anisotropy import Anisotropy, anisotropy
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
@@ -93,18 +83,19 @@ def measure(paths: Sequence[Path], device: DeviceSection) -> dict[str, Measures]
                 found[str(path)] = Measures({path.stem: measure_file(read_mrc(path))})
             continue
         for folder in run_folders(path):
-            found[str(folder)] = measure_run(path, folder, device)
+            found[str(folder.path)] = measure_run(ResultFolder(path), folder, device)
     return found
 
 
-def run_folders(output: Path) -> list[Path]:
+def run_folders(output: Path) -> list[ResultFolder]:
     """Folders of the tomograms of a run: itself, or those in it."""
-    folders = [output, *sorted(path for path in output.iterdir() if path.is_dir())]
-    finished = [folder for folder in folders if (folder / REFINED).is_file() and (folder / FULL).is_file()]
-    if not finished or not (output / CONFIG).is_file():
-        raise InputError(
-            f"{output}: no finished run: expected {CONFIG}, {FULL} and {REFINED}, as dewedge run writes them"
-        )
+    paths = [output, *sorted(path for path in output.iterdir() if path.is_dir())]
+    folders = [ResultFolder(path) for path in paths]
+    finished = [folder for folder in folders if folder.refined.is_file() and folder.full.is_file()]
+    run = folders[0]
+    if not finished or not run.config_file.is_file():
+        names = f"{run.config_file.name}, {run.full.name} and {run.refined.name}"
+        raise InputError(f"{output}: no finished run: expected {names}, as dewedge run writes them")
     return finished
 
 
@@ -118,39 +109,41 @@ def measure_file(
     return anisotropy(mrc.data, beads, sigma=max(sigma, 1.0), borders=borders)
 
 
-def measure_run(output: Path, folder: Path, device: DeviceSection) -> Measures:
-    """All measures of one tomogram of a run, whose configuration lies in ``output``."""
-    config = resolve_config(output / CONFIG, {})
-    model_path = next((path for path in (folder / MODEL, output / MODEL) if path.is_file()), None)
+def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) -> Measures:
+    """All measures of one tomogram of a run, whose configuration lies in the run's own folder."""
+    config = resolve_config(run.config_file, {})
+    model_path = next((path for path in (folder.model, run.model) if path.is_file()), None)
     if model_path is None:
-        raise InputError(f"{folder}: no {MODEL}: expected the folder of a finished run")
+        raise InputError(f"{folder.path}: no {folder.model.name}: expected the folder of a finished run")
     model = load_model(model_path)
     with step(f"measure {folder.name}"):
-        full = read_mrc(folder / FULL)
+        full = read_mrc(folder.full)
         beads = find_beads(full.data)
         borders = tile_borders(full.data.shape, config, model)
         shapes = {
             "FBP": measure_file(full, beads, borders),
-            "refined": measure_file(read_mrc(folder / REFINED), beads, borders),
+            "refined": measure_file(read_mrc(folder.refined), beads, borders),
         }
-    if not all((folder / name).is_file() for name in (HALF0, HALF1)):
+    if not all(path.is_file() for path in folder.halves):
         return Measures(shapes)
-    estimates = refined_halves(folder, model_path, model, config, device)
+    write_refined_halves(folder, model_path, model, config, device)
     with step(f"half-sets of {folder.name}"):
-        raw = [read_mrc(folder / name).data for name in (HALF0, HALF1)]
+        raw, refined = (
+            [read_mrc(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)
+        )
         box = held_out_box(raw, folder, config, model)
-        scores = cross_half_scores([read_mrc(path).data for path in estimates], raw, model.tilt_range, box)
+        scores = cross_half_scores(refined, raw, model.tilt_range, box)
     return Measures(shapes, scores, box is not None)
 
 
 def held_out_box(
-    raw: Sequence[NDArray[Any]], folder: Path, config: Config, model: Model
+    raw: Sequence[NDArray[Any]], folder: ResultFolder, config: Config, model: Model
 ) -> NDArray[np.int64] | None:
     """``(2, 3)`` begin and end of the region that the fit has not seen; None if it saw all."""
     held_out = config.fit.held_out
     if held_out == 0:
         return None
-    mask = read_mrc(folder / MASK).data > 0.5 if (folder / MASK).is_file() else None
+    mask = read_mrc(folder.mask).data > 0.5 if folder.mask.is_file() else None
     pair = TomogramPair(raw[0], raw[1], model.tilt_range, mask, folder.name)
     [box] = CropSampler([pair], model.cube_size, held_out=held_out).held_out
     return box
@@ -167,24 +160,22 @@ def tile_borders(shape_zyx: Sequence[int], config: Config, model: Model) -> dict
     return {name: places for name, places in borders.items() if places}
 
 
-def refined_halves(
-    folder: Path, model_path: Path, model: Model, config: Config, device: DeviceSection
-) -> list[Path]:
-    """Files of the half-sets, each refined alone, written unless they are there."""
-    results = [folder / REFINED_HALF0, folder / REFINED_HALF1]
-    fitted = model_path.stat().st_mtime_ns
+def write_refined_halves(
+    folder: ResultFolder, model_path: Path, model: Model, config: Config, device: DeviceSection
+) -> None:
+    """Write the half-sets, each refined alone; those that are there stay."""
     missing = [
         (source, result)
-        for source, result in zip((HALF0, HALF1), results, strict=True)
-        if not result.is_file() or result.stat().st_mtime_ns < fitted
+        for source, result in zip(folder.halves, folder.refined_halves, strict=True)
+        if not is_newer(result, model_path)
     ]
     if missing:
         compute = ComputeSection(device=device.device, precision=config.compute.precision)
         with launched(compute) as fabric:
             for source, result in missing:
                 refine_files(
-                    f"{folder.name}: {Path(source).stem}",
-                    [folder / source],
+                    f"{folder.name}: {source.stem}",
+                    [source],
                     result,
                     # A half-set alone has the grey scale of what the network was fitted to.
                     replace(model, full_std=1.0),
@@ -193,7 +184,6 @@ def refined_halves(
                     compute,
                     fabric,
                 )
-    return results
 
 
 def write_measures(path: Path, measures: Mapping[str, Measures]) -> None:
@@ -228,7 +218,9 @@ def _tables(measures: Measures) -> list[Table]:
     tables = [shapes, weave]
     scores = measures.half_sets
     if scores is not None:
-        where = "region held out of the fit" if measures.held_out else "the whole, which the fit has seen"
+        where = (
+            "region held out of the fit" if measures.held_out else "the full tomogram, which the fit has seen"
+        )
         title = (
             f"half-sets, {where}: error ratio {scores.error_ratio:.3f}, CC with the signal "
             f"{number(scores.cc_signal)}"

@@ -1,4 +1,4 @@
-"""Reconstruction of both half-sets and of the whole, from a tilt series into MRC files."""
+"""Reconstruction of full tomogram and half-sets, from a tilt series into MRC files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dewedge.physics.iterative import SIRT_ITERATIONS, TV_ITERATIONS, sirt_block
 from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.runtime.devices import choose_device
-from dewedge.runtime.folder import BEADS, FULL, HALF0, HALF1, check_new, refuse_sources
+from dewedge.runtime.folder import ResultFolder, refuse_sources, require_new
 from dewedge.runtime.log import step
 from dewedge.settings.sections import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
@@ -41,7 +41,7 @@ def half_sets(
     seed: int,
     images: ImagesSection,
 ) -> tuple[AlignedImages, AlignedImages, AlignedImages, Gold | None]:
-    """Half-set 0, half-set 1 and the whole of a series, and the gold that was painted over in it.
+    """Half-set 0, half-set 1 and all of a series, and the gold that was painted over in it.
 
     All are prepared, aligned, binned and corrected; `Gold.images` are not corrected.
     """
@@ -53,16 +53,16 @@ def half_sets(
     if item.has_frames:
         even, odd = aligned
         return even, odd, AlignedImages((even.images + odd.images) / 2, even.geometry), gold
-    [whole] = aligned
-    if split.of_tilts == "tilts" and splits_by_angle(whole.geometry):
+    [full] = aligned
+    if split.of_tilts == "tilts" and splits_by_angle(full.geometry):
         logger.info("%s: %s", item.name, BY_ANGLE)
     halves = [
-        AlignedImages(whole.images[torch.from_numpy(indices)], whole.geometry.select(indices))
-        for indices in split_tilts(whole.geometry, split.of_tilts, split.fraction, seed)
+        AlignedImages(full.images[torch.from_numpy(indices)], full.geometry.select(indices))
+        for indices in split_tilts(full.geometry, split.of_tilts, split.fraction, seed)
     ]
     for i, half in enumerate(halves):
         logger.info("%s: half-set %d: %d tilts", item.name, i, half.geometry.n_tilts)
-    return halves[0], halves[1], whole, gold
+    return halves[0], halves[1], full, gold
 
 
 def with_refined_axis(item: SeriesInput, section: ReconstructSection) -> SeriesInput:
@@ -143,7 +143,7 @@ def write_beads(
 
 
 def reconstruction_label(section: ReconstructSection) -> str:
-    """What the labels of a tomogram say about its reconstruction.
+    """The reconstruction of a tomogram as its labels tell it.
 
     Raises
     ------
@@ -179,40 +179,40 @@ def _reconstructed_blocks(
         )
 
 
-def reconstruct_halves(item: SeriesInput, folder: Path, config: Config, device: torch.device) -> None:
-    """Write half-sets and the whole of a series into its folder; those that exist stay."""
-    # The whole comes last: where it is, all is.
-    paths = [folder / name for name in (HALF0, HALF1, FULL)]
+def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, device: torch.device) -> None:
+    """Write half-sets and full tomogram of a series into its folder; those that exist stay."""
+    # The full tomogram comes last: where it is, all is.
+    paths = [*folder.halves, folder.full]
     if all(path.exists() for path in paths):
-        logger.info("%s: half-sets and whole are there", item.name)
+        logger.info("%s: half-sets and full tomogram are there", item.name)
         return
     with step(f"{item.name}: align and split"):
         *sets, gold = half_sets(
             item, config.reconstruct, config.ctf, config.split, config.fit.seed, config.images
         )
     with step(f"{item.name}: reconstruct"):
-        if gold is not None and not (folder / BEADS).exists():
+        if gold is not None and not folder.beads.exists():
             geometry = sets[2].geometry
-            write_beads(folder / BEADS, gold, geometry, item, config.reconstruct, config.ctf, device)
+            write_beads(folder.beads, gold, geometry, item, config.reconstruct, config.ctf, device)
         for path, aligned in zip(paths, sets, strict=True):
             if not path.exists():
                 write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)
 
 
-def copy_halves(item: HalvesInput, folder: Path, ctf: CtfSection, device: torch.device) -> None:
-    """Write ready-made half-sets and the whole, or their mean, into the folder; those that exist stay.
+def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device: torch.device) -> None:
+    """Write ready-made half-sets and the full tomogram, or their mean, into the folder; those there stay.
 
     They are deconvolved if ``ctf`` says so.
     """
-    sources: list[tuple[str, Sequence[Mrc]]] = [
-        (HALF0, [item.half0]),
-        (HALF1, [item.half1]),
-        (FULL, [item.full] if item.full is not None else [item.half0, item.half1]),
+    sources: list[tuple[Path, Sequence[Mrc]]] = [
+        (folder.half0, [item.half0]),
+        (folder.half1, [item.half1]),
+        (folder.full, [item.full] if item.full is not None else [item.half0, item.half1]),
     ]
     with step(f"{item.name}: copy"):
-        for name, mrcs in sources:
-            if not (folder / name).exists():
-                write_mean(folder / name, mrcs, item.ctf, ctf, device)
+        for path, mrcs in sources:
+            if not path.exists():
+                write_mean(path, mrcs, item.ctf, ctf, device)
 
 
 def write_mean(
@@ -250,12 +250,12 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
         If the input or the output cannot be used.
     """
     item = read_one_series(config)
-    full = output or item.series[0].path.with_name(f"{item.name}_rec.mrc")
-    parts = [full.with_name(f"{full.stem}_half{i}{full.suffix}") for i in (0, 1)]
-    beads = full.with_name(f"{full.stem}_beads{full.suffix}")
-    results = [full, *parts, beads] if halves else [full]
+    path = output or item.series[0].path.with_name(f"{item.name}_rec.mrc")
+    parts = [path.with_name(f"{path.stem}_half{i}{path.suffix}") for i in (0, 1)]
+    beads = path.with_name(f"{path.stem}_beads{path.suffix}")
+    results = [path, *parts, beads] if halves else [path]
     refuse_sources(results, item.files)
-    check_new(results, overwrite)
+    require_new(results, overwrite)
     item.binned_thickness(config.reconstruct)
     device = choose_device(config.compute)
     for note in item.notes:
@@ -264,15 +264,15 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
         logger.warning("%s: %s", finding.severity, finding)
     with step("align and split"):
         images = config.images if halves else config.images.model_copy(update={"gold": "keep"})
-        half0, half1, whole, gold = half_sets(
+        half0, half1, full, gold = half_sets(
             item, config.reconstruct, config.ctf, config.split, config.fit.seed, images
         )
     with step("reconstruct"):
-        write_reconstruction(full, whole, item, config.reconstruct, config.ctf, device)
-        for path, half in zip(parts, (half0, half1), strict=True):
+        write_reconstruction(path, full, item, config.reconstruct, config.ctf, device)
+        for part, half in zip(parts, (half0, half1), strict=True):
             if halves:
-                write_reconstruction(path, half, item, config.reconstruct, config.ctf, device)
+                write_reconstruction(part, half, item, config.reconstruct, config.ctf, device)
         if gold is not None:
-            write_beads(beads, gold, whole.geometry, item, config.reconstruct, config.ctf, device)
+            write_beads(beads, gold, full.geometry, item, config.reconstruct, config.ctf, device)
             logger.info("gold beads: %s, to be added to a refined tomogram", beads)
-    logger.info("done: %s", full)
+    logger.info("done: %s", path)

@@ -17,7 +17,7 @@ from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
-from dewedge.runtime.folder import check_new, refuse_sources
+from dewedge.runtime.folder import refuse_sources, require_new
 from dewedge.runtime.log import step
 from dewedge.runtime.progress import tile_progress
 from dewedge.settings.sections import ComputeSection, TileSection
@@ -150,7 +150,7 @@ def refine_with_model(
         raise InputError("two results would have the same name: expected tomograms of different names")
     of_beads = [] if beads is None else [beads]
     refuse_sources(outputs, [path for paths in [*sources, of_beads] for path in paths])
-    check_new(outputs, overwrite)
+    require_new(outputs, overwrite)
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
     with launched(compute) as fabric:
         for paths, result in zip(sources, outputs, strict=True):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from dewedge.check.finding import Finding
-from dewedge.errors import InputError
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput, RunInput
@@ -21,39 +20,23 @@ from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import CropSampler
 from dewedge.pipeline.check import check_inputs
-from dewedge.pipeline.fit import check_recipe, fit_model
-from dewedge.pipeline.initial import initial_path, initial_weights
+from dewedge.pipeline.fit import fit_model, require_one_fit
+from dewedge.pipeline.initial import initial_files, initial_weights
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
 from dewedge.report.figure import save_figure
 from dewedge.report.slices import slices_figure
-from dewedge.runtime.devices import launched, log_device, on_first_process, told_how_to_resume
-from dewedge.runtime.faults import collected, summary
-from dewedge.runtime.folder import (
-    BEADS,
-    CONFIG,
-    FULL,
-    HALF0,
-    HALF1,
-    LOG,
-    MASK,
-    MODEL,
-    REFINED,
-    SLICES,
-    check_output,
-    clear_output,
-    tomogram_folders,
-)
-from dewedge.runtime.log import log_environment, log_to_file, step
-from dewedge.settings.file import write_config
+from dewedge.runtime.devices import launched, on_first_process
+from dewedge.runtime.faults import Faults
+from dewedge.runtime.folder import ResultFolder, is_newer, tomogram_folders
+from dewedge.runtime.log import step
+from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
 
 
-def run(
-    config: Config, *, resume: bool = False, overwrite: bool = False, arguments: Sequence[str] = ()
-) -> None:
+def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> None:
     """Read, align, split, reconstruct, fit, refine and report.
 
     An input among several that cannot be used is left out; it is reported when it is found and at the end.
@@ -66,58 +49,45 @@ def run(
         Continue the run in the output folder.
     overwrite
         Replace the run in the output folder.
-    arguments
-        The command line, for the log.
 
     Raises
     ------
     InputError
         If the configuration or the output folder cannot be used or, after all others are done, an input.
     """
-    output = config.output
-    if output is None:
-        raise InputError("no output folder: expected -o FOLDER")
+    output = require_output(config.output)
+    folder = RunFolder(output, config=config, verb="run", resume=resume, overwrite=overwrite)
     config.fit.options()
     if not resume:
         initial_weights(config.fit)
-    check_recipe(config)
+    require_one_fit(config)
     inputs, faults = read_inputs(config)
     total = len(inputs) + len(faults)
     folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
-    sources = [path for item in inputs for path in item.files]
-    if (model := initial_path(config.fit)) is not None:
-        sources.append(model)
-    check_output(output, folders, config, resume, overwrite, sources)
-    tomograms = [Tomogram(item, folder) for item, folder in zip(inputs, folders, strict=True)]
+    folder = replace(folder, tomograms=folders)
+    folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
+    tomograms = [Tomogram(item, own) for item, own in zip(inputs, folders, strict=True)]
     with launched(config.compute) as fabric:
         warnings: list[Finding] = []
         if not config.no_check:
             tomograms, warnings = checked(tomograms, config, fabric, faults)
-        with told_how_to_resume(f"dewedge run --resume -o {output}"):
-            on_first_process(
-                fabric, lambda: begin(config, fabric, output, tomograms, faults, resume, arguments)
-            )
-            for warning in warnings:
-                logger.warning("%s: %s", warning.severity, warning)
+        with folder.begun(fabric):
+            if fabric.is_global_zero:
+                tell(tomograms, faults, warnings)
             if config.fit_each:
                 for count, tomogram in enumerate(tomograms, start=1):
                     logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
-                    raised: list[InputError] = []
-                    with collected(raised):
+                    with faults.left_out():
                         process([tomogram], tomogram.folder, config, fabric, resume, faults)
-                    for fault in raised:
-                        logger.info("left out: %s", fault)
-                    faults += raised
             else:
-                process(tomograms, output, config, fabric, resume, faults)
+                process(tomograms, folder, config, fabric, resume, faults)
     if not faults:
         logger.info("done: %s", output)
         return
     if len(faults) < total:
         logger.info("%d of %d inputs are done: %s", total - len(faults), total, output)
-        for fault in faults:
-            logger.info("not done: %s", fault)
-    raise summary(faults, total)
+        faults.log("not done")
+    raise faults.summary(total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +95,7 @@ class Tomogram:
     """One tomogram of a run, and the folder of its results."""
 
     item: RunInput
-    folder: Path
+    folder: ResultFolder
 
     @property
     def name(self) -> str:
@@ -133,97 +103,85 @@ class Tomogram:
 
 
 def checked(
-    tomograms: Sequence[Tomogram], config: Config, fabric: Fabric, faults: list[InputError]
+    tomograms: Sequence[Tomogram], config: Config, fabric: Fabric, faults: Faults
 ) -> tuple[list[Tomogram], list[Finding]]:
     """The tomograms whose input has no errors, and what else the first process found in it."""
 
-    def check() -> tuple[list[int], list[Finding], list[str]]:
-        found: list[InputError] = []
+    def check() -> tuple[list[int], list[Finding], Faults]:
+        wrong = Faults()
         items = [tomogram.item for tomogram in tomograms]
-        usable, warnings = check_inputs(items, config, found)
-        return [items.index(item) for item in usable], warnings, [str(fault) for fault in found]
+        usable, warnings = check_inputs(items, config, wrong)
+        return [items.index(item) for item in usable], warnings, wrong
 
-    usable, warnings, found = on_first_process(fabric, check)
-    faults += map(InputError, found)
+    usable, warnings, wrong = on_first_process(fabric, check)
+    faults += wrong
     return [tomograms[i] for i in usable], warnings
 
 
-def begin(
-    config: Config,
-    fabric: Fabric,
-    output: Path,
-    tomograms: Sequence[Tomogram],
-    faults: Sequence[InputError],
-    resume: bool,
-    arguments: Sequence[str],
-) -> None:
-    """Start the log, clear the folder unless resuming, write the configuration, tell what was read."""
-    log_to_file(output / LOG)
-    log_environment(arguments)
-    clear_output(output, [tomogram.folder for tomogram in tomograms], keep=resume)
-    write_config(output / CONFIG, config)
-    log_device(fabric, config.compute)
+def tell(tomograms: Sequence[Tomogram], faults: Faults, warnings: Sequence[Finding]) -> None:
+    """Log what was read, left out, and found in the input."""
     for tomogram in tomograms:
         for note in tomogram.item.notes:
             logger.info("%s: %s", tomogram.name, note)
-    for fault in faults:
-        logger.info("left out: %s", fault)
+    faults.log("left out")
+    for warning in warnings:
+        logger.warning("%s: %s", warning.severity, warning)
 
 
 def process(
     tomograms: Sequence[Tomogram],
-    folder: Path,
+    folder: ResultFolder,
     config: Config,
     fabric: Fabric,
     resume: bool,
-    faults: list[InputError],
+    faults: Faults,
 ) -> None:
     """Half-sets, fit, refinement and report of tomograms that share one network, kept in ``folder``."""
-    found = on_first_process(fabric, lambda: make_halves(tomograms, config, fabric))
-    usable = []
-    for tomogram, fault in zip(tomograms, found, strict=True):
-        if fault is None:
-            usable.append(tomogram)
-        else:
-            logger.info("left out: %s", fault)
-            faults.append(InputError(fault))
+    numbers, wrong = on_first_process(fabric, lambda: make_halves(tomograms, config, fabric))
+    faults += wrong
+    usable = [tomograms[i] for i in numbers]
     if not usable:
         return
-    model = fitted_model(folder / MODEL, config, usable) if resume else None
+    model = fitted_model(folder.model, config, usable) if resume else None
     if model is None:
         pairs = [open_pair(tomogram, config) for tomogram in usable]
         model = fit_model(pairs, config.fit, fabric, folder, resume)
-    refine_all(usable, folder / MODEL, model, config, fabric)
+    refine_all(usable, folder.model, model, config, fabric)
     on_first_process(fabric, lambda: report(usable))
 
 
-def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -> list[str | None]:
-    """Write half-sets, whole and mask of every tomogram into its folder; return what is wrong with which."""
-    found: list[str | None] = []
-    for tomogram in tomograms:
-        faults: list[InputError] = []
-        with collected(faults):
+def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -> tuple[list[int], Faults]:
+    """Write half-sets, full tomogram and mask of every tomogram into its folder.
+
+    Returns
+    -------
+    list, Faults
+        Numbers of the tomograms that can be used, and what is wrong with the others.
+    """
+    faults, usable = Faults(), []
+    for i, tomogram in enumerate(tomograms):
+        with faults.left_out():
             make_halves_of(tomogram, config, fabric)
             if len(tomograms) > 1:
                 # One that cannot be drawn from would end the fit of all.
-                check_crops(open_pair(tomogram, config), config)
-        found.append(str(faults[0]) if faults else None)
-    return found
+                require_crops(open_pair(tomogram, config), config)
+            usable.append(i)
+    return usable, faults
 
 
 def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
-    """Write half-sets, whole and mask of one tomogram into its folder; those that exist stay."""
+    """Write half-sets, full tomogram and mask of one tomogram into its folder; those that exist stay."""
     item, folder = tomogram.item, tomogram.folder
     if isinstance(item, HalvesInput):
         copy_halves(item, folder, config.ctf, fabric.device)
     else:
         reconstruct_halves(item, folder, config, fabric.device)
-    if not (folder / MASK).exists():
-        full = read_mrc(folder / FULL)
+    if not folder.mask.exists():
+        full = read_mrc(folder.full)
         mask = find_specimen(item.mask, full.data)
         if mask is not None:
             write_mrc(
-                folder / MASK,
+                folder.mask,
                 mask,
                 full.voxel_size_A,
                 origin_xyz_A=full.origin_xyz_A,
@@ -231,21 +189,21 @@ def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
             )
 
 
-def check_crops(pair: TomogramPair, config: Config) -> None:
+def require_crops(pair: TomogramPair, config: Config) -> None:
     """Refuse a tomogram from which the fit could not draw."""
     options = config.fit.options()
     CropSampler([pair], options.cube_size, seed=options.seed, held_out=options.held_out).draw(0)
 
 
 def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
-    """The half-sets of a tomogram, memory-mapped, with its mask; twice the whole where none are needed."""
+    """The half-sets of a tomogram, memory-mapped, with its mask; twice the full one where none are needed."""
     folder = tomogram.folder
-    halves = [folder / HALF0, folder / HALF1] if OBJECTIVES[config.fit.objective].needs_halves else []
-    return read_pair(folder / FULL, halves, folder / MASK, tomogram.item)
+    halves = folder.halves if OBJECTIVES[config.fit.objective].needs_halves else []
+    return read_pair(folder.full, halves, folder.mask, tomogram.item)
 
 
 def read_pair(full_path: Path, half_paths: Sequence[Path], mask_path: Path, item: RunInput) -> TomogramPair:
-    """What a fit takes of both half-sets, or of the whole alone, and of the mask if there is one."""
+    """Both half-sets, or the full tomogram alone, and the mask if there is one, for a fit."""
     full = read_mrc(full_path).data
     mask = read_mrc(mask_path).data > 0.5 if mask_path.exists() else None
     if not half_paths:
@@ -276,38 +234,36 @@ def refine_all(
     tomograms: Sequence[Tomogram], model_path: Path, model: Model, config: Config, fabric: Fabric
 ) -> None:
     """Refine every tomogram, its tiles divided over the processes; those refined by this very model stay."""
-    names = [FULL] if config.refine.refine == "full" else [HALF0, HALF1]
-    fitted = model_path.stat().st_mtime_ns
 
     def are_there() -> list[bool]:
-        paths = [tomogram.folder / REFINED for tomogram in tomograms]
-        return [path.exists() and path.stat().st_mtime_ns >= fitted for path in paths]
+        return [is_newer(tomogram.folder.refined, model_path) for tomogram in tomograms]
 
     for tomogram, is_there in zip(tomograms, on_first_process(fabric, are_there), strict=True):
+        folder = tomogram.folder
         if is_there:
             logger.info("%s: refined tomogram is there", tomogram.name)
             continue
         refine_files(
             tomogram.name,
-            [tomogram.folder / name for name in names],
-            tomogram.folder / REFINED,
+            [folder.full] if config.refine.refine == "full" else folder.halves,
+            folder.refined,
             model,
             tomogram.item.tilt_range,
             config.refine,
             config.compute,
             fabric,
-            tomogram.folder / BEADS if (tomogram.folder / BEADS).exists() else None,
+            folder.beads if folder.beads.exists() else None,
         )
 
 
 def report(tomograms: Sequence[Tomogram]) -> None:
     """Draw slices of every tomogram before and after; those newer than the refined tomogram stay."""
     for tomogram in tomograms:
-        slices, refined_path = tomogram.folder / SLICES, tomogram.folder / REFINED
-        if slices.exists() and slices.stat().st_mtime_ns >= refined_path.stat().st_mtime_ns:
+        folder = tomogram.folder
+        if is_newer(folder.slices, folder.refined):
             continue
         with step(f"{tomogram.name}: report"):
-            full, refined = read_mrc(tomogram.folder / FULL), read_mrc(refined_path)
-            painted = ", gold painted over" if (tomogram.folder / BEADS).exists() else ""
+            full, refined = read_mrc(folder.full), read_mrc(folder.refined)
+            painted = ", gold painted over" if folder.beads.exists() else ""
             volumes = {f"FBP{painted}": full.data, "refined": refined.data}
-            save_figure(slices, slices_figure(volumes, full.voxel_size_A, tomogram.name))
+            save_figure(folder.slices, slices_figure(volumes, full.voxel_size_A, tomogram.name))

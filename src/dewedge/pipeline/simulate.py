@@ -11,7 +11,7 @@ import numpy as np
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.runtime.folder import check_new
+from dewedge.runtime.folder import require_new
 from dewedge.runtime.log import step
 from dewedge.simulate.files import SimulatedFiles, simulate
 from dewedge.simulate.realistic import Effects
@@ -52,7 +52,7 @@ def simulate_files(
                 f"--{key.replace('_', '-')}: expected {with_or_without} --realistic and its effects"
             )
     endings = [".mrc", "_truth.mrc", "_particles.star", *(["_beads.star"] if as_microscope else [])]
-    check_new([folder / f"{name}{ending}" for ending in endings], overwrite)
+    require_new([folder / f"{name}{ending}" for ending in endings], overwrite)
     with step(f"simulate {name}"):
         if as_microscope:
             files = simulate_realistic(folder, name, effects=Effects(**wanted), **given)

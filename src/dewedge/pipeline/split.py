@@ -12,7 +12,7 @@ from dewedge.inputs.read import read_one_series
 from dewedge.io.angles import write_tilt_angles
 from dewedge.io.mrc import write_mrc
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
-from dewedge.runtime.folder import check_new, refuse_sources
+from dewedge.runtime.folder import refuse_sources, require_new
 from dewedge.settings.sections import Config
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
 
@@ -38,7 +38,7 @@ def split_file(config: Config, folder: Path, *, overwrite: bool = False) -> None
     suffixes = [".mrc", ".tlt"] if geometry.is_aligned else [".mrc", ".tlt", ".xf"]
     results = [stack.with_suffix(suffix) for stack in stacks for suffix in suffixes]
     refuse_sources(results, item.files)
-    check_new(results, overwrite)
+    require_new(results, overwrite)
     for note in item.notes:
         logger.info(note)
     if config.split.of_tilts == "tilts" and splits_by_angle(geometry):

@@ -1,1 +1,1 @@
-"""What every verb runs on: devices and processes, folders, logs, progress."""
+"""Devices and processes, folders, logs and progress, on which every verb runs."""

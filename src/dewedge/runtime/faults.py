@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dewedge.errors import InputError, UnwritableError
 
+logger = logging.getLogger(__name__)
+
 # The log holds the rest.
 _NAMED = 3
 
 
-@contextmanager
-def collected(faults: list[InputError]) -> Iterator[None]:
-    """Append what is wrong with one input to ``faults`` instead of raising it.
+class Faults(list[InputError]):
+    """Errors of those of several inputs that cannot be used, one of each."""
 
-    A file that cannot be written is raised: that is no input's fault.
-    """
-    try:
-        yield
-    except UnwritableError:
-        raise
-    except InputError as error:
-        faults.append(error)
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Keep what is wrong with one input instead of raising it.
 
+        A file that cannot be written is raised: that is no input's fault.
+        """
+        try:
+            yield
+        except UnwritableError:
+            raise
+        except InputError as error:
+            self.append(error)
 
-def expect_some(usable: Sequence[object], faults: Sequence[InputError]) -> None:
-    """Raise what is wrong if nothing is left to go on with."""
-    if not usable and faults:
-        raise summary(faults, len(faults))
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Do as `collected`, and log that the input is left out."""
+        before = len(self)
+        with self.collected():
+            yield
+        self.log("left out", before)
 
+    def log(self, what: str, start: int = 0) -> None:
+        """Log, a line each, what became of the inputs whose faults are kept from ``start`` on."""
+        for fault in self[start:]:
+            logger.info("%s: %s", what, fault)
 
-def summary(faults: Sequence[InputError], total: int) -> InputError:
-    """One line for all that went wrong with ``total`` inputs."""
-    if total == 1:
-        return faults[0]
-    texts = [str(fault) for fault in faults[:_NAMED]]
-    if len(faults) > _NAMED:
-        texts.append(f"and {len(faults) - _NAMED} more")
-    return InputError(f"{len(faults)} of {total} inputs could not be used: {'; '.join(texts)}")
+    def require_some(self, usable: Sequence[object]) -> None:
+        """Raise what is wrong if nothing is left to go on with."""
+        if self and not usable:
+            raise self.summary(len(self))
+
+    def summary(self, total: int) -> InputError:
+        """One error for all that went wrong with ``total`` inputs."""
+        if total == 1:
+            return self[0]
+        texts = [str(fault) for fault in self[:_NAMED]]
+        if len(self) > _NAMED:
+            texts.append(f"and {len(self) - _NAMED} more")
+        return InputError(f"{len(self)} of {total} inputs could not be used: {'; '.join(texts)}")

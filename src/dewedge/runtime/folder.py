@@ -1,117 +1,94 @@
-"""The folder of a run: names of its files, and what may be done in one that is not empty."""
+"""Folders of results, the names of their files, and what may not be replaced."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dewedge.errors import InputError
-from dewedge.io.files import unwritable
-from dewedge.settings.file import resolve_config
-from dewedge.settings.sections import Config
 
 CONFIG = "config.toml"
-LOG = "dewedge.log"
-MODEL = "model.safetensors"
-CHECKPOINT = "checkpoint.safetensors"
-LOSS_TABLE = "loss.csv"
-LOSS_FIGURE = "loss.png"
-HALF0 = "half0.mrc"
-HALF1 = "half1.mrc"
-FULL = "full.mrc"
-BEADS = "beads.mrc"
-MASK = "mask.mrc"
-REFINED = "refined.mrc"
-# Of a comparison: each half-set alone.
-REFINED_HALF0 = "refined_half0.mrc"
-REFINED_HALF1 = "refined_half1.mrc"
-SLICES = "slices.png"
-
-# From the first that is written to the last.
-OF_FIT = (CHECKPOINT, LOSS_TABLE, LOSS_FIGURE, MODEL)
-OF_TOMOGRAM = (HALF0, HALF1, BEADS, FULL, MASK, *OF_FIT, REFINED, REFINED_HALF0, REFINED_HALF1, SLICES)
-
-# Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
-FREE_KEYS = {"output", "compute", "no_check", "fit.epochs", "fit.budget", "fit.patience"}
 
 
-def tomogram_folders(output: Path, names: list[str], several: bool) -> list[Path]:
-    """Where the results of each tomogram go: a folder each in ``output`` if ``several``, else itself."""
-    return [output / name for name in names] if several else [output]
+class _File:
+    """A file of a fixed name: of a folder, its path."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: ResultFolder, owner: type[ResultFolder]) -> Path:
+        return folder.path / self.name
 
 
-def check_output(
-    output: Path,
-    folders: list[Path],
-    config: Config,
-    resume: bool,
-    overwrite: bool,
-    sources: Sequence[Path] = (),
-) -> None:
-    """Refuse a folder that holds another run, or an input under the name of a result; change nothing.
+@dataclass(frozen=True)
+class ResultFolder:
+    """The folder of a tomogram's results, of a fit, or of both, and the paths of its files.
 
-    Raises
-    ------
-    InputError
-        If the folder holds a run and neither ``resume`` nor ``overwrite`` is given, or ``resume`` is and that
-        run had another configuration, or there is nothing to resume.
+    Parameters
+    ----------
+    path
+        The folder, which need not exist.
     """
-    if resume and overwrite:
-        raise InputError("expected --resume or --overwrite, got both")
-    refuse_sources(_all_files(output, folders), sources)
-    found = [path for path in _all_files(output, folders) if path.exists()]
-    if resume:
-        if not (output / CONFIG).is_file():
-            raise InputError(f"{output}: nothing to resume: expected a {CONFIG} of an earlier run")
-        difference = first_difference(resolve_config(output / CONFIG, {}), config)
-        if difference is not None:
-            raise InputError(
-                f"{output / CONFIG}: {difference}; resume with the same configuration, or give --overwrite"
-            )
-    elif found and not overwrite:
-        raise InputError(
-            f"{output}: already holds a run ({found[0].relative_to(output)}): give --resume to continue it, "
-            "--overwrite to replace it, or another folder"
-        )
+
+    path: Path
+
+    config_file = _File(CONFIG)
+    log = _File("dewedge.log")
+    model = _File("model.safetensors")
+    checkpoint = _File("checkpoint.safetensors")
+    loss_table = _File("loss.csv")
+    loss_figure = _File("loss.png")
+    half0 = _File("half0.mrc")
+    half1 = _File("half1.mrc")
+    full = _File("full.mrc")
+    beads = _File("beads.mrc")
+    mask = _File("mask.mrc")
+    refined = _File("refined.mrc")
+    # Each half-set refined alone.
+    refined_half0 = _File("refined_half0.mrc")
+    refined_half1 = _File("refined_half1.mrc")
+    slices = _File("slices.png")
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def halves(self) -> list[Path]:
+        """The tomograms of both half-sets."""
+        return [self.half0, self.half1]
+
+    @property
+    def refined_halves(self) -> list[Path]:
+        """The refined tomograms of both half-sets."""
+        return [self.refined_half0, self.refined_half1]
+
+    @property
+    def of_fit(self) -> list[Path]:
+        """Files of a fit, from the first that is written to the last."""
+        return [self.checkpoint, self.loss_table, self.loss_figure, self.model]
+
+    @property
+    def reconstructed(self) -> list[Path]:
+        """Files of a tomogram that are there before the fit, from the first that is written to the last."""
+        return [*self.halves, self.beads, self.full, self.mask]
+
+    @property
+    def of_tomogram(self) -> list[Path]:
+        """All files of a tomogram and of its fit, from the first that is written to the last."""
+        return [*self.reconstructed, *self.of_fit, self.refined, *self.refined_halves, self.slices]
 
 
-def clear_output(output: Path, folders: list[Path], keep: bool) -> None:
-    """Remove what a killed run left half-written and, unless ``keep``, all results of an earlier run."""
-    try:
-        for path in _all_files(output, folders):
-            for temporary in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-                temporary.unlink()
-            if not keep:
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritable(error.filename or output, error) from None
+def tomogram_folders(output: Path, names: Sequence[str], several: bool) -> list[ResultFolder]:
+    """Folders of the tomograms' results: one for each in ``output`` if ``several``, else itself."""
+    return [ResultFolder(output / name) for name in names] if several else [ResultFolder(output)]
 
 
-def _all_files(output: Path, folders: list[Path]) -> list[Path]:
-    files = [output / name for name in (CONFIG, *OF_FIT)]
-    return files + [folder / name for folder in folders for name in OF_TOMOGRAM]
-
-
-def first_difference(then: Config, now: Config) -> str | None:
-    """The first key, if any, in which a configuration differs that a resumed run may not change."""
-    old, new = (_flat(config.model_dump(mode="json")) for config in (then, now))
-    for key in new:
-        free = key in FREE_KEYS or key.partition(".")[0] in FREE_KEYS
-        if not free and old[key] != new[key]:
-            return f"the run there has {key} = {old[key]!r}, not {new[key]!r}"
-    return None
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{name}": item for name, item in value.items()}
-        else:
-            flat[key] = value
-    return flat
+def is_newer(path: Path, than: Path) -> bool:
+    """True if a file exists and was not written before another."""
+    return path.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
 
 
 def refuse_sources(results: Sequence[Path], sources: Sequence[Path]) -> None:
@@ -123,7 +100,7 @@ def refuse_sources(results: Sequence[Path], sources: Sequence[Path]) -> None:
             raise InputError(f"{path}: is an input that a result would replace: give another output")
 
 
-def check_new(paths: Sequence[Path], overwrite: bool) -> None:
+def require_new(paths: Sequence[Path], overwrite: bool) -> None:
     """Refuse files that exist, unless they may be overwritten."""
     for path in paths:
         if path.exists() and not overwrite:

@@ -9,7 +9,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -85,12 +85,18 @@ def stop_messages() -> None:
     logger.propagate = True
 
 
-def log_environment(arguments: Sequence[str]) -> None:
+def command_line() -> str:
+    """The command that started this process, as a shell takes it."""
+    program = Path(sys.argv[0]).name.replace("__main__.py", "dewedge")
+    return shlex.join([program, *sys.argv[1:]])
+
+
+def log_environment() -> None:
     """Log version, command and machine, for the file only."""
     import numpy
     import torch
 
-    logger.debug("dewedge %s: %s", dewedge.__version__, shlex.join(["dewedge", *arguments]))
+    logger.debug("dewedge %s: %s", dewedge.__version__, command_line())
     logger.debug("working folder %s", Path.cwd())
     logger.debug(
         "%s, %s, Python %s, torch %s, numpy %s",

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Epoch(Protocol):
-    """What is shown of an epoch: a row of the loss curve."""
+    """Show an epoch: its row of the loss curve."""
 
     @property
     def epoch(self) -> int: ...

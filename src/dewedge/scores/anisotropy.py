@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from dewedge.geometry import Floats
 from dewedge.scores.objects import (
     OBJECT_SIGMA,
     Elongation,
@@ -25,7 +26,6 @@ from dewedge.scores.objects import (
 )
 from dewedge.scores.spectra import (
     OFF_AXIS,
-    Floats,
     Spectrum,
     checked_edges,
     from_axis,

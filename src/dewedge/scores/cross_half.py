@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dewedge.geometry import TiltRange
+from dewedge.geometry import Floats, TiltRange
 from dewedge.scores.spectra import (
-    Floats,
     ShellSums,
     checked_edges,
     listed,

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from dewedge.geometry import Floats
 from dewedge.scores.volumes import finite
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BEAD_SIGMAS = 20.0  # no noise, and no matter but metal, is so far from the median

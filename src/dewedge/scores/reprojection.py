@@ -12,10 +12,10 @@ import torch
 from numpy.typing import ArrayLike
 
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.physics.projection import project
 from dewedge.scores.spectra import (
     OFF_AXIS,
-    Floats,
     ShellSums,
     checked_edges,
     listed,

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.physics.fourier import frequencies, multiplicity
 from dewedge.scores.volumes import finite, mean_of, products
-
-Floats = NDArray[np.float64]
 
 # Share of an axis over which a volume fades out, half of it at either end: all of it, a Hann window. With
 # half of it, back-projected rays that end at the top and bottom of a slab leak over tens of degrees.

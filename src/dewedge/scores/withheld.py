@@ -18,12 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltRange
+from dewedge.geometry import Floats, TiltRange
 from dewedge.physics.wedge import wedge_mask
 from dewedge.scores.spectra import (
     OFF_AXIS,
     TAPER,
-    Floats,
     ShellSums,
     Spectrum,
     checked_edges,

@@ -117,8 +117,8 @@ class FitSection(Section):
     online_fill: float = Field(
         default=FitOptions.online_fill,
         description="Share of the fit, at its end, in which the inputs' own missing wedge is filled anew in "
-        "each batch, by a prediction that is given nothing of what is cut from them. Each batch costs one pass "
-        "more.",
+        "each batch, by a prediction that is given nothing of what is cut from them. Each batch costs one "
+        "pass more.",
     )
     exact_rotations: float = Field(
         default=FitOptions.exact_rotations,

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dewedge.geometry import Floats
 from dewedge.simulate.molecules import Molecule
-
-Floats = NDArray[np.float64]
 
 RESIDUE_VOLUME_A3 = 1360.0
 # A Gaussian of that volume with peak 1.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.simulate.crowd import small_proteins
 from dewedge.simulate.gold import Beads, place_beads
 from dewedge.simulate.molecules import Molecule
@@ -24,7 +25,6 @@ from dewedge.simulate.specimen import (
 )
 
 SpecimenKind = Literal["cell", "lamella", "purified"]
-Floats = NDArray[np.float64]
 
 # Thickness of the ice. 10499: the gold at its two surfaces lies 1860 A apart. Lamellae are milled to 1000 to
 # 2500 A (Wagner et al. 2020, Nat. Protoc. 15, 2041); films of purified molecules have some 500 to 1000 A.

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.physics.fourier import fourier_crop
-
-Floats = NDArray[np.float64]
 
 # Beads of nominally 10 nm: in 10499 their edges lie 42 A from their middles.
 RADIUS_A, RADIUS_SIGMA_A = 42.0, 3.0

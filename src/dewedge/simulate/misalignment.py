@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dewedge.geometry import TiltGeometry
-
-Floats = NDArray[np.float64]
+from dewedge.geometry import Floats, TiltGeometry
 
 
 @dataclass(frozen=True, kw_only=True)

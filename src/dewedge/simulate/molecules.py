@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.io.mrc import read_mrc
-
-Floats = NDArray[np.float64]
 
 MAP_SUFFIXES = (".mrc", ".map", ".ccp4", ".rec")
 MODEL_SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")

@@ -12,9 +12,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.simulate.molecules import Molecule
 
-Floats = NDArray[np.float64]
 Box = tuple[slice, slice, slice]
 
 # Number densities behind the defaults. 13 kinds of protein, about 200 of each, in 512 x 512 x 200 voxels of

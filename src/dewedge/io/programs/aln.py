@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltGeometry
+from dewedge.geometry import CtfParameters, Floats, TiltGeometry
 from dewedge.io.files import StrPath, read_text
 from dewedge.io.programs.projection_model import to_geometry_arrays
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _COLUMNS = "SEC ROT GMAG TX TY SMEAN SFIT SCALE BASE TILT"

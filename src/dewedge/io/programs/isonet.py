@@ -22,7 +22,7 @@ def is_isonet(blocks: dict[str, Table]) -> bool:
 
 
 def read_isonet(path: StrPath) -> list[HalvesEntry]:
-    """Half tomograms of every row; ``rlnTomoName`` is the whole tomogram's file.
+    """Half tomograms of every row; ``rlnTomoName`` is the full tomogram's file.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def read_isonet(path: StrPath) -> list[HalvesEntry]:
                 f"{path}, row {row + 1}: no half tomograms in {HALF1} and {HALF2}: expected both, for a "
                 "whole tomogram alone has no independent noise to learn from"
             )
-        whole, mask = words(table, NAME, row), words(table, "rlnMaskName", row)
+        full, mask = words(table, NAME, row), words(table, "rlnMaskName", row)
         low, high = number(path, table, "rlnTiltMin", row), number(path, table, "rlnTiltMax", row)
         notes = []
         if low is not None and high is not None and abs(low + high) > 2:
@@ -51,12 +51,12 @@ def read_isonet(path: StrPath) -> list[HalvesEntry]:
             )
         entries.append(
             HalvesEntry(
-                name=Path(whole or half1).stem,
+                name=Path(full or half1).stem,
                 program="IsoNet",
                 path=path,
                 half0=find_named(half1, path),
                 half1=find_named(half2, path),
-                full=find_named(whole, path) if whole else None,
+                full=find_named(full, path) if full else None,
                 mask=find_named(mask, path) if mask else None,
                 tilt_range=None if low is None or high is None else TiltRange(low, high).validated(),
                 ctf=_ctf(path, table, row),

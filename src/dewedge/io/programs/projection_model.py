@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from dewedge.geometry import Floats
+
 Centre = Literal["N/2", "(N-1)/2"]
 
 # A tilt about x that varies by less than this between images moves nothing by a pixel.

@@ -13,17 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
+from dewedge.geometry import CtfParameters, Floats, TiltGeometry, TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath
 from dewedge.io.programs.projection_model import to_geometry_arrays, x_tilt_notes
 from dewedge.io.star import Table, find_named, number, numbers, read_star, words
 from dewedge.io.tilt_images import ImageSource, TiltImages
 
-Floats = NDArray[np.float64]
-
 TILT_STAR, NAME = "rlnTomoTiltSeriesStarFile", "rlnTomoName"
-HALF1, HALF2, WHOLE = (f"rlnTomoReconstructedTomogram{end}" for end in ("Half1", "Half2", ""))
+HALF1, HALF2, FULL = (f"rlnTomoReconstructedTomogram{end}" for end in ("Half1", "Half2", ""))
 IMAGE, EVEN, ODD = (f"rlnMicrographName{end}" for end in ("", "Even", "Odd"))
 Y_TILT, NOMINAL_TILT = "rlnTomoYTilt", "rlnTomoNominalStageTiltAngle"
 # Our own: the exact transform where the columns above do not give it back to the last digit. Matrix and shift
@@ -51,7 +49,7 @@ def is_relion(blocks: dict[str, Table]) -> bool:
 
 
 def read_relion(
-    path: StrPath, pixel_size_A: float | None = None, broken: list[InputError] | None = None
+    path: StrPath, pixel_size_A: float | None = None, faults: list[InputError] | None = None
 ) -> list[Entry]:
     """Every tilt series, or pair of half tomograms, of a STAR file of RELION 5.
 
@@ -59,7 +57,7 @@ def read_relion(
 
     Parameters
     ----------
-    broken
+    faults
         If given, the error of a row that cannot be read is appended to it, and the others are read.
 
     Raises
@@ -82,9 +80,9 @@ def read_relion(
         try:
             entries.append(_row(path, table, row, pixel_size_A))
         except InputError as error:
-            if broken is None:
+            if faults is None:
                 raise
-            broken.append(error)
+            faults.append(error)
     return entries
 
 
@@ -207,7 +205,7 @@ def _series(
 
 def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> HalvesEntry:
     half1, half2 = (find_named(table[column][row], path) for column in (HALF1, HALF2))
-    whole, mask, star = (words(table, column, row) for column in (WHOLE, MASK, TILT_STAR))
+    full, mask, star = (words(table, column, row) for column in (FULL, MASK, TILT_STAR))
     low, high = (number(path, table, column, row) for column in (TILT_MIN, TILT_MAX))
     notes: list[str] = []
     tilt_range = None
@@ -234,7 +232,7 @@ def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> Ha
         path=path,
         half0=half1,
         half1=half2,
-        full=find_named(whole, path) if whole and find_named(whole, path).exists() else None,
+        full=find_named(full, path) if full and find_named(full, path).exists() else None,
         mask=None if mask is None else find_named(mask, path),
         tilt_range=tilt_range,
         layout=layout,  # type: ignore[arg-type]

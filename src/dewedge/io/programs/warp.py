@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltGeometry
+from dewedge.geometry import CtfParameters, Floats, TiltGeometry
 from dewedge.io.entries import SeriesEntry
 from dewedge.io.files import StrPath, read_text
 from dewedge.io.mrc import read_mrc
 from dewedge.io.programs.projection_model import to_geometry_arrays, x_tilt_notes
 from dewedge.io.star import numbers, read_star
 from dewedge.io.tilt_images import ImageSource, TiltImages, stack_images
-
-Floats = NDArray[np.float64]
 
 # The tilt angle in a movie's name as SerialEM makes it: TS_01_041_-60.0.tif
 _ANGLE_IN_NAME = re.compile(r"_(-?\d+\.\d+)(?:_|$)")

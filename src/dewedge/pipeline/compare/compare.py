@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from dewedge.errors import InputError
-from dewedge.inputs.read import check_input, check_network, read_inputs
-from dewedge.inputs.run_input import HalvesInput, RunInput
-from dewedge.io.files import unwritable
+from dewedge.inputs.read import read_inputs, require_cubes_for_network, require_usable
+from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
@@ -37,42 +36,47 @@ from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import initial_weights
 from dewedge.pipeline.reconstruct import reconstruct_halves
 from dewedge.pipeline.refine import refine_files
-from dewedge.pipeline.run import Tomogram, check_crops, fitted_model, make_halves_of, read_pair
-from dewedge.runtime.devices import launch, launched, log_device, on_first_process, told_how_to_resume
-from dewedge.runtime.folder import (
-    CHECKPOINT,
-    CONFIG,
-    FULL,
-    HALF0,
-    HALF1,
-    LOG,
-    MASK,
-    MODEL,
-    OF_TOMOGRAM,
-    REFINED,
-    REFINED_HALF0,
-    REFINED_HALF1,
-    clear_output,
-    first_difference,
-    refuse_sources,
-)
-from dewedge.runtime.log import log_environment, log_to_file
+from dewedge.pipeline.run import Tomogram, fitted_model, make_halves_of, read_pair, require_crops
+from dewedge.runtime.devices import launch, launched, on_first_process
+from dewedge.runtime.folder import ResultFolder, is_newer
+from dewedge.runtime.run_folder import RunFolder, first_difference, require_output
 from dewedge.settings.recipes import RECIPES, read_recipe
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
 
 SETTINGS = "compare.toml"
-RESULTS = (SETTINGS, PAGE, PICTURES, CURVES, FIGURES)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ComparisonFolder(RunFolder):
+    """The output folder of a comparison, with a folder for every method."""
+
+    settings_name = SETTINGS
+    noun = "comparison"
+    occupied_by = "a comparison or a run"
+
+    settings: ComparisonSettings
+
+    @property
+    def results(self) -> list[Path]:
+        files = [self.path / name for name in (SETTINGS, PAGE, PICTURES, CURVES, FIGURES)]
+        return files + [path for folder in self.tomograms for path in folder.of_tomogram]
+
+    @property
+    def occupants(self) -> list[Path]:
+        return [*self.results, self.config_file]
+
+    def difference(self) -> str | None:
+        then = read_comparison(self.path / SETTINGS, {}, None)
+        return first_difference(then.base, self.settings.base)
+
+    def write_settings(self) -> None:
+        write_comparison(self.path / SETTINGS, self.settings)
 
 
 def compare(
-    settings: ComparisonSettings,
-    output: Path | None,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    arguments: Sequence[str] = (),
+    settings: ComparisonSettings, output: Path | None, *, resume: bool = False, overwrite: bool = False
 ) -> None:
     """Carry out every method on one input, each in a folder of its name in ``output``, and compare them.
 
@@ -83,18 +87,22 @@ def compare(
     InputError
         If the settings, the input or the output folder cannot be used.
     """
-    if output is None:
-        raise InputError("no output folder: expected -o FOLDER")
-    if resume and overwrite:
-        raise InputError("expected --resume or --overwrite, got both")
-    if resume and not (output / SETTINGS).is_file():
-        raise InputError(f"{output}: nothing to resume: expected the {SETTINGS} of an earlier comparison")
+    output = require_output(output)
     methods = [settings.method(name) for name in settings.methods]
     stages = [stage for method in methods for stage in method.stages if stage.recipe.network]
     base = stages[0].config if stages else without_fit(methods[0].stages[0].config)
+    folder = ComparisonFolder(
+        output,
+        config=base,
+        verb="compare",
+        resume=resume,
+        overwrite=overwrite,
+        tomograms=all_stage_folders(output),
+        settings=settings,
+    )
     for stage in stages:
-        check_network(stage.config.fit)
-        check_initial_weights(stage)
+        require_cubes_for_network(stage.config.fit)
+        require_initial_weights(stage)
     inputs, faults = read_inputs(base)
     if faults:
         raise faults[0]
@@ -103,30 +111,34 @@ def compare(
         raise InputError(f"expected one tilt series, or one pair of half tomograms, got {names}")
     item = inputs[0]
     for stage in stages[1:]:
-        check_input(item, stage.config)
-    if isinstance(item, HalvesInput):
-        for name in ("sirt", "tv"):
-            if name in settings.methods:
-                raise InputError(f"{name}: expected a tilt series, got half tomograms: leave it out")
-    check_folder(output, settings, item, resume, overwrite)
+        require_usable(item, stage.config)
+    for name in ("sirt", "tv"):
+        if name in settings.methods:
+            require_series(item, name)
+    folder.require_usable(item.files)
     if not base.no_check:
         for warning in check_inputs(inputs, base, faults)[1]:
             logger.warning("%s: %s", warning.severity, warning)
-    with (
-        launched(base.compute) as fabric,
-        told_how_to_resume(f"dewedge compare --resume -o {output}"),
-    ):
-        on_first_process(fabric, lambda: begin(settings, output, item, fabric, resume, arguments))
-        carry_out(methods, item, output, fabric, arguments)
+    with launched(base.compute) as fabric, folder.begun(fabric):
+        for note in item.notes:
+            logger.info("%s: %s", item.name, note)
+        carry_out(methods, item, output, fabric)
     logger.info("done: %s", output / PAGE)
 
 
-def check_initial_weights(stage: Stage) -> None:
+def require_initial_weights(stage: Stage) -> None:
     """Refuse weights that do not fit the network of a method."""
     try:
         initial_weights(stage.config.fit)
     except InputError as error:
         raise InputError(f"{stage.recipe.name}: {error}, or leave it out by --methods") from None
+
+
+def require_series(item: RunInput, method: str) -> SeriesInput:
+    """The input as the tilt series that a method reconstructs."""
+    if isinstance(item, HalvesInput):
+        raise InputError(f"{method}: expected a tilt series, got half tomograms: leave it out")
+    return item
 
 
 def without_fit(config: Config) -> Config:
@@ -135,78 +147,27 @@ def without_fit(config: Config) -> Config:
     return config.model_copy(update={"fit": config.fit.model_copy(update=no_fit)})
 
 
-def check_folder(
-    output: Path, settings: ComparisonSettings, item: RunInput, resume: bool, overwrite: bool
-) -> None:
-    """Refuse a folder that holds another comparison, or an input under a result's name; change nothing."""
-    files = [output / name for name in RESULTS]
-    for folder in stage_folders(output):
-        files += [folder / name for name in OF_TOMOGRAM]
-    refuse_sources(files, item.files)
-    if resume:
-        then = read_comparison(output / SETTINGS, {}, None)
-        difference = first_difference(then.base, settings.base)
-        if difference is not None:
-            raise InputError(
-                f"{output / SETTINGS}: {difference}; resume with the same settings, or give --overwrite"
-            )
-        return
-    found = [path for path in [*files, output / CONFIG] if path.exists()]
-    if found and not overwrite:
-        raise InputError(
-            f"{output}: already holds a comparison or a run ({found[0].relative_to(output)}): give --resume "
-            "to continue it, --overwrite to replace it, or another folder"
-        )
-
-
-def stage_folders(output: Path) -> list[Path]:
+def all_stage_folders(output: Path) -> list[ResultFolder]:
     """The folders of all stages of all methods."""
     return [stage_folder(output, name, stage) for name in RECIPES for stage in read_recipe(name).stages]
 
 
-def stage_folder(output: Path, method: str, stage: str) -> Path:
-    """Where the results of a stage go: the folder of its method, or one in it where there are several."""
-    return output / method if method == stage else output / method / stage
+def stage_folder(output: Path, method: str, stage: str) -> ResultFolder:
+    """The folder of a stage's results: that of its method, or one in it where there are several stages."""
+    return ResultFolder(output / method if method == stage else output / method / stage)
 
 
-def begin(
-    settings: ComparisonSettings,
-    output: Path,
-    item: RunInput,
-    fabric: Fabric,
-    resume: bool,
-    arguments: Sequence[str],
-) -> None:
-    """Start the log, clear the folder unless resuming, write the settings, tell what was read."""
-    log_to_file(output / LOG)
-    log_environment(arguments)
-    for folder in stage_folders(output):
-        clear_output(folder, [folder], keep=resume)
-    if not resume:
-        try:
-            for name in RESULTS:
-                (output / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise unwritable(error.filename or output, error) from None
-    write_comparison(output / SETTINGS, settings)
-    log_device(fabric, settings.base.compute)
-    for note in item.notes:
-        logger.info("%s: %s", item.name, note)
-
-
-def carry_out(
-    methods: Sequence[Method], item: RunInput, output: Path, fabric: Fabric, arguments: Sequence[str]
-) -> None:
-    """Every method in turn, then the scores and the page."""
-    folder = output / "fbp"
-    raw = Estimate(folder / HALF0, folder / HALF1, folder / FULL)
+def carry_out(methods: Sequence[Method], item: RunInput, output: Path, fabric: Fabric) -> None:
+    """Carry out every method in turn, then write the scores and the page."""
+    folder = ResultFolder(output / "fbp")
+    raw = Estimate(folder.half0, folder.half1, folder.full)
 
     def reconstruct() -> None:
         make_halves_of(Tomogram(item, folder), methods[0].stages[0].config, fabric)
         for method in methods:
             first = method.stages[0]
             if first.recipe.network:
-                check_crops(pair_of(raw, folder / MASK, item, first.config), first.config)
+                require_crops(pair_of(raw, folder.mask, item, first.config), first.config)
 
     on_first_process(fabric, reconstruct)
     outcomes = [Outcome(methods[0], raw, [])]
@@ -216,46 +177,45 @@ def carry_out(
         for stage in method.stages:
             own = stage_folder(output, method.name, stage.recipe.name)
             if stage.recipe.network:
-                estimate, model = fit_and_refine(stage, estimate, folder / MASK, item, own)
+                estimate, model = fit_and_refine(stage, estimate, folder.mask, item, own)
                 models.append(model)
             else:
-                estimate = reconstructed(stage, item, own, fabric)
+                reconstruct_stage(stage, item, own, fabric)
+                estimate = Estimate(own.half0, own.half1, own.full)
         outcomes.append(Outcome(method, estimate, models))
-    on_first_process(fabric, lambda: write_report(outcomes, item, output, arguments))
+    on_first_process(fabric, lambda: write_report(outcomes, item, output))
 
 
-def reconstructed(stage: Stage, item: RunInput, folder: Path, fabric: Fabric) -> Estimate:
-    """The tomograms of a method that fits nothing."""
-    assert not isinstance(item, HalvesInput)
-    on_first_process(fabric, lambda: reconstruct_halves(item, folder, stage.config, fabric.device))
-    return Estimate(folder / HALF0, folder / HALF1, folder / FULL)
+def reconstruct_stage(stage: Stage, item: RunInput, folder: ResultFolder, fabric: Fabric) -> None:
+    """Write the tomograms of a method that fits nothing."""
+    series = require_series(item, stage.recipe.name)
+    on_first_process(fabric, lambda: reconstruct_halves(series, folder, stage.config, fabric.device))
 
 
 def fit_and_refine(
-    stage: Stage, source: Estimate, mask: Path, item: RunInput, folder: Path
+    stage: Stage, source: Estimate, mask: Path, item: RunInput, folder: ResultFolder
 ) -> tuple[Estimate, Model]:
     """Fit the network of a stage to the tomograms before it, and apply it to each of them."""
     config = stage.config
     # Recipes differ in precision, which is a Fabric's.
     fabric = launch(config.compute)
-    checkpoint = folder / CHECKPOINT
-    older = checkpoint.exists() and is_older(checkpoint, source.full)
-    model = None if older else fitted_model(folder / MODEL, config, [])
+    older = folder.checkpoint.exists() and not is_newer(folder.checkpoint, source.full)
+    model = None if older else fitted_model(folder.model, config, [])
     if model is None:
         pair = pair_of(source, mask, item, config)
         model = fit_model([pair], config.fit, fabric, folder, resume=not older)
-    result = Estimate(folder / REFINED_HALF0, folder / REFINED_HALF1, folder / REFINED)
-    whole = [source.full] if config.refine.refine == "full" else source.halves
+    result = Estimate(folder.refined_half0, folder.refined_half1, folder.refined)
+    sources = [source.full] if config.refine.refine == "full" else source.halves
     # A half-set alone has the grey scale of what the network was fitted to.
     of_half = replace(model, full_std=1.0)
     tasks = [
-        (result.full, whole, model),
+        (result.full, sources, model),
         (result.half0, [source.half0], of_half),
         (result.half1, [source.half1], of_half),
     ]
 
     def are_there() -> list[bool]:
-        return [path.exists() and not is_older(path, folder / MODEL) for path, _, _ in tasks]
+        return [is_newer(path, folder.model) for path, _, _ in tasks]
 
     there = on_first_process(fabric, are_there)
     for (path, sources, weights), is_there in zip(tasks, there, strict=True):
@@ -276,11 +236,6 @@ def fit_and_refine(
 
 
 def pair_of(source: Estimate, mask: Path, item: RunInput, config: Config) -> TomogramPair:
-    """What the fit of a stage takes: both half-sets, or the whole alone."""
+    """Both half-sets, or the full tomogram alone, for the fit of a stage."""
     halves = source.halves if OBJECTIVES[config.fit.objective].needs_halves else []
     return read_pair(source.full, halves, mask, item)
-
-
-def is_older(path: Path, than: Path) -> bool:
-    """True if a file was written before another."""
-    return path.stat().st_mtime_ns < than.stat().st_mtime_ns

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import platform
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +26,7 @@ from dewedge.report.compare_page import ComparedMethod, Comparison, fsc_figure, 
 from dewedge.report.comparison import comparison_figure
 from dewedge.report.figure import save_figure
 from dewedge.runtime.devices import choose_device, choose_precision
-from dewedge.runtime.log import step
+from dewedge.runtime.log import command_line, step
 from dewedge.scores.half_sets import HalfSetScores, half_set_scores
 
 logger = logging.getLogger(__name__)
@@ -54,14 +53,14 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a method: its tomograms and its fitted networks."""
+    """A method with its tomograms and its fitted networks."""
 
     method: Method
     estimate: Estimate
     models: list[Model]
 
 
-def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path, arguments: Sequence[str]) -> None:
+def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path) -> None:
     """Score the methods, of which the first is the raw tomogram; write figures, pictures and the page."""
     raw = outcomes[0].estimate
     full = read_mrc(raw.full)
@@ -79,7 +78,7 @@ def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path, argu
         voxel_size_A=full.voxel_size_A,
         tilt_range=item.tilt_range,
         methods=compared,
-        command=shlex.join(["dewedge", *arguments]),
+        command=command_line(),
         environment=environment(),
     )
     with step("report"):
@@ -96,7 +95,7 @@ def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path, argu
 
 
 def compared_method(outcome: Outcome, scores: HalfSetScores, item: RunInput) -> ComparedMethod:
-    """What the page says of a method."""
+    """Say of a method what the page shows."""
     method, models = outcome.method, outcome.models
     fitted = [stage for stage in method.stages if stage.recipe.network]
     if fitted:
@@ -107,7 +106,7 @@ def compared_method(outcome: Outcome, scores: HalfSetScores, item: RunInput) -> 
     else:
         detail = reconstruction_label(method.stages[0].config.reconstruct)
     seen = [
-        "both half-sets" if OBJECTIVES[stage.config.fit.objective].needs_halves else "the whole tomogram"
+        "both half-sets" if OBJECTIVES[stage.config.fit.objective].needs_halves else "the full tomogram"
         for stage in fitted
     ]
     last = [model.details["epochs"][-1] for model in models]

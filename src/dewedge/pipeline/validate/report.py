@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from dewedge.geometry import Floats
 from dewedge.scores.reprojection import TiltScores, mean_correlation
 from dewedge.scores.withheld import WithheldScores
-
-Floats = NDArray[np.float64]
 
 GIVEN = "FBP of the tilts given"
 CEILING = "ceiling (from frames)"
@@ -26,7 +24,7 @@ MEAN = "mean of the predictions"
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """What came of a validation.
+    """Scores of the predictions of a validation.
 
     Parameters
     ----------
@@ -114,7 +112,7 @@ def number(value: float) -> str:
 
 
 def cone_caption(validation: Validation) -> str:
-    """What the cone is, in one line."""
+    """The cone in one line."""
     cone, scores = validation.first.cone, validation.first
     parts = ", ".join(f"{low:.0f} to {high:.0f}" for low, high in cone.parts_deg)
     leaks = ", ".join(f"{leak:.0f}" for leak in scores.leak_deg)

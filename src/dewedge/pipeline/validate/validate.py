@@ -24,32 +24,34 @@ from dewedge.pipeline.run import run
 from dewedge.pipeline.validate.report import Validation, markdown, print_validation
 from dewedge.report.figure import save_figure
 from dewedge.report.slices import slices_figure
-from dewedge.runtime.devices import choose_device, is_first_process, told_how_to_resume
-from dewedge.runtime.folder import BEADS, CONFIG, FULL, LOG, REFINED, first_difference, refuse_sources
-from dewedge.runtime.log import log_environment, log_to_file, step
+from dewedge.runtime.devices import choose_device, is_first_process
+from dewedge.runtime.folder import CONFIG, ResultFolder
+from dewedge.runtime.log import log_to_file, step
+from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.scores.reprojection import TiltScores, reprojection_scores
 from dewedge.scores.spectra import checked_edges
 from dewedge.scores.withheld import EDGES, WithheldScores, withheld_scores
 from dewedge.scores.withholding import Withholding, withheld_cone, withheld_tilts
-from dewedge.settings.file import read_toml, resolve_config, write_config, write_settings
+from dewedge.settings.file import read_toml, write_settings
 from dewedge.settings.image_numbers import image_numbers, numbers_text
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
 
 SETTINGS = "validate.toml"
-WHOLE = "whole.mrc"
-WHOLE_HALVES = ("whole_half0.mrc", "whole_half1.mrc")
+# Reconstructions of all tilts, and of those that are given.
+ALL_TILTS = "all_tilts.mrc"
+ALL_TILTS_HALVES = ("all_tilts_half0.mrc", "all_tilts_half1.mrc")
 GIVEN = "given.mrc"
 FIGURES = "validate.json"
 TABLE = "validate.md"
 PICTURES = "validate.png"
-RESULTS = (SETTINGS, CONFIG, WHOLE, *WHOLE_HALVES, GIVEN, FIGURES, TABLE, PICTURES)
+RESULTS = (SETTINGS, CONFIG, ALL_TILTS, *ALL_TILTS_HALVES, GIVEN, FIGURES, TABLE, PICTURES)
 
 
 @dataclass(frozen=True)
 class ValidationSettings:
-    """What is kept back, and what is judged.
+    """Settings of a validation: the tilts that are kept back, and the tomograms that are judged.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ class Parts:
 
     Parameters
     ----------
-    whole
+    item
         All of it.
     withheld
         ``(n,)`` True for the images kept back.
@@ -87,22 +89,47 @@ class Parts:
         Numbers of these, and of those that the user leaves out, as `--exclude-tilts` takes them.
     """
 
-    whole: SeriesInput
+    item: SeriesInput
     withheld: NDArray[np.bool_]
     exclude: str
 
     @property
     def tilt_deg(self) -> NDArray[np.float64]:
-        return self.whole.series[0].geometry.tilt_deg
+        return self.item.series[0].geometry.tilt_deg
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ValidationFolder(RunFolder):
+    """The output folder of a validation, with a folder for the run of every seed."""
+
+    settings_name = SETTINGS
+    noun = "validation"
+    occupied_by = "a validation"
+
+    settings: ValidationSettings
+
+    @property
+    def results(self) -> list[Path]:
+        return [self.path / name for name in RESULTS]
+
+    def difference(self) -> str | None:
+        then = read_validation(self.path / SETTINGS, {})
+        difference = super().difference()
+        for name in ("withhold", "limits_deg"):
+            old, new = getattr(then, name), getattr(self.settings, name)
+            if old != new:
+                difference = difference or f"the validation there has {name} = {old!r}, not {new!r}"
+        if bool(then.predictions) != bool(self.settings.predictions):
+            return difference or "the validation there fits, or judges predictions, as this one does not"
+        return difference
+
+    def write_settings(self) -> None:
+        super().write_settings()
+        write_validation(self.path / SETTINGS, self.settings)
 
 
 def validate(
-    config: Config,
-    settings: ValidationSettings,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    arguments: Sequence[str] = (),
+    config: Config, settings: ValidationSettings, *, resume: bool = False, overwrite: bool = False
 ) -> None:
     """Run on the given tilts, once for each seed, and hold the results against the whole series.
 
@@ -113,37 +140,53 @@ def validate(
     InputError
         If the configuration, the input or the output folder cannot be used.
     """
-    output = config.output
-    if output is None:
-        raise InputError("no output folder: expected -o FOLDER")
+    output = require_output(config.output)
+    folder = ValidationFolder(
+        output, config=config, verb="validate", resume=resume, overwrite=overwrite, settings=settings
+    )
     parts = divide(config, settings)
-    seeds = settings.seeds or (config.fit.seed,)
-    check_folder(output, config, settings, parts, resume, overwrite)
-    with told_how_to_resume(f"dewedge validate --resume -o {output}"):
-        begin(output, config, settings, parts, resume, arguments)
-        given = config.series.model_copy(update={"exclude_tilts": [parts.exclude]})
+    folder.require_usable([*parts.item.files, *settings.predictions])
+    with folder.begun():
+        if is_first_process():
+            tell(parts, settings)
         predictions = {path.name: path for path in settings.predictions}
+        of_given = output / GIVEN
         if not predictions:
-            for seed in seeds:
-                folder = output / f"seed{seed}"
-                fitted: Any = config.fit.model_copy(update={"seed": seed})
-                changes = {"output": folder, "series": given, "fit": fitted}
-                started = resume and (folder / CONFIG).is_file()
-                run(
-                    config.model_copy(update=changes),
-                    resume=started,
-                    overwrite=overwrite,
-                    arguments=arguments,
-                )
-                predictions[f"prediction, seed {seed}"] = folder / REFINED
+            runs = run_seeds(config, settings, parts, folder)
+            predictions = {f"prediction, seed {seed}": run.refined for seed, run in runs.items()}
+            of_given = next(iter(runs.values())).full
         if not is_first_process():
             return
-        log_to_file(output / LOG)
-        of_given = output / f"seed{seeds[0]}" / FULL
-        if settings.predictions:
-            of_given = output / GIVEN
-        judge(config, settings, parts, predictions, of_given)
+        log_to_file(folder.log)
+        judge(config, settings, parts, predictions, of_given, output)
     logger.info("done: %s", output / TABLE)
+
+
+def run_seeds(
+    config: Config, settings: ValidationSettings, parts: Parts, folder: RunFolder
+) -> dict[int, ResultFolder]:
+    """Run on the given tilts with every seed, each in a folder of its own, or continue there."""
+    given = config.series.model_copy(update={"exclude_tilts": [parts.exclude]})
+    runs = {}
+    for seed in settings.seeds or (config.fit.seed,):
+        runs[seed] = own = ResultFolder(folder.path / f"seed{seed}")
+        fitted: Any = config.fit.model_copy(update={"seed": seed})
+        changes = {"output": own.path, "series": given, "fit": fitted}
+        started = folder.resume and own.config_file.is_file()
+        run(config.model_copy(update=changes), resume=started, overwrite=folder.overwrite)
+    return runs
+
+
+def tell(parts: Parts, settings: ValidationSettings) -> None:
+    """Log what is kept back."""
+    logger.info(
+        "%s: %d of %d tilts kept back (%s): images %s",
+        parts.item.name,
+        int(parts.withheld.sum()),
+        parts.tilt_deg.size,
+        settings.withhold,
+        parts.exclude,
+    )
 
 
 def divide(config: Config, settings: ValidationSettings) -> Parts:
@@ -161,97 +204,32 @@ def divide(config: Config, settings: ValidationSettings) -> Parts:
     return Parts(item, withheld, numbers_text([*left_out, *numbers[withheld].tolist()]))
 
 
-def check_folder(
-    output: Path,
-    config: Config,
-    settings: ValidationSettings,
-    parts: Parts,
-    resume: bool,
-    overwrite: bool,
-) -> None:
-    """Refuse a folder that holds another validation, or an input under a result's name; change nothing."""
-    if resume and overwrite:
-        raise InputError("expected --resume or --overwrite, got both")
-    refuse_sources([output / name for name in RESULTS], [*parts.whole.files, *settings.predictions])
-    found = [output / name for name in RESULTS if (output / name).exists()]
-    if resume:
-        if not (output / SETTINGS).is_file() or not (output / CONFIG).is_file():
-            raise InputError(f"{output}: nothing to resume: expected the {SETTINGS} of an earlier validation")
-        then = read_validation(output / SETTINGS, {})
-        difference = first_difference(resolve_config(output / CONFIG, {}), config)
-        for name in ("withhold", "limits_deg"):
-            old, new = getattr(then, name), getattr(settings, name)
-            if old != new:
-                difference = difference or f"the validation there has {name} = {old!r}, not {new!r}"
-        if bool(then.predictions) != bool(settings.predictions):
-            difference = (
-                difference or "the validation there fits, or judges predictions, as this one does not"
-            )
-        if difference is not None:
-            raise InputError(f"{output}: {difference}; resume with the same settings, or give --overwrite")
-    elif found and not overwrite:
-        raise InputError(
-            f"{output}: already holds a validation ({found[0].name}): give --resume to continue it, "
-            "--overwrite to replace it, or another folder"
-        )
-
-
-def begin(
-    output: Path,
-    config: Config,
-    settings: ValidationSettings,
-    parts: Parts,
-    resume: bool,
-    arguments: Sequence[str],
-) -> None:
-    """Start the log, clear the folder unless resuming, write the settings, tell what is kept back."""
-    if not is_first_process():
-        return
-    log_to_file(output / LOG)
-    log_environment(arguments)
-    for name in RESULTS:
-        if not resume:
-            (output / name).unlink(missing_ok=True)
-    write_config(output / CONFIG, config, "validate")
-    write_validation(output / SETTINGS, settings)
-    tilts = parts.tilt_deg
-    logger.info(
-        "%s: %d of %d tilts kept back (%s): images %s",
-        parts.whole.name,
-        int(parts.withheld.sum()),
-        tilts.size,
-        settings.withhold,
-        parts.exclude,
-    )
-
-
 def judge(
     config: Config,
     settings: ValidationSettings,
     parts: Parts,
     predictions: Mapping[str, Path],
     of_given: Path,
-) -> Validation:
-    """Reconstruct the whole series, score all predictions, print and write the report."""
-    output = config.output
-    assert output is not None
-    device, item = choose_device(config.compute), parts.whole
+    output: Path,
+) -> None:
+    """Reconstruct the whole series, score all predictions, print and write the report into ``output``."""
+    device, item = choose_device(config.compute), parts.item
     with step(f"{item.name}: align"):
-        *halves, whole, _ = half_sets(
+        *halves, full, _ = half_sets(
             item, config.reconstruct, config.ctf, config.split, config.fit.seed, config.images
         )
-    tasks = [(output / WHOLE, whole)]
+    tasks = [(output / ALL_TILTS, full)]
     if item.has_frames:
-        tasks += [(output / name, half) for name, half in zip(WHOLE_HALVES, halves, strict=True)]
+        tasks += [(output / name, half) for name, half in zip(ALL_TILTS_HALVES, halves, strict=True)]
     kept_back = np.flatnonzero(parts.withheld)
     if settings.predictions:
-        tasks.append((output / GIVEN, _selected(whole, np.flatnonzero(~parts.withheld))))
+        tasks.append((output / GIVEN, _selected(full, np.flatnonzero(~parts.withheld))))
     for path, aligned in tasks:
         if not path.exists():
             with step(f"{item.name}: reconstruct {path.name}"):
                 write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)
     given_deg, withheld_deg = parts.tilt_deg[~parts.withheld], parts.tilt_deg[parts.withheld]
-    images = _selected(whole, kept_back).images.numpy()
+    images = _selected(full, kept_back).images.numpy()
     frames = [_selected(half, kept_back).images.numpy() for half in halves] if item.has_frames else None
     cone: dict[str, WithheldScores] = {}
     tilts: dict[str, list[TiltScores]] = {}
@@ -259,11 +237,11 @@ def judge(
         with step(f"{name}: score"):
             cone[name] = score_files(
                 path,
-                output / WHOLE,
+                output / ALL_TILTS,
                 of_given,
                 given_deg,
                 withheld_deg,
-                [output / half for half in WHOLE_HALVES] if item.has_frames else None,
+                [output / half for half in ALL_TILTS_HALVES] if item.has_frames else None,
                 gap_deg=settings.gap_deg,
                 edges=settings.edges,
                 gold_given_back=not settings.predictions,
@@ -284,22 +262,21 @@ def judge(
     text = json.dumps(validation.as_dict(), indent=2, allow_nan=False) + "\n"
     write_text_atomic(output / FIGURES, text)
     write_text_atomic(output / TABLE, markdown(validation))
-    reference = read_mrc(output / WHOLE)
+    reference = read_mrc(output / ALL_TILTS)
     volumes = {"FBP of the tilts given": read_mrc(of_given).data}
     volumes |= {name: read_mrc(path).data for name, path in predictions.items()}
     volumes["FBP of all tilts"] = reference.data
     save_figure(output / PICTURES, slices_figure(volumes, reference.voxel_size_A, item.name))
     print_validation(validation)
-    return validation
 
 
 def score_files(
     prediction: Path,
-    whole: Path,
+    all_tilts: Path,
     given: Path,
     given_deg: NDArray[np.float64],
     withheld_deg: NDArray[np.float64],
-    whole_halves: Sequence[Path] | None = None,
+    all_tilts_halves: Sequence[Path] | None = None,
     gap_deg: float | None = None,
     edges: Sequence[float] = EDGES,
     gold_given_back: bool = False,
@@ -314,13 +291,13 @@ def score_files(
     InputError
         If a file cannot be read, or shapes differ.
     """
-    reference = read_mrc(whole)
-    volumes = [read_mrc(path) for path in (prediction, given, *(whole_halves or []))]
+    reference = read_mrc(all_tilts)
+    volumes = [read_mrc(path) for path in (prediction, given, *(all_tilts_halves or []))]
     for mrc in volumes:
         if mrc.data.shape != reference.data.shape:
             raise InputError(
                 f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {reference.data.shape}, that of "
-                f"{whole}"
+                f"{all_tilts}"
             )
     return withheld_scores(
         without_gold(prediction) if gold_given_back else volumes[0].data,
@@ -336,7 +313,7 @@ def score_files(
 
 def without_gold(refined: Path) -> NDArray[np.float32]:
     """The refined tomogram of a run without the gold that was given back to it."""
-    data, beads = read_mrc(refined).data, refined.with_name(BEADS)
+    data, beads = read_mrc(refined).data, ResultFolder(refined.parent).beads
     return np.subtract(data, read_mrc(beads).data, dtype=np.float32) if beads.exists() else data
 
 

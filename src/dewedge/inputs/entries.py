@@ -1,0 +1,225 @@
+"""Tilt series and half tomograms as the configuration names them, or as they are found in its paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
+from dewedge.io.find import find_series
+from dewedge.io.tilt_images import stack_images
+from dewedge.io.tilt_series import TiltSeries, read_tilt_series
+from dewedge.runtime.faults import Faults
+from dewedge.settings.base import Section
+from dewedge.settings.recipes import read_recipe
+from dewedge.settings.sections import Config, SeriesSection, TomogramsSection
+
+
+def entries_of(config: Config, faults: Faults) -> list[Entry]:
+    """Tilt series and half tomograms: those whose files are named, or else what lies in the paths.
+
+    Raises
+    ------
+    InputError
+        If nothing is named, keys do not go together, or a tilt range is not known.
+    """
+    given, paths = config.tomograms, config.paths
+    if given.half0 or given.half1:
+        if paths:
+            raise InputError(
+                f"{paths[0]}: expected tilt series or ready-made half-sets (--half0, --half1), got both"
+            )
+        for section in (config.reconstruct, config.images, config.split, config.series):
+            _refuse(section, "ready-made half-sets, which are used as they are", config.recipe)
+        return [*named_halves(given)]
+    if paths and not _names_files(config.series):
+        entries = find_series(
+            *paths,
+            pixel_size_A=config.series.pixel_size_A,
+            axis_angle_deg=config.series.axis_angle_deg,
+            faults=faults,
+        )
+    else:
+        entries = [*named_series(config, faults)]
+    # What is given for each by its place needs all places.
+    if faults and any(len(values) > 1 for values in (config.fit.mask, given.tilt_range, config.ctf.ctf_file)):
+        raise faults[0]
+    if not any(isinstance(entry, HalvesEntry) for entry in entries):
+        _refuse(given, "tilt series, whose files tell")
+        return entries
+    return with_ranges(entries, given.tilt_range)
+
+
+def named_series(config: Config, faults: Faults) -> list[SeriesEntry]:
+    """Tilt series of the files that are named, one for each stack or pair of even and odd stacks."""
+    section, split = config.series, config.split.split
+    stacks: list[Path] = config.paths
+    odds: Sequence[Path | None] = [None] * len(stacks)
+    if split == "frames" or section.even or section.odd:
+        if split not in ("auto", "frames"):
+            raise InputError(f"--even and --odd are for --split frames, got --split {split}")
+        if config.paths or not section.even:
+            raise InputError(
+                "--split frames: expected --even and --odd, one stack each, and no other stack; or none of "
+                "--even, --odd, --angles, --xf, --mdoc, to find them by their names"
+            )
+        _expect_one_each("--odd", section.odd, section.even)
+        stacks, odds = section.even, section.odd
+    if not stacks:
+        raise InputError("nothing to read: expected a tilt series, or --half0 and --half1")
+    entries = []
+    for stack, odd, sidecars in zip(stacks, odds, _sidecars(section, stacks), strict=True):
+        with faults.collected():
+            entries.append(_named_entry(stack, odd, sidecars, section))
+    return entries
+
+
+def named_halves(section: TomogramsSection) -> list[HalvesEntry]:
+    """Half tomograms of the files that are named."""
+    _expect_one_each("--half1", section.half1, section.half0)
+    if section.full:
+        _expect_one_each("--full", section.full, section.half0)
+    ranges = ranges_for(section.tilt_range, len(section.half0))
+    fulls: Sequence[Path | None] = section.full or [None] * len(section.half0)
+    return [
+        HalvesEntry(
+            name=(full or half0).stem,
+            program="",
+            path=half0,
+            half0=half0,
+            half1=half1,
+            full=full,
+            tilt_range=tilt_range,
+        )
+        for half0, half1, full, tilt_range in zip(section.half0, section.half1, fulls, ranges, strict=True)
+    ]
+
+
+def with_ranges(entries: Sequence[Entry], ranges: Sequence[tuple[float, float]]) -> list[Entry]:
+    """The entries, half tomograms with the tilt range that is given for all or for each of them, if any.
+
+    Raises
+    ------
+    InputError
+        If none is given and a file does not tell, or their number is another.
+    """
+    halves = [entry for entry in entries if isinstance(entry, HalvesEntry)]
+    if not ranges:
+        for pair in halves:
+            known_range(pair)
+        return list(entries)
+    chosen = {
+        pair.name: replace(pair, tilt_range=tilt_range, notes=(*pair.notes, "tilt range as given"))
+        for pair, tilt_range in zip(halves, ranges_for(ranges, len(halves)), strict=True)
+    }
+    return [chosen.get(entry.name, entry) for entry in entries]
+
+
+def known_range(entry: HalvesEntry) -> TiltRange:
+    """The tilt range of half tomograms.
+
+    Raises
+    ------
+    InputError
+        If it is not known.
+    """
+    if entry.tilt_range is None:
+        raise InputError(
+            f"{entry.path}: no tilt range known: expected --tilt-range, lowest and highest angle in degrees"
+        )
+    return entry.tilt_range
+
+
+def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRange]:
+    """The tilt range of each of ``count`` tomograms: the one for all, or its own."""
+    if len(ranges) not in (1, count):
+        raise InputError(
+            f"--tilt-range: expected lowest and highest tilt angle once, or for each of {count} tomograms, "
+            f"got {len(ranges)}"
+        )
+    validated = [TiltRange(*pair).validated() for pair in ranges]
+    return [validated[i % len(validated)] for i in range(count)]
+
+
+def _refuse(section: Section, given: str, recipe: str | None = None) -> None:
+    """Refuse keys that would be ignored for what is given, unless they are a recipe's own."""
+    owns = [] if recipe is None else read_recipe(recipe).settings.values()
+    own = {key: value for table in owns if isinstance(table, dict) for key, value in table.items()}
+    for key, field in type(section).model_fields.items():
+        if getattr(section, key) not in (field.default, own.get(key, field.default)):
+            raise InputError(f"{key} = {getattr(section, key)}: cannot be used with {given}")
+
+
+def _names_files(section: SeriesSection) -> bool:
+    """True if the user names the files of each stack, so that nothing is to be found."""
+    return bool(section.angles or section.xf or section.mdoc or section.even or section.odd)
+
+
+def _sidecars(section: SeriesSection, stacks: Sequence[Path]) -> list[dict[str, Path]]:
+    """The files that are named for each stack."""
+    named = {flag: getattr(section, flag) for flag in ("angles", "xf", "mdoc") if getattr(section, flag)}
+    for flag, files in named.items():
+        _expect_one_each(f"--{flag}", files, stacks)
+    return [{flag: files[i] for flag, files in named.items()} for i in range(len(stacks))]
+
+
+def _named_entry(
+    stack: Path, odd: Path | None, sidecars: dict[str, Path], section: SeriesSection
+) -> SeriesEntry:
+    """The tilt series of a stack or, with ``odd``, of the stacks of its even and of its odd frames."""
+    series = _read_stack(stack, sidecars, section)
+    name, images = series.name, stack_images(stack)
+    if odd is not None:
+        _require_same_geometry(series, _read_stack(odd, sidecars, section))
+        for ending in ("_EVN", "_EVEN", "_even", "_evn"):
+            name = name.removesuffix(ending)
+    return SeriesEntry(
+        name=name,
+        program="",
+        path=stack,
+        images=images if odd is None else None,
+        even=None if odd is None else images,
+        odd=None if odd is None else stack_images(odd),
+        geometry=series.geometry,
+        notes=series.notes,
+    )
+
+
+def _read_stack(stack: Path, sidecars: dict[str, Path], section: SeriesSection) -> TiltSeries:
+    return read_tilt_series(
+        stack,
+        angles=sidecars.get("angles"),
+        xf=sidecars.get("xf"),
+        mdoc=sidecars.get("mdoc"),
+        axis_angle_deg=section.axis_angle_deg,
+        pixel_size_A=section.pixel_size_A,
+    )
+
+
+def _require_same_geometry(even: TiltSeries, odd: TiltSeries) -> None:
+    if even.images.shape != odd.images.shape:
+        raise InputError(
+            f"{odd.path}: shape {odd.images.shape} (n, y, x): expected {even.images.shape}, that of "
+            f"{even.path}"
+        )
+    same = {
+        key: np.allclose(getattr(even.geometry, key), getattr(odd.geometry, key), atol=0.01)
+        for key in ("tilt_deg", "linear_yx", "shift_yx")
+    }
+    if not same["tilt_deg"]:
+        raise InputError(
+            f"{odd.path}: its tilt angles are not those of {even.path}: expected one file of angles"
+        )
+    if not all(same.values()):
+        raise InputError(f"{odd.path}: its alignment is not that of {even.path}: expected one .xf")
+
+
+def _expect_one_each(flag: str, given: Sequence[Path], each: Sequence[Path]) -> None:
+    if len(given) != len(each):
+        names = ", ".join(path.name for path in each) or "none"
+        raise InputError(f"{flag}: expected one file for each of {len(each)} ({names}), got {len(given)}")

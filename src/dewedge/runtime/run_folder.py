@@ -1,0 +1,174 @@
+"""The output folder of a verb that can be resumed: what may be done in it, and how work there begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lightning_fabric import Fabric
+
+from dewedge.errors import InputError
+from dewedge.io.files import unwritable
+from dewedge.runtime.devices import is_first_process, log_device, on_first_process, told_how_to_resume
+from dewedge.runtime.folder import CONFIG, ResultFolder, refuse_sources
+from dewedge.runtime.log import log_environment, log_to_file
+from dewedge.settings.file import resolve_config, write_config
+from dewedge.settings.sections import Config
+
+# Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
+FREE_KEYS = {"output", "compute", "no_check", "fit.epochs", "fit.budget", "fit.patience"}
+
+
+def require_output(output: Path | None) -> Path:
+    """The output folder, which must be given."""
+    if output is None:
+        raise InputError("no output folder: expected -o FOLDER")
+    return output
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunFolder(ResultFolder):
+    """The output folder of a run or a fit; other verbs derive theirs from it.
+
+    Parameters
+    ----------
+    config
+        The resolved configuration.
+    verb
+        Verb of the command line that resumes what was begun here.
+    resume, overwrite
+        Whether what lies in the folder is to be continued, or to be replaced.
+    tomograms
+        Folders of the tomograms' results.
+
+    Raises
+    ------
+    InputError
+        If it is to be both resumed and overwritten, or there is nothing to resume.
+    """
+
+    # The file whose presence tells that there is something to resume, and of what.
+    settings_name: ClassVar[str] = CONFIG
+    noun: ClassVar[str] = "run"
+    occupied_by: ClassVar[str] = "a run"
+
+    config: Config
+    verb: str
+    resume: bool = False
+    overwrite: bool = False
+    tomograms: Sequence[ResultFolder] = ()
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise InputError("expected --resume or --overwrite, got both")
+        if self.resume and not (self.path / self.settings_name).is_file():
+            raise InputError(
+                f"{self.path}: nothing to resume: expected the {self.settings_name} of an earlier {self.noun}"
+            )
+
+    @property
+    def results(self) -> list[Path]:
+        """All files that may be written, but for the log."""
+        files = [self.config_file, *self.of_fit]
+        return files + [path for folder in self.tomograms for path in folder.of_tomogram]
+
+    @property
+    def occupants(self) -> list[Path]:
+        """Files any of which means that something was begun here before."""
+        return self.results
+
+    def difference(self) -> str | None:
+        """A setting of what is to be resumed that is not as it is now, in words; None if there is none."""
+        return first_difference(resolve_config(self.config_file, {}), self.config)
+
+    def write_settings(self) -> None:
+        """Write what repeats all this."""
+        write_config(self.config_file, self.config, self.verb)
+
+    def require_usable(self, sources: Sequence[Path]) -> None:
+        """Refuse a folder that holds something else, or an input under a result's name; change nothing.
+
+        Parameters
+        ----------
+        sources
+            Files of the input.
+
+        Raises
+        ------
+        InputError
+            If a result would replace an input, the folder holds results that are neither to be resumed nor
+            overwritten, or those to be resumed had other settings.
+        """
+        refuse_sources(self.results, sources)
+        if self.resume:
+            difference = self.difference()
+            if difference is not None:
+                raise InputError(
+                    f"{self.path / self.settings_name}: {difference}; resume with the same settings, or give "
+                    "--overwrite"
+                )
+        elif not self.overwrite:
+            found = next((path.relative_to(self.path) for path in self.occupants if path.exists()), None)
+            if found is not None:
+                raise InputError(
+                    f"{self.path}: already holds {self.occupied_by} ({found}): give --resume to continue it, "
+                    "--overwrite to replace it, or another folder"
+                )
+
+    @contextmanager
+    def begun(self, fabric: Fabric | None = None) -> Iterator[None]:
+        """Begin work here on the first process; where it is interrupted, tell how to resume it.
+
+        Parameters
+        ----------
+        fabric
+            Of the processes, if they have been launched.
+        """
+        with told_how_to_resume(f"dewedge {self.verb} --resume -o {self.path}"):
+            if fabric is not None:
+                on_first_process(fabric, self._begin)
+                log_device(fabric, self.config.compute)
+            elif is_first_process():
+                self._begin()
+            yield
+
+    def _begin(self) -> None:
+        """Start the log, clear the folder and write the settings."""
+        log_to_file(self.log)
+        log_environment()
+        try:
+            self._clear()
+        except OSError as error:
+            raise unwritable(error.filename or self.path, error) from None
+        self.write_settings()
+
+    def _clear(self) -> None:
+        """Remove what a killed run left half-written and, unless resuming, all earlier results."""
+        for path in self.results:
+            for temporary in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+                temporary.unlink()
+            if not self.resume:
+                path.unlink(missing_ok=True)
+
+
+def first_difference(then: Config, now: Config) -> str | None:
+    """The first key, if any, in which a configuration differs that a resumed run may not change."""
+    old, new = (_flat(config.model_dump(mode="json")) for config in (then, now))
+    for key in new:
+        free = key in FREE_KEYS or key.partition(".")[0] in FREE_KEYS
+        if not free and old[key] != new[key]:
+            return f"the run there has {key} = {old[key]!r}, not {new[key]!r}"
+    return None
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            flat[key] = value
+    return flat
