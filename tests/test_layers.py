@@ -1,4 +1,4 @@
-"""The layers of docs/design.md: who imports whom, who imports torch, and who is silent."""
+"""The layers of docs/contributing/architecture.md: who imports whom, who imports torch, and who is silent."""
 
 from __future__ import annotations
 
