@@ -42,7 +42,7 @@ class TiltRange(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CtfParameters:
-    """What the contrast transfer function of each image of a tilt series depends on.
+    """Parameters of the contrast transfer function of each image of a tilt series.
 
     Parameters
     ----------

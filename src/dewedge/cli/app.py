@@ -45,7 +45,7 @@ def build_app() -> App:
 
 
 def shown_default(value: object) -> object:
-    """What the help shows of a default: nothing where it says nothing."""
+    """The default as the help shows it; None where it would say nothing."""
     if isinstance(value, list):
         return " ".join(map(str, value)) or None
     return None if value is False else value

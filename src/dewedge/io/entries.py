@@ -1,4 +1,4 @@
-"""What the files of other programs hold, as one value each: a tilt series, or half tomograms."""
+"""Entries: tilt series and half tomograms, as the files of other programs describe them."""
 
 from __future__ import annotations
 

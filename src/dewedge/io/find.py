@@ -29,7 +29,7 @@ _SIDECAR_SUFFIXES = (".tlt", ".rawtlt", ".xf", ".xtilt", ".edf", ".defocus")
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user says against, or besides, the files."""
+    """Values the user gives against, or besides, the files."""
 
     pixel_size_A: float | None = None
     axis_angle_deg: float | None = None

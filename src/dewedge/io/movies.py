@@ -29,7 +29,7 @@ _MOST_PIXELS = 1 << 28
 
 @dataclass(frozen=True)
 class Movie:
-    """What the headers of a movie say.
+    """Values of a movie's headers.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def _tiff_pages(path: Path) -> Iterator[list[Any]]:
 
 
 def _next_directory(file: Any, layout: Any, offset: int) -> int:
-    """Where a page says that the next one is, 0 after the last one."""
+    """Offset at which a page says that the next one is, 0 after the last one."""
     file.seek(offset)
     (count,) = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))
     file.seek(offset + layout.tagnosize + count * layout.tagsize)

@@ -1,4 +1,4 @@
-"""How a fit is done."""
+"""Options of a fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dewedge.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How the network is fitted; the defaults are measured in docs/defaults.md.
+    """Options of a fit; the defaults are measured in docs/defaults.md.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ VALIDATED_CUBES = 3  # edge, in cubes, of the part of a large held-out region th
 
 
 class Crop(NamedTuple):
-    """Where one pair of sub-tomograms comes from."""
+    """Place and rotation of one pair of sub-tomograms."""
 
     tomogram: int
     centre_zyx: NDArray[np.int64]
@@ -60,7 +60,7 @@ class Batch(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """What a batch is rotated from, on the CPU.
+    """Cubes that a batch is rotated from, on the CPU.
 
     Crops that need sources of one size are a group: their places in the batch and ``(g, 2, s, s, s)``
     standardised half-sets. Tilt ranges ``(b, 2)`` and rotations ``(b, 3, 3)`` are those of the batch.
@@ -72,7 +72,7 @@ class Sources(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What inputs of the network are drawn from: half-set 0 of a box, ``(2, 3)`` begin and end in zyx."""
+    """Half-set 0 of a box, ``(2, 3)`` begin and end in zyx, that inputs of the network are drawn from."""
 
     box: NDArray[np.int64]
     half0: NDArray[np.float32]
@@ -309,7 +309,7 @@ def whole_box(shape_zyx: tuple[int, int, int]) -> NDArray[np.int64]:
 
 
 def slices(box: NDArray[np.int64]) -> tuple[slice, ...]:
-    """What cuts a box out of a volume."""
+    """Slices that cut a box out of a volume."""
     return tuple(slice(begin, end) for begin, end in box.T.tolist())
 
 

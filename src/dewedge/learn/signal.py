@@ -1,4 +1,4 @@
-"""Where in the spectrum of sub-tomograms there is signal, by what both half-sets have in common."""
+"""Signal in the spectrum of sub-tomograms, measured by what both half-sets have in common."""
 
 from __future__ import annotations
 

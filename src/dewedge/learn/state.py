@@ -36,7 +36,7 @@ class EpochRow:
 
 @dataclass
 class FitState:
-    """What a checkpoint holds beside the tensors.
+    """State of a fit that a checkpoint holds beside the tensors.
 
     Crops are functions of (seed, step), so this is the state of the random generator, too.
 
@@ -89,7 +89,7 @@ class FitState:
         self.cooling = self.step, self.progress(options) if options.schedule == "cosine" else 1.0
 
     def round_(self, epochs: int | None) -> int:
-        """How often the wedge of the inputs was replaced, if a round has so many epochs."""
+        """Number of times the wedge of the inputs was replaced, if a round has so many epochs."""
         return 0 if epochs is None else len(self.rows) // epochs
 
     def ends_round(self, epochs: int | None) -> bool:

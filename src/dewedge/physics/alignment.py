@@ -112,7 +112,7 @@ def sampling_grid(
     source_shape_yx: tuple[int, int],
     device: torch.device | None = None,
 ) -> Tensor:
-    """Where the pixels of an image lie in a source image, as `torch.nn.functional.grid_sample` counts.
+    """Places of the pixels of an image in a source image, as `torch.nn.functional.grid_sample` counts.
 
     Parameters
     ----------

@@ -383,7 +383,7 @@ def _where_falls(profile: Floats, depth: float) -> float:
 
 
 def _reach(profile: Floats, depth: float, radius: float) -> float:
-    """Where the mean profile has come to rest, between 1.3 radii and 2.5, and a pixel for misfit."""
+    """Radius where the mean profile has come to rest, between 1.3 radii and 2.5, and a pixel for misfit."""
     restless = np.flatnonzero(np.abs(profile) > _END_OF_DISC * depth)
     end = float(restless.max()) + 1 if restless.size else radius
     return float(np.clip(end, 1.3 * radius, 2.5 * radius)) + 1

@@ -34,7 +34,7 @@ _SPECTRUM_WIDTH = 5
 
 
 class Patch(NamedTuple):
-    """What painting took from an image: ``values`` at ``rows`` and ``columns``; added back, it is whole."""
+    """Values that painting took from an image, at ``rows`` and ``columns``; added back, it is as it was."""
 
     rows: slice
     columns: slice

@@ -122,7 +122,7 @@ class Projector:
         return back_project(aligned, self.geometry.tilt_deg, self.volume_shape_zyx)
 
     def _grid(self, i: int, like: Tensor) -> Tensor:
-        """Where the raw pixels of image i lie in the aligned image."""
+        """Places of the raw pixels of image i in the aligned image."""
         shape = self.geometry.image_shape_yx
         grid = sampling_grid(
             shape,
@@ -136,7 +136,7 @@ class Projector:
 
 
 def interpolation_response(tilt_deg: float, shape_zx: tuple[int, int], frequency_per_voxel: Tensor) -> Tensor:
-    """What of a wave along the detector's x arrives in the volume when an image is back-projected.
+    """Share of a wave along the detector's x that arrives in the volume when an image is back-projected.
 
     A voxel takes two pixels by their shares of its shadow, which passes less of high frequencies, unless it
     lies on a pixel, as all do at zero tilt. This is the mean over the volume's voxels of the response: about

@@ -24,7 +24,7 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class ImageSurvey:
-    """What one pass over ``(n, y, x)`` raw images finds in them.
+    """Findings of one pass over ``(n, y, x)`` raw images.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ def cube_rotations(turns: Turns = "all") -> NDArray[np.float64]:
 
 
 def source_extent(rotation: NDArray[np.float64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What the voxels of a rotated cube see of the volume they are drawn from.
+    """Extent of the volume that the voxels of a rotated cube are drawn from.
 
     Returns
     -------

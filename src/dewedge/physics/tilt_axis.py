@@ -1,4 +1,4 @@
-"""Where the tilt axis lies, and how the specimen lies about it, told by the tilt images themselves.
+"""Place of the tilt axis, and of the specimen about it, measured from the tilt images themselves.
 
 Alignments are often right from image to image and still share one error: all images are shifted alike along
 x, or turned alike, and back-projection turns about a wrong axis. Points become arcs, and the fourth moment of

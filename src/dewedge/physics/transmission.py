@@ -31,7 +31,7 @@ _OFFSET_RANGE = 1.2
 
 @dataclass(frozen=True, eq=False)
 class Transmission:
-    """What the images of a series are divided by.
+    """Divisors of the images of a series, and the reason.
 
     Parameters
     ----------

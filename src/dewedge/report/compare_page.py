@@ -85,11 +85,11 @@ class Comparison:
 
     @property
     def unit(self) -> str:
-        """Of resolutions."""
+        """Unit of the resolutions in the table."""
         return "voxels" if self.voxel_size_A is None else "Å"
 
     def resolution(self, curve: ShellCorrelation) -> float:
-        """Where an FSC falls below 0.143, in Angstrom, or in voxels if their size is not known."""
+        """Resolution at which an FSC falls below 0.143, in Angstrom, or in voxels if that is not known."""
         return resolution_at(curve, self.voxel_size_A or 1.0, THRESHOLD)
 
     def resolution_text(self, curve: ShellCorrelation) -> str:

@@ -1,4 +1,4 @@
-"""What the figures share: greys, scale bar, writing."""
+"""Parts that all figures share: greys, scale bar, writing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tomogram betrays about its missing wedge, and a network's texture, without any truth.
+"""Traces that the missing wedge, and a network's texture, leave in a tomogram, measured without any truth.
 
 Matter in a cell lies in all directions, so its power spectrum is nearly round, and so is the mean of its
 compact objects. What is not round was made by the tilts, or by the method.

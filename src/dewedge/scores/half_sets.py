@@ -1,4 +1,4 @@
-"""What two half-sets tell of a method where there is no truth."""
+"""Scores of a method by two half-sets, where there is no truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all scores share: checked volumes, and sums over spectra that become correlations."""
+"""Parts that all scores share: checked volumes, and sums over spectra that become correlations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prediction holds where only withheld tilts measured.
+"""Scores of a prediction at the frequencies that only withheld tilts measured.
 
 A network is fitted to a tilt series without some of its tilts. In the frequencies that only those measured,
 its prediction is held against the reconstruction of the whole series: the one place where what was put into

@@ -1,4 +1,4 @@
-"""What all sections of a configuration share, and the kinds of values that are written in several ways."""
+"""Base of all sections of a configuration, and the kinds of values that are written in several ways."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SIMULATED_PRESET: Literal["large"] = "large"  # whose weights come with the pack
 
 
 class FitSection(Section):
-    """What is fitted, and how; defaults of the fit itself are those of `FitOptions`."""
+    """Network and fit; the defaults of the fit itself are those of `FitOptions`."""
 
     preset: Literal["paper", "default", "large"] = Field(
         default="default",

@@ -28,7 +28,7 @@ def image_numbers(texts: Sequence[str]) -> list[int]:
 
 
 def numbers_text(numbers: Iterable[int]) -> str:
-    """What `image_numbers` reads: ranges, separated by commas."""
+    """Write numbers as `image_numbers` reads them: ranges, separated by commas."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][1] + 1:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SeriesSection(Section):
-    """What is read beside the stacks, or in their place; with a file given, nothing else is looked for."""
+    """Files read beside the stacks, or in their place; with a file given, nothing else is looked for."""
 
     angles: Paths = Field(
         default=[], description="Tilt angles (.tlt, .rawtlt), one file a stack; else found beside it."
@@ -55,7 +55,7 @@ class TomogramsSection(Section):
 
 
 class SplitSection(Section):
-    """How a tilt series is split into half-sets."""
+    """The split of a tilt series into half-sets."""
 
     split: Literal["auto", "tilts", "random", "frames"] = Field(
         default="auto",
@@ -68,12 +68,12 @@ class SplitSection(Section):
 
     @property
     def of_tilts(self) -> Literal["tilts", "random"]:
-        """How a series without frames is split."""
+        """The split of a series without frames."""
         return "random" if self.split == "random" else "tilts"
 
 
 class ImagesSection(Section):
-    """What is done to tilt images before they are reconstructed."""
+    """Preparation of tilt images before they are reconstructed."""
 
     normalise: Literal["auto", "none"] = Field(
         default="auto",
@@ -91,7 +91,7 @@ class ImagesSection(Section):
 
 
 class ReconstructSection(Section):
-    """How half-sets and the whole are reconstructed."""
+    """Reconstruction of the half-sets and of the full tomogram."""
 
     thickness: int | None = Field(
         default=None,
@@ -128,7 +128,7 @@ class ReconstructSection(Section):
 
 
 class CtfSection(Section):
-    """How tilt images are corrected for the contrast transfer function and weighted by exposure."""
+    """Correction of tilt images for the contrast transfer function, and their weights by exposure."""
 
     ctf: Literal["auto", "none", "phase-flip", "wiener", "wiener-tomogram"] = Field(
         default="auto",
@@ -192,7 +192,7 @@ class TileSection(Section):
 
 
 class RefineSection(TileSection):
-    """How tomograms are refined."""
+    """Refinement of tomograms."""
 
     refine: Literal["full", "halves"] = Field(
         default="full", description="Refine the full tomogram, or both halves and average them."

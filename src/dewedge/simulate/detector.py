@@ -12,7 +12,7 @@ Images = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """What a camera does to the electrons that reach it.
+    """Settings of the camera that counts the electrons.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ from dewedge.simulate.tilt_series import simulate_tilt_series, tilt_geometry
 
 @dataclass(frozen=True)
 class SimulatedFiles:
-    """What `simulate` wrote; protein is dark in every image and volume.
+    """Files that `simulate` wrote; protein is dark in every image and volume.
 
     Parameters
     ----------

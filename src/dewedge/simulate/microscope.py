@@ -42,7 +42,7 @@ _DARKEST = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Optics:
-    """How images are formed, in addition to the CTF parameters of the geometry.
+    """Settings of the image formation, besides the CTF parameters of the geometry.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What an alignment does not tell: residual shifts, a displaced and turned axis, errors of the angles."""
+"""Errors that an alignment leaves: residual shifts, a displaced and turned axis, errors of the angles."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Misalignment:
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """Where images truly lie: a point that an alignment without errors puts at q lies at ``R q + shift``.
+    """True places of the images: a point that an alignment without errors puts at q lies at ``R q + shift``.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ EXPOSURE_E_PER_A2, AXIS_ANGLE_DEG, JITTER_A = 3.0, -4.3, 80.0
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """What a realistic simulation does; each part can be switched off. Gold is, with a number of 0 beads.
+    """Settings of a realistic simulation; each part can be switched off, gold by a number of 0 beads.
 
     Parameters
     ----------

@@ -187,7 +187,7 @@ def slots_of_rows(aln: Aln) -> Ints | None:
 
 
 def _misfit_deg(aln: Aln, sections: Ints, raw_tilt_deg: Floats | None) -> float:
-    """How far the rows' angles, less alpha, are from those of these sections; inf if they disagree."""
+    """Distance of the rows' angles, less alpha, from those of these sections; inf if they disagree."""
     if raw_tilt_deg is None:
         # A mere count of the images that are not dark says nothing of where the dark ones are.
         slots = slots_of_rows(aln)

@@ -131,7 +131,7 @@ def read_aretomo_halves(
 
 
 def _raw_geometry(aln: Aln, stack: Path, notes: list[str]) -> TiltGeometry | None:
-    """What the files beside the raw stack tell of its images; None if none tells its angles."""
+    """Sidecars of the raw stack, as far as they tell of its images; None if none tells its angles."""
     named = stack.with_name(f"{aln.path.stem}{stack.suffix}")
     found = find_sidecars(named)
     own, raw = (named.with_name(f"{aln.path.stem}{ending}") for ending in ("_TLT.txt", ".rawtlt"))

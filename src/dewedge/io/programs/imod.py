@@ -26,7 +26,7 @@ _CTF_ENDINGS = (".defocus", "_CTF.txt", "_ctf.txt", "_ctffind4.txt", "_ctffind.t
 
 @dataclass(frozen=True)
 class Etomo:
-    """What etomo's files of one tilt series tell.
+    """Values that etomo's files of one tilt series tell.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ def from_geometry_arrays(
 
 
 def x_tilt_notes(x_tilt_deg: ArrayLike, where: str) -> tuple[str, ...]:
-    """What the user should know of tilts of the volume about x, in degrees, which our geometry leaves out.
+    """A note on tilts of the volume about x, in degrees, which our geometry leaves out.
 
     A tilt common to all images merely turns the tomogram; what varies between images cannot be expressed.
     """

@@ -33,7 +33,7 @@ LAYOUT, PROGRAM = "dewedgeVolumeAxes", "dewedgeProgram"
 
 @dataclass(frozen=True)
 class Optics:
-    """What the row of a tilt series in the STAR file of the set tells; None or 1 where nothing is told."""
+    """Values of a tilt series' row in the STAR file of the set; None or 1 where nothing is told."""
 
     pixel_size_A: float | None = None
     voltage_kV: float | None = None
