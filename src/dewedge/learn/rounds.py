@@ -116,7 +116,7 @@ def filled_inputs(
 
 
 def _boxes(sampler: CropSampler, number: int, round_: int) -> list[NDArray[np.int64]]:
-    """Boxes of a tomogram that are filled in a round: a block, and the validated part of the held-out region."""
+    """Boxes of a tomogram filled in a round: a block, and the validated part of the held-out region."""
     possible = blocks(sampler.pairs[number].shape_zyx, sampler.size)
     validated = sampler.validated[number]
     apart = len(possible) > 1 and np.prod(validated[1] - validated[0]) > 0
