@@ -27,7 +27,9 @@ if __name__ == "__main__":
     processes = int(sys.argv[1])
     fabric = Fabric(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto")
     fabric.launch()
-    options = FitOptions(cube_size=16, batch_size=4, epoch_samples=16, epochs=3, validation_crops=4)
+    options = FitOptions(
+        cube_size=16, batch_size=4, epoch_samples=16, epochs=3, validation_crops=4, update_interval=1
+    )
     pair, config = make_pair((24, 48, 48)), NetworkConfig(channels=2, levels=2)
     _, rows = fit([pair], config, options, fabric)
     torch.manual_seed(0)

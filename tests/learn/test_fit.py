@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
 from scipy import ndimage
 from test_sampling import make_pair
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -73,6 +74,28 @@ def test_a_fit_killed_in_an_epoch_resumes_to_the_unbroken_result(fabric, pairs, 
     with pytest.raises(KeyboardInterrupt):
         fit(pairs, NETWORK, OPTIONS, fabric, checkpoint=file, on_step=kill)
     resumed, _ = fit(pairs, NETWORK, OPTIONS, fabric, checkpoint=file, resume=True)
+    assert_same_weights(unbroken, resumed)
+
+
+def test_a_resumed_fit_in_float16_has_the_scale_of_its_loss(pairs, tmp_path: Path):
+    """Fabric scales the loss on GPUs only; the scaler is made for the CPU here."""
+    options = replace(OPTIONS, schedule="constant", warm_up=0.0, update_interval=None)
+
+    def fitted(epochs: int, checkpoint: Path | None = None, resume: bool = False):
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
+        half = MixedPrecision("16-mixed", "cpu", scaler)
+        fabric = Fabric(accelerator="cpu", devices=1, plugins=half)
+        fabric.launch()
+        limited = replace(options, epochs=epochs)
+        model, _ = fit(pairs, NETWORK, limited, fabric, checkpoint=checkpoint, resume=resume)
+        return model, scaler.get_scale()
+
+    file = tmp_path / "checkpoint.safetensors"
+    unbroken, scale = fitted(4)
+    assert scale == 2.0**14  # doubled every four of 16 steps
+    fitted(2, file)
+    resumed, resumed_scale = fitted(4, file, resume=True)
+    assert resumed_scale == scale
     assert_same_weights(unbroken, resumed)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from dewedge.errors import InputError
-from dewedge.runtime.devices import is_first_process, launch, started_processes
-from dewedge.settings.sections import ComputeSection
+from dewedge.runtime.devices import choose_precision, is_first_process, launch, started_processes
+from dewedge.settings.sections import ComputeSection, DeviceSection
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}
 SRUN = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4"}
@@ -75,3 +76,10 @@ def test_what_does_not_fit_is_refused_before_anything_waits(
 def test_the_first_process(variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch):
     given(monkeypatch, variables)
     assert is_first_process() == expected
+
+
+def test_float16_needs_a_gpu():
+    section = DeviceSection(precision="16-mixed")
+    assert choose_precision(section, torch.device("cuda")) == "16-mixed"
+    with pytest.raises(InputError, match="16-mixed: expected a CUDA GPU"):
+        choose_precision(section, torch.device("cpu"))

@@ -218,14 +218,20 @@ def known_ctf(
     return replace(ctf, **values), notes
 
 
-def correct(images: Tensor, geometry: TiltGeometry, section: CtfSection) -> Tensor:
-    """Correct aligned images as the configuration says, ``auto`` being replaced by what was chosen."""
+def correct(
+    images: Tensor, geometry: TiltGeometry, section: CtfSection, device: torch.device | None = None
+) -> Tensor:
+    """Correct aligned images as the configuration says, ``auto`` being replaced by what was chosen.
+
+    One image at a time is on ``device``, if it is given.
+    """
     if section.ctf == "auto":
         raise ValueError("expected a chosen correction, got auto")
     if section.ctf in ("phase-flip", "wiener"):
-        images = correct_images(images, geometry, None if section.ctf == "phase-flip" else _snr(section))
+        snr = None if section.ctf == "phase-flip" else _snr(section)
+        images = correct_images(images, geometry, snr, device)
     if section.dose_weight:
-        images = weight_by_exposure(images, geometry, _exposed_voltage_kV(geometry, section))
+        images = weight_by_exposure(images, geometry, _exposed_voltage_kV(geometry, section), device)
     return images
 
 

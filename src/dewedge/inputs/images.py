@@ -118,8 +118,11 @@ def prepare(
     images_section: ImagesSection,
     seed: int,
     name: str,
+    device: torch.device | None = None,
 ) -> tuple[list[AlignedImages], Gold | None]:
     """Clean, normalise, align and bin the images of a series, or of its frames, and paint over its gold.
+
+    They are aligned on ``device``, or the CPU if not given, one at a time; the results are on the CPU.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def prepare(
         _refuse_copies(series, name)
     sources, counts = raw_images(series, images_section, seed, name)
     aligned = [
-        AlignedImages(*align_images(source, each.geometry, section.bin, section.binning_method))
+        AlignedImages(*align_images(source, each.geometry, section.bin, section.binning_method, device))
         for source, each in zip(sources, series, strict=True)
     ]
     gold = None

@@ -259,13 +259,22 @@ class _Fit:
         """Write the checkpoint, on the first process alone."""
         if self.fabric.is_global_zero:
             save_fit(
-                checkpoint, self.identity, self.state, self.best, self.updating, self.plain, self.optimiser
+                checkpoint,
+                self.identity,
+                self.state,
+                self.best,
+                self.updating,
+                self.plain,
+                self.optimiser,
+                self.fabric.strategy.precision,
             )
         self.fabric.barrier()
 
     def restore(self, checkpoint: Path) -> FitState:
         """Take weights and state from the checkpoint, and fill the wedge of the inputs as it was."""
-        self.state, self.best, updating = restore_fit(checkpoint, self.identity, self.plain, self.optimiser)
+        self.state, self.best, updating = restore_fit(
+            checkpoint, self.identity, self.plain, self.optimiser, self.fabric.strategy.precision
+        )
         if self.state.rows and self.state.ends_round(self.interval):
             updating = self.weights()  # a fit that ended with a round did not replace them any more
         if updating:

@@ -304,17 +304,24 @@ def fill_wedge(
     input_std: float,
     device: torch.device,
     renormalise: bool = False,
+    fabric: Fabric | None = None,
 ) -> NDArray[np.float32]:
     """A tomogram whose missing wedge is filled by the network's prediction; what was measured stays.
 
     F^-1 W F v + F^-1 (1 - W) F f(v), in memory; parameters as those of `refine`. With ``renormalise`` the
     prediction, and then the result, get the range of grey values of v, as in IsoNet: what fills the wedge is
-    as strong as what noise was taken from.
+    as strong as what noise was taken from. The processes of ``fabric`` share the tiles; all have the result.
 
     Source: Wiedemann and Heckel 2024, Methods; Liu et al. 2022 (IsoNet).
     """
     filled = np.empty(source.shape, dtype=np.float32)
-    refine([source], filled, network, tilt_range, options, input_std=input_std, device=device)
+    first = fabric is None or fabric.is_global_zero
+    output = filled if first else None
+    refine([source], output, network, tilt_range, options, input_std=input_std, device=device, fabric=fabric)
+    if fabric is not None and fabric.world_size > 1:
+        everywhere = torch.from_numpy(filled).to(device)
+        torch.distributed.broadcast(everywhere, src=0)
+        filled = everywhere.cpu().numpy()
     missing = 1 - wedge_mask((source.shape[0], 1, source.shape[2]), tilt_range, device=device)
     measured = np.asarray(source, dtype=np.float32)
     if renormalise:
@@ -344,20 +351,23 @@ def _read_cut(
     z_index, x_index = (torch.from_numpy(index).to(mask.device) for index in (z_source, x_source))
     step = _fft_rows(source.shape, mask.device)
     for begin in range(0, len(rows), step):
-        some = _read_rows(source, rows[begin : begin + step], scale, clip).mul_(input_std).to(mask.device)
+        some = _read_rows(source, rows[begin : begin + step]).to(mask.device)
+        # The mean leaves before the scale, so that a large offset costs no precision.
+        some.sub_(scale.mean).mul_(1 / scale.std)
+        if clip is not None:
+            some.clamp_(-clip, clip)
+        some.mul_(input_std)
         _cut_wedge_from_rows(some, mask)
         band[:, begin : begin + step] = some.index_select(0, z_index).index_select(2, x_index)
     return band
 
 
-def _read_rows(source: NDArray[Any], rows: NDArray[np.int64], scale: GreyScale, clip: float | None) -> Tensor:
-    """``(z, len(rows), x)`` standardised rows along y, section by section so that float64 stays small."""
+def _read_rows(source: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
+    """``(z, len(rows), x)`` float32 rows along y, section by section as they lie in a file."""
     band = np.empty((source.shape[0], len(rows), source.shape[2]), dtype=np.float32)
     begin, end = int(rows.min()), int(rows.max()) + 1
     for section, target in zip(source, band, strict=True):
-        target[...] = ((section[begin:end].astype(np.float64) - scale.mean) / scale.std)[rows - begin]
-    if clip is not None:
-        np.clip(band, -clip, clip, out=band)
+        target[...] = section[begin:end][rows - begin]
     return torch.from_numpy(band)
 
 

@@ -106,6 +106,7 @@ def filled_inputs(
             input_std=float(np.std(part, dtype=np.float64)) / scale.std_half,
             device=fabric.device,
             renormalise=renormalise,
+            fabric=fabric,
         )
         return Inputs(box, volume[slices(box - seen[0])])
 

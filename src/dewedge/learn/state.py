@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.precision import Precision
 from torch import Tensor
 
 from dewedge.errors import InputError
@@ -114,6 +115,7 @@ def save_fit(
     updating: dict[str, Tensor],
     plain: UNet,
     optimiser: torch.optim.Optimizer,
+    precision: Precision,
 ) -> None:
     """Write a checkpoint.
 
@@ -125,13 +127,16 @@ def save_fit(
         Weights with the lowest loss.
     updating
         Weights that last replaced the wedge of the inputs; empty if none did.
+    precision
+        Fabric's, which in float16 has the scale of the loss for its state.
     """
     tensors = {f"network.{name}": tensor for name, tensor in plain.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     tensors |= {f"updating.{name}": tensor for name, tensor in updating.items()}
     for index, moments in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": tensor for name, tensor in moments.items()}
-    save_tensors(path, FIT_KIND, tensors, {"identity": identity, "state": asdict(state)})
+    header = {"identity": identity, "state": asdict(state), "precision": precision.state_dict()}
+    save_tensors(path, FIT_KIND, tensors, header)
 
 
 def restore_fit(
@@ -139,6 +144,7 @@ def restore_fit(
     identity: dict[str, Any],
     plain: UNet,
     optimiser: torch.optim.Optimizer,
+    precision: Precision,
 ) -> tuple[FitState, dict[str, Tensor], dict[str, Tensor]]:
     """Load a checkpoint of this very fit, only its limits may differ: state, best and updating weights."""
     tensors, header = load_tensors(path, FIT_KIND)
@@ -161,6 +167,8 @@ def restore_fit(
             moments.setdefault(int(index), {})[moment] = tensor
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        if scale := header.get("precision"):
+            precision.load_state_dict(scale)
         rows = [EpochRow(**row) for row in header["state"].pop("rows")]
         return FitState(rows=rows, **header["state"]), part("best."), part("updating.")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -21,7 +21,11 @@ _TAPER_FRACTION = 0.1
 
 
 def align_images(
-    images: NDArray[Any], geometry: TiltGeometry, binning: int = 1, method: BinningMethod = "fourier"
+    images: NDArray[Any],
+    geometry: TiltGeometry,
+    binning: int = 1,
+    method: BinningMethod = "fourier",
+    device: torch.device | None = None,
 ) -> tuple[Tensor, TiltGeometry]:
     """Resample raw tilt images so that the tilt axis is y through index N // 2, and bin them.
 
@@ -38,11 +42,13 @@ def align_images(
         Width of an output pixel in raw pixels. The aligned images are cropped to a multiple of it.
     method
         ``fourier`` crops the Fourier transform, ``average`` averages blocks of pixels.
+    device
+        The device on which each image is aligned; the CPU if not given.
 
     Returns
     -------
     images
-        ``(n, y', x')`` float32. The shape is ``geometry.aligned_shape_yx // binning``.
+        ``(n, y', x')`` float32, on the CPU. The shape is ``geometry.aligned_shape_yx // binning``.
     geometry
         ``geometry.aligned(binning, (y', x'))``.
 
@@ -77,7 +83,7 @@ def align_images(
 
     output = torch.empty((geometry.n_tilts, *shape))
     for i, tilt in enumerate(geometry.tilt_deg):
-        image = _checked(images[i], i, float(tilt))
+        image = _checked(images[i], i, float(tilt)).to(device or output.device)
         if on_pixels:
             aligned = image[int(top) : int(top) + cropped[0], int(left) : int(left) + cropped[1]]
         else:
@@ -99,7 +105,7 @@ def _aligned(
     """The raw image resampled to ``shape_yx`` with the tilt axis through ``centre_yx``."""
     inverse = np.linalg.inv(geometry.linear_yx[index])
     shift = -inverse @ geometry.shift_yx[index]
-    grid = sampling_grid(shape_yx, centre_yx, inverse, shift, geometry.image_shape_yx)
+    grid = sampling_grid(shape_yx, centre_yx, inverse, shift, geometry.image_shape_yx, image.device)
     aligned = resample(image, grid.float(), mode="bicubic", padding="reflection")
     return aligned * _taper(grid, geometry.image_shape_yx)
 

@@ -144,7 +144,12 @@ def image_ctf(
     )
 
 
-def correct_images(images: Tensor, geometry: TiltGeometry, correction: SignalToNoise | None = None) -> Tensor:
+def correct_images(
+    images: Tensor,
+    geometry: TiltGeometry,
+    correction: SignalToNoise | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
     """Correct aligned tilt images for their CTF in strips parallel to the tilt axis.
 
     Each strip has the defocus at its own place; neighbouring strips blend linearly. They are as many as keep
@@ -159,11 +164,14 @@ def correct_images(images: Tensor, geometry: TiltGeometry, correction: SignalToN
         Their geometry, aligned, with all CTF parameters and the defocus hand.
     correction
         Wiener filter with this SNR; else the phases are flipped.
+    device
+        The device on which each image is corrected; that of the images if not given.
 
     Returns
     -------
     Tensor
-        ``(n, y, x)`` corrected images. Phase flipping keeps their mean, the Wiener filter removes it.
+        ``(n, y, x)`` corrected images, on the device of the images. Phase flipping keeps their mean, the
+        Wiener filter removes it.
     """
     ctf = geometry.ctf
     if not geometry.is_aligned or ctf is None or ctf.defocus_hand is None:
@@ -175,8 +183,9 @@ def correct_images(images: Tensor, geometry: TiltGeometry, correction: SignalToN
     for i, image in enumerate(images):
         top, bottom = _margins(height, geometry, i)
         left, right = _margins(width, geometry, i)
-        wide = F.pad(image[None], (left, right, top, bottom), mode="reflect")[0]
-        offsets_um, weights = strips(geometry, i, images.device)
+        wide = image.to(device or images.device)
+        wide = F.pad(wide[None], (left, right, top, bottom), mode="reflect")[0]
+        offsets_um, weights = strips(geometry, i, wide.device)
         responses = _responses(geometry, i, offsets_um, (wide.shape[0], wide.shape[1]), correction)
         weights = F.pad(weights[None], (left, right), mode="replicate")[0]
         filtered = filter_strips(wide, responses, weights)

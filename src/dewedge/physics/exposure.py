@@ -50,10 +50,16 @@ def balanced_weights(kept: Tensor) -> Tensor:
     return balance * power.sqrt()
 
 
-def weight_by_exposure(images: Tensor, geometry: TiltGeometry, voltage_kV: float = 300.0) -> Tensor:
+def weight_by_exposure(
+    images: Tensor,
+    geometry: TiltGeometry,
+    voltage_kV: float = 300.0,
+    device: torch.device | None = None,
+) -> Tensor:
     """``(n, y, x)`` images of a whole tilt series, weighted by what their pre-exposures left of them.
 
-    The mean of an image stays, and so do all images if none has a pre-exposure.
+    The mean of an image stays, and so do all images if none has a pre-exposure. Each image is weighted on
+    ``device``, or that of the images if not given, and the result is on the device of the images.
     """
     exposures = geometry.pre_exposure_e_per_A2
     if exposures is None:
@@ -62,11 +68,12 @@ def weight_by_exposure(images: Tensor, geometry: TiltGeometry, voltage_kV: float
     table = torch.linspace(0, 0.75, _TABLE, dtype=torch.float64)
     critical = critical_exposure_e_per_A2(table / geometry.pixel_size_A, voltage_kV)
     weights = balanced_weights(torch.exp(-torch.tensor(exposures)[:, None] / (2 * critical)))
-    ky, kx = frequencies(shape, images.device)
+    device = device or images.device
+    ky, kx = frequencies(shape, device)
     place = (ky.square() + kx.square()).sqrt() * ((_TABLE - 1) / 0.75)
     index, fraction = place.long(), place.frac()
     weighted = torch.empty_like(images)
-    for i, row in enumerate(weights.to(images)):
+    for i, row in enumerate(weights.to(device, images.dtype)):
         weight = torch.lerp(row[index], row[index + 1], fraction)
-        weighted[i] = torch.fft.irfft2(torch.fft.rfft2(images[i]) * weight, s=shape)
+        weighted[i] = torch.fft.irfft2(torch.fft.rfft2(images[i].to(device)) * weight, s=shape)
     return weighted

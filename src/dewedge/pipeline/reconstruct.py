@@ -40,16 +40,20 @@ def half_sets(
     split: SplitSection,
     seed: int,
     images: ImagesSection,
+    device: torch.device | None = None,
 ) -> tuple[AlignedImages, AlignedImages, AlignedImages, Gold | None]:
     """Half-set 0, half-set 1 and all of a series, and the gold that was painted over in it.
 
-    All are prepared, aligned, binned and corrected; `Gold.images` are not corrected.
+    All are prepared, aligned, binned and corrected, one image at a time on ``device``, if it is given;
+    `Gold.images` are not corrected.
     """
     ctf = series_correction(item.series, ctf)
     if section.refine_axis:
         item = with_refined_axis(item, section)
-    aligned, gold = prepare(item.series, section, images, seed, item.name)
-    aligned = [AlignedImages(correct(each.images, each.geometry, ctf), each.geometry) for each in aligned]
+    aligned, gold = prepare(item.series, section, images, seed, item.name, device)
+    aligned = [
+        AlignedImages(correct(each.images, each.geometry, ctf, device), each.geometry) for each in aligned
+    ]
     if item.has_frames:
         even, odd = aligned
         return even, odd, AlignedImages((even.images + odd.images) / 2, even.geometry), gold
@@ -127,7 +131,7 @@ def write_beads(
     thickness, series = item.binned_thickness(section), item.series[0]
     shape = (geometry.n_tilts, *geometry.image_shape_yx)
     ctf = series_correction(item.series, ctf)
-    images = correct(gold.images(shape), geometry, ctf).to(device)
+    images = correct(gold.images(shape), geometry, ctf, device).to(device)
     with create_mrc(
         path,
         (thickness, *geometry.image_shape_yx),
@@ -188,7 +192,7 @@ def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, 
         return
     with step(f"{item.name}: align and split"):
         *sets, gold = half_sets(
-            item, config.reconstruct, config.ctf, config.split, config.fit.seed, config.images
+            item, config.reconstruct, config.ctf, config.split, config.fit.seed, config.images, device
         )
     with step(f"{item.name}: reconstruct"):
         if gold is not None and not folder.beads.exists():
@@ -265,7 +269,7 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     with step("align and split"):
         images = config.images if halves else config.images.model_copy(update={"gold": "keep"})
         half0, half1, full, gold = half_sets(
-            item, config.reconstruct, config.ctf, config.split, config.fit.seed, images
+            item, config.reconstruct, config.ctf, config.split, config.fit.seed, images, device
         )
     with step("reconstruct"):
         write_reconstruction(path, full, item, config.reconstruct, config.ctf, device)

@@ -41,7 +41,15 @@ def choose_device(section: DeviceSection) -> torch.device:
 
 
 def choose_precision(section: DeviceSection, device: torch.device) -> Precision:
-    """The precision of this configuration on this device."""
+    """The precision of this configuration on this device.
+
+    Raises
+    ------
+    InputError
+        If it is ``16-mixed`` on a CPU.
+    """
+    if section.precision == "16-mixed" and device.type == "cpu":
+        raise InputError("--precision 16-mixed: expected a CUDA GPU; on a CPU use bf16-mixed or 32-true")
     return preferred_precision(device) if section.precision == "auto" else section.precision
 
 

@@ -205,8 +205,10 @@ class DeviceSection(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Kind of device; auto takes a CUDA GPU if there is one."
     )
-    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
-        default="auto", description="Precision of the network; auto takes bf16-mixed where the device has it."
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        default="auto",
+        description="Precision of the network; auto takes bf16-mixed where the device has it, 16-mixed on "
+        "other GPUs.",
     )
 
 

@@ -216,7 +216,7 @@ def judge(
     device, item = choose_device(config.compute), parts.item
     with step(f"{item.name}: align"):
         *halves, full, _ = half_sets(
-            item, config.reconstruct, config.ctf, config.split, config.fit.seed, config.images
+            item, config.reconstruct, config.ctf, config.split, config.fit.seed, config.images, device
         )
     tasks = [(output / ALL_TILTS, full)]
     if item.has_frames:
