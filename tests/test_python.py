@@ -148,6 +148,15 @@ def test_half_tomograms_of_files_are_not_read_into_memory(run: Path, halves: dew
         full.save(tmp_path / "mean.mrc")
 
 
+def test_half_tomograms_are_deconvolved_if_asked_for(run: Path):
+    files: dict[str, Any] = {"half0": run / "half0.mrc", "half1": run / "half1.mrc", "tilt_range": (-60, 60)}
+    plain = dewedge.open(**files)
+    opened = dewedge.open(**files, ctf="wiener-tomogram", defocus_um=3)
+    assert isinstance(plain, dewedge.Halves) and isinstance(opened, dewedge.Halves)
+    assert 0.2 < dewedge.scores.correlation(opened.half0, plain.half0) < 0.999
+    assert not isinstance(opened.half0.data, np.memmap)
+
+
 def test_plain_arrays_of_any_type_are_fitted(halves: dewedge.Halves):
     pair = (halves.half0.data.astype(np.float64), halves.half1.data.astype(np.float64))
     mask = np.zeros(halves.half0.shape)

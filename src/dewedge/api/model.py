@@ -271,7 +271,11 @@ def _pair(
     halves: Halves, mask: Mask | NDArray[Any], tilt_range: TiltRange, needs_halves: bool
 ) -> TomogramPair:
     """What is fitted to; twice the full tomogram where half-sets are not needed."""
-    inside = np.asarray(mask) > 0.5 if isinstance(mask, np.ndarray) else find_specimen(mask, halves.full.data)
+    inside: NDArray[np.bool_] | None = None
+    if isinstance(mask, np.ndarray):
+        inside = np.asarray(mask > 0.5)
+    elif mask != "none":  # for which the full tomogram need not be made
+        inside = find_specimen(mask, halves.full.data)
     half0, half1 = (halves.half0, halves.half1) if needs_halves else (halves.full, halves.full)
     return TomogramPair(half0.data, half1.data, tilt_range, inside, halves.name)
 

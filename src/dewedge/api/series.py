@@ -184,7 +184,8 @@ def open(
     Returns
     -------
     Series or Halves
-        Half tomograms have no ``reconstruct``: they are reconstructed.
+        Half tomograms have no ``reconstruct``: they are what it returns. With ``ctf="wiener-tomogram"``
+        they are deconvolved, in memory.
 
     Raises
     ------

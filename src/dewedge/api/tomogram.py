@@ -151,7 +151,7 @@ class Halves:
     full
         That of all data; their mean if not given, which is made in memory when it is first asked for.
     name
-        For messages.
+        For messages; that of ``half0`` if not given.
     mask
         Where there is specimen, if the files tell: "none" for everywhere, "auto", or an MRC file.
 
@@ -167,7 +167,7 @@ class Halves:
         half1: Tomogram,
         full: Tomogram | None = None,
         *,
-        name: str = "half-sets",
+        name: str = "",
         mask: Mask = "none",
     ) -> None:
         for other in (half1, full):
@@ -176,7 +176,7 @@ class Halves:
                     f"{other.name}: shape {other.shape} (z, y, x): expected {half0.shape}, "
                     f"that of {half0.name}"
                 )
-        self.half0, self.half1, self.name, self.mask = half0, half1, name, mask
+        self.half0, self.half1, self.name, self.mask = half0, half1, name or half0.name, mask
         self._full = full
 
     @cached_property
