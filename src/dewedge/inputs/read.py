@@ -64,14 +64,26 @@ def read_inputs(config: Config) -> tuple[list[RunInput], Faults]:
     return usable, faults
 
 
-def read_one_series(config: Config) -> SeriesInput:
-    """Open the one tilt series that the configuration names."""
+def read_all(config: Config) -> list[RunInput]:
+    """Open all that the configuration names, with what their correction needs.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be opened.
+    """
     faults = Faults()
     inputs = open_inputs(config, faults)
     faults.require_some(inputs)
     inputs = without_excluded(with_correction(inputs, config, faults), config)
     if faults:
         raise faults[0]
+    return inputs
+
+
+def read_one_series(config: Config) -> SeriesInput:
+    """Open the one tilt series that the configuration names."""
+    inputs = read_all(config)
     if len(inputs) != 1 or not isinstance(inputs[0], SeriesInput):
         names = ", ".join(item.name for item in inputs)
         raise InputError(f"expected one tilt series, got {names}")

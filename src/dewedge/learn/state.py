@@ -24,7 +24,19 @@ COOLING = 0.25  # of the steps so far, in which the rate falls once the held-out
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One row of the loss curve."""
+    """One row of the loss curve, as text a line.
+
+    Parameters
+    ----------
+    epoch, step, samples
+        Number of the epoch from 1; steps and sub-tomograms from the start of the fit to its end.
+    seconds
+        Wall-clock time of the fit so far.
+    learning_rate
+        Of the last step.
+    fit_loss, validation_loss
+        Mean loss of the epoch; that on the held-out region, None if nothing is held out.
+    """
 
     epoch: int
     step: int
@@ -33,6 +45,15 @@ class EpochRow:
     learning_rate: float
     fit_loss: float
     validation_loss: float | None
+
+    @property
+    def losses(self) -> str:
+        """Both losses as text."""
+        held_out = "" if self.validation_loss is None else f"  held-out {self.validation_loss:.4f}"
+        return f"loss {self.fit_loss:.4f}{held_out}"
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch}  {self.losses}  {self.seconds:.0f} s"
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -42,10 +42,6 @@ def fit_model(
 ) -> Model:
     """Fit a network; write model, loss table and figure into ``folder``, or continue there."""
     options = section.options()
-    resumed = resume and folder.checkpoint.exists()
-    initial = None if resumed else initial_weights(section)
-    if initial is not None:
-        logger.info("the fit starts from the weights of %s", initial_path(section))
     main = fabric.is_global_zero
     progress = FitProgress(options.batch_size, visible=main)
 
@@ -60,18 +56,15 @@ def fit_model(
             write_loss_table(folder.loss_table, state.rows)
 
     with step("fit"), progress:
-        model, rows = fit(
+        model, rows = fit_pairs(
             pairs,
-            section.network(),
-            options,
+            section,
             fabric,
             checkpoint=folder.checkpoint,
             resume=resume,
-            initial=initial,
             on_step=on_step,
             on_epoch=on_epoch,
         )
-    model = replace(model, details=model.details | {"tomograms": [pair.name for pair in pairs]})
     if main and _is_new(folder.model, rows):
         kept = rows[model.details["kept_epoch"] - 1]
         held_out = "" if kept.validation_loss is None else f", held-out loss {kept.validation_loss:.4f}"
@@ -84,6 +77,41 @@ def fit_model(
         save_model(folder.model, model)
     fabric.barrier()
     return model
+
+
+def fit_pairs(
+    pairs: Sequence[TomogramPair],
+    section: FitSection,
+    fabric: Fabric,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[FitState, float], None] = lambda state, progress: None,
+    on_epoch: Callable[[FitState, UNet], None] = lambda state, network: None,
+) -> tuple[Model, list[EpochRow]]:
+    """Fit the network of a section to pairs of half-sets; parameters as those of `dewedge.learn.fit.fit`.
+
+    Raises
+    ------
+    InputError
+        If the data, the weights to start from or the checkpoint cannot be used.
+    """
+    resumed = resume and checkpoint is not None and checkpoint.exists()
+    initial = None if resumed else initial_weights(section)
+    if initial is not None:
+        logger.info("the fit starts from the weights of %s", initial_path(section))
+    model, rows = fit(
+        pairs,
+        section.network(),
+        section.options(),
+        fabric,
+        checkpoint=checkpoint,
+        resume=resume,
+        initial=initial,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    return replace(model, details=model.details | {"tomograms": [pair.name for pair in pairs]}), rows
 
 
 def require_one_fit(config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,26 +93,45 @@ def write_reconstruction(
     ctf: CtfSection,
     device: torch.device,
 ) -> None:
-    """Write the reconstruction of aligned images.
+    """Write the reconstruction of aligned images, as `fill_reconstruction` makes it."""
+    with _created(path, aligned.geometry, item, section, reconstruction_label(section)) as data:
+        fill_reconstruction(data, aligned, item, section, ctf, device)
+
+
+@contextmanager
+def _created(
+    path: Path, geometry: TiltGeometry, item: SeriesInput, section: ReconstructSection, what: str
+) -> Iterator[NDArray[np.float32]]:
+    """Create the file of a tomogram of a series, and give its ``(z, y, x)`` memory map."""
+    shape, series = (item.binned_thickness(section), *geometry.image_shape_yx), item.series[0]
+    with create_mrc(
+        path,
+        shape,
+        geometry.pixel_size_A,
+        origin_xyz_A=series.origin_xyz_A,
+        labels=series.labels,
+        what=what,
+    ) as writer:
+        yield writer.data
+
+
+def fill_reconstruction(
+    target: NDArray[np.float32],
+    aligned: AlignedImages,
+    item: SeriesInput,
+    section: ReconstructSection,
+    ctf: CtfSection,
+    device: torch.device,
+) -> None:
+    """Reconstruct aligned images into a ``(z, y, x)`` array, in memory or memory-mapped.
 
     In memory is one block of rows along the tilt axis at a time; a tomogram that is deconvolved, or made by
     total variation, is held in memory.
     """
-    thickness, series = item.binned_thickness(section), item.series[0]
-    with create_mrc(
-        path,
-        (thickness, *aligned.geometry.image_shape_yx),
-        aligned.geometry.pixel_size_A,
-        origin_xyz_A=series.origin_xyz_A,
-        labels=series.labels,
-        what=reconstruction_label(section),
-    ) as writer:
-        images = aligned.images.to(device)
-        for rows, block in _reconstructed_blocks(images, aligned.geometry, thickness, section):
-            writer.data[:, rows] = block.cpu().numpy()
-        deconvolve_file(
-            writer.data, untilted_ctf(series.geometry), aligned.geometry.pixel_size_A, ctf, device
-        )
+    geometry = aligned.geometry
+    for rows, block in _reconstructed_blocks(aligned.images.to(device), geometry, len(target), section):
+        target[:, rows] = block.cpu().numpy()
+    deconvolve_file(target, untilted_ctf(item.series[0].geometry), geometry.pixel_size_A, ctf, device)
 
 
 def write_beads(
@@ -123,27 +143,32 @@ def write_beads(
     ctf: CtfSection,
     device: torch.device,
 ) -> None:
-    """Write a tomogram of the gold alone: back-projection of what was painted over, cut to the beads.
+    """Write a tomogram of the gold alone, as `fill_beads` makes it."""
+    with _created(path, geometry, item, section, "gold beads") as data:
+        fill_beads(data, gold, geometry, item, section, ctf, device)
+
+
+def fill_beads(
+    target: NDArray[np.float32],
+    gold: Gold,
+    geometry: TiltGeometry,
+    item: SeriesInput,
+    section: ReconstructSection,
+    ctf: CtfSection,
+    device: torch.device,
+) -> None:
+    """Reconstruct the gold alone into a ``(z, y, x)`` array: what was painted over, cut to the beads.
 
     Added to a tomogram of the painted images, it gives that of the original ones within the beads. It is
     made by filtered back-projection, whatever makes the tomogram: the grey scale is the same.
     """
-    thickness, series = item.binned_thickness(section), item.series[0]
     shape = (geometry.n_tilts, *geometry.image_shape_yx)
     ctf = series_correction(item.series, ctf)
     images = correct(gold.images(shape), geometry, ctf, device).to(device)
-    with create_mrc(
-        path,
-        (thickness, *geometry.image_shape_yx),
-        geometry.pixel_size_A,
-        origin_xyz_A=series.origin_xyz_A,
-        labels=series.labels,
-        what="gold beads",
-    ) as writer:
-        for rows, block in fbp_blocks(images, geometry, thickness, section.filter):
-            writer.data[:, rows] = block.cpu().numpy()
-        deconvolve_file(writer.data, untilted_ctf(series.geometry), geometry.pixel_size_A, ctf, device)
-        cut_to_balls(writer.data, gold.centres_zyx, gold.reach)
+    for rows, block in fbp_blocks(images, geometry, len(target), section.filter):
+        target[:, rows] = block.cpu().numpy()
+    deconvolve_file(target, untilted_ctf(item.series[0].geometry), geometry.pixel_size_A, ctf, device)
+    cut_to_balls(target, gold.centres_zyx, gold.reach)
 
 
 def reconstruction_label(section: ReconstructSection) -> str:
@@ -232,14 +257,14 @@ def write_mean(
         labels=first.labels,
         what="copy" if len(mrcs) == 1 else "mean of half-sets",
     ) as writer:
-        for target, section in zip(writer.data, _mean_sections(mrcs), strict=True):
-            target[...] = section
+        fill_mean(writer.data, [mrc.data for mrc in mrcs])
         deconvolve_file(writer.data, parameters, first.voxel_size_A, ctf, device)
 
 
-def _mean_sections(mrcs: Sequence[Mrc]) -> Iterator[NDArray[Any]]:
-    for sections in zip(*(mrc.data for mrc in mrcs), strict=True):
-        yield sum(section.astype(np.float64) for section in sections) / len(mrcs)
+def fill_mean(target: NDArray[np.float32], sources: Sequence[NDArray[Any]]) -> None:
+    """Assign the mean of ``(z, y, x)`` arrays to another one, section by section."""
+    for mean, *sections in zip(target, *sources, strict=True):
+        mean[...] = sum(section.astype(np.float64) for section in sections) / len(sources)
 
 
 def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overwrite: bool = False) -> None:

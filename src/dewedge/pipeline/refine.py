@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -20,7 +21,7 @@ from dewedge.runtime.devices import choose_precision, launched, on_first_process
 from dewedge.runtime.folder import refuse_sources, require_new
 from dewedge.runtime.log import step
 from dewedge.runtime.progress import tile_progress
-from dewedge.settings.sections import ComputeSection, TileSection
+from dewedge.settings.sections import ComputeSection, DeviceSection, TileSection
 
 logger = logging.getLogger(__name__)
 
@@ -81,28 +82,76 @@ def refine_files(
             data, on_tile = writer.data, files.enter_context(tile_progress(output.name))
 
         on_first_process(fabric, create)
-        refine(
+        refine_arrays(
             [mrc.data for mrc in mrcs],
             data,
-            model.build(),
+            model,
             tilt_range,
-            RefineOptions(
-                tile=section.edge(model.network, model.cube_size),
-                overlap=section.overlap,
-                average_rotations=section.average_rotations,
-                average_shifts=model.network.fold,
-                precision=choose_precision(compute, fabric.device),
-            ),
-            input_std=model.full_std if len(mrcs) == 1 else 1.0,
-            clip=model.clip,
-            device=fabric.device,
+            section,
+            compute,
+            fabric,
             names=[str(path) for path in sources],
-            fabric=fabric,
+            beads=None if gold is None else gold.data,
             on_tile=on_tile,
         )
-        if gold is not None and data is not None:
-            for refined, of_beads in zip(data, gold.data, strict=True):
-                refined += of_beads
+
+
+def refine_arrays(
+    sources: Sequence[NDArray[Any]],
+    output: NDArray[np.float32] | None,
+    model: Model,
+    tilt_range: TiltRange,
+    section: TileSection,
+    compute: DeviceSection,
+    fabric: Fabric,
+    *,
+    names: Sequence[str],
+    beads: NDArray[Any] | None = None,
+    on_tile: Callable[[int, int], None] | None = None,
+) -> None:
+    """Refine the full tomogram, or both half-sets and average them, into an array.
+
+    Parameters
+    ----------
+    sources
+        The full tomogram alone, or half-set 0 and half-set 1: ``(z, y, x)`` arrays, in memory or
+        memory-mapped.
+    output
+        Float32 array of that shape, in memory or memory-mapped; None on all processes but the first.
+    names
+        Of the sources, for messages.
+    beads
+        ``(z, y, x)`` tomogram of gold beads that is added to the result.
+    on_tile
+        Called with the number of tiles done and of all tiles.
+
+    Raises
+    ------
+    InputError
+        As `dewedge.learn.refine.refine`.
+    """
+    refine(
+        sources,
+        output,
+        model.build(),
+        tilt_range,
+        RefineOptions(
+            tile=section.edge(model.network, model.cube_size),
+            overlap=section.overlap,
+            average_rotations=section.average_rotations,
+            average_shifts=model.network.fold,
+            precision=choose_precision(compute, fabric.device),
+        ),
+        input_std=model.full_std if len(sources) == 1 else 1.0,
+        clip=model.clip,
+        device=fabric.device,
+        names=names,
+        fabric=fabric,
+        on_tile=on_tile,
+    )
+    if beads is not None and output is not None:
+        for refined, of_beads in zip(output, beads, strict=True):
+            refined += of_beads
 
 
 def refine_with_model(

@@ -25,9 +25,7 @@ class Epoch(Protocol):
     @property
     def seconds(self) -> float: ...
     @property
-    def fit_loss(self) -> float: ...
-    @property
-    def validation_loss(self) -> float | None: ...
+    def losses(self) -> str: ...
 
 
 class FitProgress:
@@ -60,8 +58,7 @@ class FitProgress:
 
     def epoch(self, row: Epoch, progress: float) -> None:
         """After an epoch."""
-        held_out = "" if row.validation_loss is None else f"  held-out {row.validation_loss:.4f}"
-        self.losses = f"loss {row.fit_loss:.4f}{held_out}"
+        self.losses = row.losses
         level = logging.DEBUG if console.is_terminal else logging.INFO
         pace = self._pace(row.samples, row.seconds, progress)
         logger.log(level, "epoch %d  %s  %s", row.epoch, self.losses, pace)

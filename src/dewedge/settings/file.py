@@ -19,6 +19,8 @@ from dewedge.settings.recipes import read_recipe
 from dewedge.settings.sections import Config
 
 _RATE_IS_OF = ("optimiser", "init")
+# Keys whose name is taken in Python.
+_PYTHON_NAMES = {"bin": "binning"}
 
 
 def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
@@ -40,6 +42,45 @@ def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
     elif "recipe" in settings:
         layers.insert(0, read_recipe(settings["recipe"]).settings)
     return Config.model_validate(_merged_with_rate(layers)).resolved()
+
+
+def resolve_options(
+    call: str, options: Mapping[str, Any], sections: Mapping[str, type[Section]], given: Mapping[str, Any]
+) -> Config:
+    """The configuration of the options of a call from Python, resolved.
+
+    Parameters
+    ----------
+    call
+        Name of the function, for messages.
+    options
+        Values of keys of any of the sections, by the key alone; ``binning`` stands for ``bin``.
+    sections
+        The sections, by their names.
+    given
+        Keys of a configuration, which options win over.
+
+    Raises
+    ------
+    InputError
+        If there is no such key, or a value cannot be used.
+    """
+    homes = {
+        _PYTHON_NAMES.get(key, key): (name, key) for name, s in sections.items() for key in s.model_fields
+    }
+    chosen: dict[str, dict[str, Any]] = {}
+    for option, value in options.items():
+        if option not in homes:
+            near = difflib.get_close_matches(option, homes, n=1, cutoff=0.0)
+            raise InputError(f"{call}: unknown option {option!r}; the nearest known one is {near[0]!r}")
+        section, key = homes[option]
+        chosen.setdefault(section, {})[key] = value
+    try:
+        return resolve_config(None, merged([given, chosen]))
+    except ValidationError as error:
+        key, expected = explain_value(error)
+        key = key.rpartition(".")[2]
+        raise InputError(f"{call}: {_PYTHON_NAMES.get(key, key)}: {expected}") from None
 
 
 def _merged_with_rate(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The interface for Python: a tilt series, its tomograms, and a model, as values with methods."""

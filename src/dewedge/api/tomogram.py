@@ -1,0 +1,236 @@
+"""Tomograms, and pairs of half-sets, as arrays that know their voxels and tilts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.inputs.run_input import Mask
+from dewedge.io.files import StrPath
+from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.pipeline.reconstruct import fill_mean
+from dewedge.runtime.folder import require_new
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tomogram:
+    """A tomogram; where numpy expects an array it is one.
+
+    Parameters
+    ----------
+    data
+        ``(z, y, x)`` array, in memory or memory-mapped, of any grey scale; the tilt axis is y.
+    voxel_size_A
+        Edge of a voxel in Angstrom; None if not known.
+    tilt_range
+        Lowest and highest measured tilt angle in degrees; None if not known.
+    name
+        For messages and labels.
+    beads
+        ``(z, y, x)`` gold beads that were painted over in ``data``; a refinement adds them to its result.
+        None if there are none.
+    origin_xyz_A
+        Origin in Angstrom, x first, as MRC files have it.
+    labels
+        Labels of the file it is from.
+
+    Raises
+    ------
+    InputError
+        If the array has not three axes, the beads have another shape, or there can be no such tilt range.
+    """
+
+    data: NDArray[Any]
+    voxel_size_A: float | None = None
+    tilt_range: tuple[float, float] | None = None
+    name: str = "tomogram"
+    beads: NDArray[np.float32] | None = None
+    origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 3:
+            raise InputError(f"{self.name}: shape {self.data.shape}: expected three axes (z, y, x)")
+        if self.beads is not None and self.beads.shape != self.data.shape:
+            raise InputError(
+                f"{self.name}: beads of shape {self.beads.shape} (z, y, x): expected {self.data.shape}"
+            )
+        if self.tilt_range is not None:
+            TiltRange(*self.tilt_range).validated()
+
+    @classmethod
+    def read(
+        cls,
+        path: StrPath,
+        *,
+        tilt_range: tuple[float, float] | None = None,
+        beads: StrPath | None = None,
+    ) -> Tomogram:
+        """Open an MRC file, memory-mapped.
+
+        Parameters
+        ----------
+        path
+            The tomogram.
+        tilt_range
+            Lowest and highest measured tilt angle in degrees, which the file does not tell.
+        beads
+            MRC file of the gold beads that were painted over in it (beads.mrc).
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read, or shapes differ.
+        """
+        mrc = read_mrc(path)
+        return cls(
+            mrc.data,
+            mrc.voxel_size_A,
+            tilt_range,
+            str(path),
+            None if beads is None else read_mrc(beads).data,
+            mrc.origin_xyz_A,
+            mrc.labels,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape ``(z, y, x)`` in voxels."""
+        depth, height, width = self.data.shape
+        return depth, height, width
+
+    @property
+    def files(self) -> list[Path]:
+        """Files that ``data`` and ``beads`` are memory-mapped from."""
+        names = [getattr(array, "filename", None) for array in (self.data, self.beads)]
+        return [Path(name) for name in names if name is not None]
+
+    def save(self, path: StrPath, *, overwrite: bool = False) -> None:
+        """Write ``data``, without the beads, as an MRC file of float32.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written, or exists and is not to be overwritten.
+        """
+        require_new([Path(path)], overwrite)
+        write_mrc(
+            path,
+            self.data,
+            self.voxel_size_A,
+            origin_xyz_A=self.origin_xyz_A,
+            labels=self.labels,
+            what=Path(self.name).name,
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        voxel = "not known" if self.voxel_size_A is None else f"{self.voxel_size_A:g} A"
+        tilts = "not known" if self.tilt_range is None else "{:g} to {:g} degrees".format(*self.tilt_range)
+        return f"<Tomogram {self.name}: {self.shape} (z, y, x), voxel size {voxel}, tilts {tilts}>"
+
+
+class Halves:
+    """The tomograms of both half-sets of a series and of all its data; they unpack as three.
+
+    Parameters
+    ----------
+    half0, half1
+        Tomograms of one shape and of independent noise.
+    full
+        That of all data; their mean if not given, which is made in memory when it is first asked for.
+    name
+        For messages; that of ``half0`` if not given.
+    mask
+        Where there is specimen, if the files tell: "none" for everywhere, "auto", or an MRC file.
+
+    Raises
+    ------
+    InputError
+        If shapes differ.
+    """
+
+    def __init__(
+        self,
+        half0: Tomogram,
+        half1: Tomogram,
+        full: Tomogram | None = None,
+        *,
+        name: str = "",
+        mask: Mask = "none",
+    ) -> None:
+        for other in (half1, full):
+            if other is not None and other.shape != half0.shape:
+                raise InputError(
+                    f"{other.name}: shape {other.shape} (z, y, x): expected {half0.shape}, "
+                    f"that of {half0.name}"
+                )
+        self.half0, self.half1, self.name, self.mask = half0, half1, name or half0.name, mask
+        self._full = full
+
+    @cached_property
+    def full(self) -> Tomogram:
+        """The tomogram of all data."""
+        if self._full is not None:
+            return self._full
+        mean = np.empty(self.half0.shape, dtype=np.float32)
+        fill_mean(mean, [self.half0.data, self.half1.data])
+        half = self.half0
+        return replace(half, data=mean, name=f"mean of {half.name} and {self.half1.name}")
+
+    def __iter__(self) -> Iterator[Tomogram]:
+        return iter((self.half0, self.half1, self.full))
+
+    def __repr__(self) -> str:
+        return f"<Halves {self.half0!r}, {self.half1!r}>"
+
+
+TomogramLike = Tomogram | NDArray[Any] | StrPath
+
+
+def as_tomogram(given: object) -> Tomogram:
+    """The tomogram that a value, an array or an MRC file stands for.
+
+    Raises
+    ------
+    InputError
+        If it is none of them, or cannot be used.
+    """
+    if isinstance(given, Tomogram):
+        return given
+    if isinstance(given, np.ndarray):
+        return Tomogram(given)
+    if isinstance(given, str | os.PathLike):
+        return Tomogram.read(given)
+    raise InputError(
+        f"expected a tomogram: a dewedge.Tomogram, an array or a file, got {type(given).__name__}"
+    )
+
+
+def as_halves(given: object) -> Halves:
+    """The half-sets that a pair, or a pair and the full tomogram, stand for.
+
+    Raises
+    ------
+    InputError
+        If it is no pair, or shapes differ.
+    """
+    if isinstance(given, Halves):
+        return given
+    if isinstance(given, tuple | list) and len(given) in (2, 3):
+        return Halves(*map(as_tomogram, given))
+    raise InputError(
+        "expected a list of pairs of half-sets, fit([(half0, half1)]), or of what reconstruct returns, got "
+        f"{type(given).__name__}"
+    )
