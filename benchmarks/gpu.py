@@ -64,7 +64,6 @@ PAGE = ROOT / "docs" / "gpu.md"
 BEGIN, END = "<!-- figures: python benchmarks/gpu.py report -->", "<!-- end of figures -->"
 NOTHING = "Nothing of dewedge has been measured on a GPU yet."
 BATCH = 4
-WARM_STEPS = 8  # that do not count: convolutions are tuned in the first one
 DEAREST = 10
 Figures = dict[str, Any]
 
@@ -85,6 +84,8 @@ class Sizes:
     ----------
     cubes
         Edges of sub-tomograms.
+    steps
+        Of the fit between two looks at the clock; the first ones, which tune convolutions, do not count.
     channels
         Of all presets; None for their own.
     shape_zyx, refined_shape_zyx
@@ -98,6 +99,7 @@ class Sizes:
     """
 
     cubes: tuple[int, int]
+    steps: int
     channels: int | None
     shape_zyx: tuple[int, int, int]
     refined_shape_zyx: tuple[int, int, int]
@@ -111,6 +113,7 @@ class Sizes:
 
 WHOLE = Sizes(
     cubes=(48, 96),
+    steps=8,
     channels=None,
     shape_zyx=(192, 256, 256),
     refined_shape_zyx=(256, 512, 512),
@@ -122,7 +125,8 @@ WHOLE = Sizes(
     box=32,
 )
 QUICK = Sizes(
-    cubes=(16, 24),
+    cubes=(8, 16),
+    steps=2,
     channels=2,
     shape_zyx=(48, 48, 48),
     refined_shape_zyx=(24, 40, 48),
@@ -243,7 +247,7 @@ def measure_fit(bench: Bench, preset: str, cube: int, saving: bool = False) -> F
 
     def on_step(state: FitState, progress: float) -> None:
         # Seldom, so that the processor runs ahead as it does in a fit.
-        if state.step % WARM_STEPS == 0:
+        if state.step % bench.sizes.steps == 0:
             times.append(bench.clock())
             if len(times) > 1 and times[-1] - times[0] > bench.sizes.seconds:
                 raise Enough
@@ -257,7 +261,7 @@ def measure_fit(bench: Bench, preset: str, cube: int, saving: bool = False) -> F
             on_step=on_step,
         )
     peak = bench.peak_GB()
-    a_step = (times[-1] - times[0]) / (WARM_STEPS * (len(times) - 1))
+    a_step = (times[-1] - times[0]) / (bench.sizes.steps * (len(times) - 1))
     with tuned_convolutions():
         step, read = resident_step(bench, preset, cube, saving)
         resident = seconds_each(bench, step)

@@ -33,7 +33,7 @@ def test_all_parts_are_measured_and_told(tmp_path: Path):
     page.write_text(PAGE.read_text())
     gpu("report", "--json", str(file), "--page", str(page))
     text = page.read_text()
-    assert "A trial of the program" in text and "| paper, 24, activation checkpointing |" in text
+    assert "A trial of the program" in text and "| paper, 16, activation checkpointing |" in text
     assert text.count("\n| `") == 20  # operations
 
 
