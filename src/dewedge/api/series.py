@@ -111,7 +111,7 @@ class Series:
         thickness = item.binned_thickness(section)
         for series in item.series:
             require_sound_images(series)
-        *sets, gold = half_sets(item, section, ctf, config.split, config.fit.seed, config.images)
+        *sets, gold = half_sets(item, section, ctf, config.split, config.fit.seed, config.images, where)
         geometry = sets[2].geometry
         shape = (thickness, *geometry.image_shape_yx)
         beads = None
