@@ -13,7 +13,7 @@ from dewedge.settings.recipes import RECIPES
 
 def test_methods_are_separated_by_commas_or_repeated_and_fbp_is_always_there():
     assert method_names(["tv, sirt", "cryocare+isonet"]) == ["fbp", "tv", "sirt", "cryocare+isonet"]
-    assert method_names(["paper", "deepdewedge", "fbp"]) == ["fbp", "deepdewedge"]
+    assert method_names(["deepdewedge", "fbp", "deepdewedge"]) == ["fbp", "deepdewedge"]
     assert read_comparison(None, {}, None).methods == DEFAULT_METHODS
 
 

@@ -143,9 +143,9 @@ def test_a_learning_rate_is_not_kept_for_another_optimiser(tmp_path: Path):
         given = {"fit": fit} if file else {"recipe": recipe, "fit": fit}
         return resolve_config(file, given).fit.options().learning_rate
 
-    assert rate(recipe="paper") == rate(recipe="paper", optimiser="adam") == 4e-4
-    assert rate(recipe="paper", optimiser="muon") == rate() == 3e-3
-    assert rate(recipe="paper", optimiser="muon", learning_rate=2e-3) == 2e-3
+    assert rate(recipe="deepdewedge") == rate(recipe="deepdewedge", optimiser="adam") == 4e-4
+    assert rate(recipe="deepdewedge", optimiser="muon") == rate() == 3e-3
+    assert rate(recipe="deepdewedge", optimiser="muon", learning_rate=2e-3) == 2e-3
     file = tmp_path / "config.toml"
     write_config(file, resolve_config(None, {}))
     assert rate(file) == 3e-3

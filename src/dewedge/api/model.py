@@ -225,7 +225,7 @@ def fit(
         Where there is specimen, once or for each pair: a ``(z, y, x)`` array or an MRC file that is above 0.5
         there, "auto" to find it in the full tomogram, or "none"; else what came with the files.
     recipe
-        The method whose settings are the defaults: dewedge, paper, cryocare or isonet.
+        The method whose settings are the defaults: dewedge, deepdewedge, cryocare, isonet.
     device, precision
         "cpu", "cuda", or "auto" for a GPU if there is one; "32-true", "bf16-mixed", or "auto" for what the
         device does best.

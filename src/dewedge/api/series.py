@@ -172,7 +172,7 @@ def open(
     tilt_range
         Lowest and highest tilt angle of half tomograms in degrees; else that of the files they came with.
     recipe
-        The method whose settings of the reconstruction are the defaults: dewedge, paper, cryocare or isonet.
+        The method whose settings of the reconstruction are the defaults: dewedge, deepdewedge, cryocare, isonet.
     seed
         Of a random split, and of the noise that gold is painted over with.
     **options

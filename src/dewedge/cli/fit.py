@@ -29,7 +29,7 @@ def fit(
     overwrite
         Replace the fit in the output folder.
     recipe
-        The method, whose settings are the defaults: dewedge, paper (DeepDeWedge as published) or cryocare.
+        The method, whose settings are the defaults: dewedge, deepdewedge (as published), cryocare.
     """
     resolved = resolve(config, output, flags, resume=resume, recipe=recipe)
     from dewedge.pipeline.fit import fit_files

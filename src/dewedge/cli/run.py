@@ -34,7 +34,7 @@ def run(
     overwrite
         Replace the run in the output folder.
     recipe
-        The method, whose settings are the defaults: dewedge, paper (DeepDeWedge as published), cryocare or
+        The method, whose settings are the defaults: dewedge, deepdewedge (as published), cryocare or
         isonet.
     fit_each
         Fit a network to each tomogram, for the whole budget, instead of one to all of them.

@@ -15,7 +15,6 @@ from typing import Any
 from dewedge.errors import InputError
 
 RECIPES = ("fbp", "sirt", "tv", "cryocare", "isonet", "cryocare+isonet", "deepdewedge", "dewedge")
-ALIASES = {"paper": "deepdewedge"}
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,8 @@ def read_recipe(name: str) -> Recipe:
     InputError
         If there is none.
     """
-    name = ALIASES.get(name, name)
     if name not in RECIPES:
-        raise InputError(f"recipe {name!r}: expected one of {', '.join([*RECIPES, *ALIASES])}")
+        raise InputError(f"recipe {name!r}: expected one of {', '.join(RECIPES)}")
     settings = tomllib.loads(resources.files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
     return Recipe(
         name=name,
