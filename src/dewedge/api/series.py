@@ -172,7 +172,7 @@ def open(
     tilt_range
         Lowest and highest tilt angle of half tomograms in degrees; else that of the files they came with.
     recipe
-        The method whose settings of the reconstruction are the defaults: dewedge, deepdewedge, cryocare, isonet.
+        The method whose settings of the reconstruction are the defaults, as of `dewedge.fit`.
     seed
         Of a random split, and of the noise that gold is painted over with.
     **options
