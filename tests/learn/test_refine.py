@@ -13,7 +13,6 @@ from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.precision import preferred_precision
 from dewedge.learn.refine import MOST_TILES, RefineOptions, fill_wedge, refine, tiles_that_fit
-from dewedge.physics.fourier import frequencies
 from dewedge.physics.wedge import wedge_mask
 
 ALL = TiltRange(-90, 90)
@@ -169,31 +168,6 @@ def test_filling_the_wedge_keeps_what_was_measured():
     for volume, part in ((source, mask), (predicted, 1 - mask)):
         expected = cut_wedge(torch.tensor(volume), part)
         torch.testing.assert_close(cut_wedge(torch.from_numpy(filled), part), expected, atol=1e-4, rtol=0)
-
-
-def test_only_the_frequencies_that_are_passed_fill_the_wedge():
-    source = noise((16, 12, 15)) + 2
-    options = {
-        "options": RefineOptions(tile=16, overlap=4),
-        "input_std": 1.0,
-        "device": torch.device("cpu"),
-    }
-    tilt_range = TiltRange(-50, 50)
-
-    def passed(distance: torch.Tensor) -> torch.Tensor:
-        return (distance < 0.3).float()
-
-    every, some = (
-        fill_wedge(source, small_unet(), tilt_range, **options, passed=which) for which in (None, passed)
-    )
-    mask = wedge_mask(source.shape, tilt_range)
-    kz, ky, kx = frequencies(source.shape)
-    expected = cut_wedge(torch.from_numpy(source), mask)
-    expected = expected + cut_wedge(
-        torch.from_numpy(every), (1 - mask) * passed((kz**2 + ky**2 + kx**2).sqrt())
-    )
-    torch.testing.assert_close(torch.from_numpy(some), expected, atol=1e-4, rtol=0)
-    assert np.abs(every - some).max() > 0.01
 
 
 def test_renormalised_filling_does_not_depend_on_how_strong_the_prediction_is():

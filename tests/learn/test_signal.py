@@ -4,7 +4,7 @@ import torch
 
 from dewedge.learn.loss import squared_error
 from dewedge.learn.sampling import Batch
-from dewedge.learn.signal import FILLED, Signal, measure_signal
+from dewedge.learn.signal import signal_weight
 from dewedge.physics.fourier import frequencies
 
 N = 24
@@ -32,7 +32,7 @@ def batches(signal: float, noise: float = 1.0, count: int = 3, seed: int = 0):
 
 def test_weights_are_where_the_halves_agree():
     data, _ = batches(signal=3.0)
-    weight = measure_signal(data).weight()
+    weight = signal_weight(data)
     kz, ky, kx = frequencies((N, N, N))
     k = (kz.square() + ky.square() + kx.square()).sqrt()
     assert weight.shape == (N, N, N // 2 + 1)
@@ -42,7 +42,7 @@ def test_weights_are_where_the_halves_agree():
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 300.0])
 def test_the_error_of_nothing_is_one_and_that_of_the_signal_is_the_noise_where_there_is_signal(scale):
     data, signals = batches(signal=3.0 * scale, noise=scale)
-    weight = measure_signal(data).weight()
+    weight = signal_weight(data)
 
     def loss(predictions):
         errors = [squared_error(p - b.half1, weight) for p, b in zip(predictions, data, strict=True)]
@@ -57,26 +57,9 @@ def test_the_error_of_nothing_is_one_and_that_of_the_signal_is_the_noise_where_t
 
 def test_without_signal_all_shells_count_alike():
     data, _ = batches(signal=0.0, count=6)
-    weight = measure_signal(data).weight()
+    weight = signal_weight(data)
     assert torch.isfinite(weight).all()
     kz, ky, kx = frequencies((N, N, N))
     k = (kz.square() + ky.square() + kx.square()).sqrt()
     assert float(weight[k > 0.4].mean()) > 0.1
     assert float(sum(squared_error(b.half1, weight) for b in data) / len(data)) == pytest.approx(1, rel=1e-4)
-
-
-def test_the_wedge_is_filled_where_the_halves_agree():
-    data, _ = batches(signal=3.0)
-    filled = measure_signal(data).filled(torch.tensor([0.05, 0.1, 0.2, 0.45, 0.9]))
-    torch.testing.assert_close(filled, torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0]))
-
-
-def test_it_fades_with_the_correlation_and_does_not_come_back():
-    low, high = FILLED
-    between = (low + high) / 2
-    correlation = torch.tensor([1.0, high, between, low, 0.0, 1.0], dtype=torch.float64)
-    signal = Signal(10, correlation, torch.ones(6))
-    filled = signal.filled(torch.arange(6) / 10)
-    torch.testing.assert_close(filled, torch.tensor([1.0, 1.0, 0.5, 0.0, 0.0, 0.0]))
-    # Between two shells it is interpolated.
-    torch.testing.assert_close(signal.filled(torch.tensor([0.15])), torch.tensor([0.75]))

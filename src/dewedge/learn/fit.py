@@ -28,7 +28,7 @@ from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import filled_inputs, round_epochs
 from dewedge.learn.sampling import Batch, CropSampler, Sources
-from dewedge.learn.signal import FLOOR, Signal, measure_signal
+from dewedge.learn.signal import FLOOR, signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
 
@@ -136,11 +136,9 @@ class _Fit:
         self.sampler = _sampler(pairs, self.objective)
         self.plain = _initial_network(network_config, options, initial, fabric.device)
         self.network, self.optimiser = fabric.setup(self.plain, optimiser_of(self.plain, options))
-        self.signal: Signal | None = None
-        if "signal" in (options.frequency_weight, options.fill):
-            self.signal = measure_signal(_drawn(self.sampler, fabric))
-            if options.frequency_weight == "signal" and self.objective.weighs_frequencies:
-                self.objective = replace(self.objective, shell_weight=self.signal.weight(FLOOR))
+        if options.frequency_weight == "signal" and self.objective.weighs_frequencies:
+            weight = signal_weight(_drawn(self.sampler, fabric), FLOOR)
+            self.objective = replace(self.objective, shell_weight=weight)
         self._standardise()
         self.first_scales = self.sampler.grey_scales
         self.validation = _validation_batches(self.sampler, options, fabric)
@@ -148,7 +146,7 @@ class _Fit:
         if self.validation and self.objective.weighs_frequencies:
             # Alike inside and outside the wedge: the loss of no prediction is 1.
             alike = replace(options, wedge_weight=1.0)
-            weight = measure_signal(self.validation).weight()
+            weight = signal_weight(self.validation)
             self.judged = replace(self.objective, options=alike, shell_weight=weight)
         self.interval = round_epochs(self.sampler, network_config, options)
         self.identity = {
@@ -240,15 +238,9 @@ class _Fit:
         """
         self.updating, sampler, fabric = weights, self.sampler, self.fabric
         sampler.grey_scales = self.first_scales
-        sampler.inputs = filled_inputs(
-            sampler,
-            self.config,
-            weights,
-            self.state.round_(self.interval),
-            fabric,
-            renormalise=self.objective.renormalises,
-            passed=self.signal.filled if self.signal is not None and self.options.fill == "signal" else None,
-        )
+        round_ = self.state.round_(self.interval)
+        renormalise = self.objective.renormalises
+        sampler.inputs = filled_inputs(sampler, self.config, weights, round_, fabric, renormalise=renormalise)
         self._standardise()
         self.validation = _validation_batches(sampler, self.options, fabric)
         best = _on_device(UNet(self.config), self.best, fabric.device)

@@ -55,9 +55,6 @@ class FitOptions:
         Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
         prediction; ``auto`` for rounds ten times as long as that takes, None to never do it, as does
         ``noise2noise``.
-    fill
-        Which frequencies of the prediction replace the wedge of the inputs: those of the ``signal`` that both
-        half-sets have in common, or ``all``, as published.
     online_fill
         Share of the fit, at its end, in which the inputs' own missing wedge is filled anew in each batch, by
         a prediction that is given nothing of what is cut from them. Each batch costs one pass more. 0 for
@@ -117,7 +114,6 @@ class FitOptions:
     clip: float | None = 6.0
     wedge_weight: float = 2.0
     update_interval: int | Literal["auto"] | None = "auto"
-    fill: Literal["signal", "all"] = "signal"
     online_fill: float = 0.0
     exact_rotations: float = 0.2
     quarter_turns: bool = False

@@ -21,7 +21,6 @@ from dewedge.learn.grey_scale import GreyScale, clipped_scale, match_grey_range,
 from dewedge.learn.network import UNet
 from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.learn.tiling import TILE, AxisTiles, tile_axis, tile_groups
-from dewedge.physics.fourier import frequencies
 from dewedge.physics.wedge import wedge_mask
 
 # Axes of (b, z, y, x) tiles that rotations by 180 degrees flip: none, about y, about z, about x.
@@ -305,16 +304,13 @@ def fill_wedge(
     input_std: float,
     device: torch.device,
     renormalise: bool = False,
-    passed: Callable[[Tensor], Tensor] | None = None,
     fabric: Fabric | None = None,
 ) -> NDArray[np.float32]:
     """A tomogram whose missing wedge is filled by the network's prediction; what was measured stays.
 
-    F^-1 W F v + F^-1 (1 - W) P F f(v), in memory; parameters as those of `refine`. P, the share of a
-    frequency that fills the wedge, is ``passed`` of its distance from zero in cycles per voxel, or 1. With
-    ``renormalise`` the prediction, and then the result, get the range of grey values of v, as in IsoNet: what
-    fills the wedge is as strong as what noise was taken from. The processes of ``fabric`` share the tiles;
-    all have the result.
+    F^-1 W F v + F^-1 (1 - W) F f(v), in memory; parameters as those of `refine`. With ``renormalise`` the
+    prediction, and then the result, get the range of grey values of v, as in IsoNet: what fills the wedge is
+    as strong as what noise was taken from. The processes of ``fabric`` share the tiles; all have the result.
 
     Source: Wiedemann and Heckel 2024, Methods; Liu et al. 2022 (IsoNet).
     """
@@ -330,8 +326,6 @@ def fill_wedge(
     measured = np.asarray(source, dtype=np.float32)
     if renormalise:
         match_grey_range(filled, measured)
-    if passed is not None:
-        filled = _with_frequencies(torch.from_numpy(filled).to(device), passed).cpu().numpy()
     filled -= measured
     correction = torch.from_numpy(filled).to(device)
     _cut_wedge_from_rows(correction, missing)
@@ -340,15 +334,6 @@ def fill_wedge(
     if renormalise:
         match_grey_range(filled, measured)
     return filled
-
-
-def _with_frequencies(volume: Tensor, passed: Callable[[Tensor], Tensor]) -> Tensor:
-    """``(z, y, x)`` volume whose frequencies are multiplied by ``passed`` of their distance from zero."""
-    kz, ky, kx = frequencies(volume.shape, volume.device)
-    spectrum = torch.fft.rfftn(volume)
-    for section, z in zip(spectrum, kz.flatten(), strict=True):
-        section *= passed((z.square() + ky[0].square() + kx[0].square()).sqrt())
-    return torch.fft.irfftn(spectrum, s=volume.shape)
 
 
 def _read_cut(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -78,11 +77,10 @@ def filled_inputs(
     round_: int,
     fabric: Fabric,
     renormalise: bool = False,
-    passed: Callable[[Tensor], Tensor] | None = None,
 ) -> list[list[Inputs]]:
     """The inputs of a round: boxes of half-set 0 of each tomogram, what they lack predicted.
 
-    For ``renormalise`` and ``passed`` see :func:`~dewedge.learn.refine.fill_wedge`.
+    For ``renormalise`` see :func:`~dewedge.learn.refine.fill_wedge`.
     """
     network = UNet(config)
     network.load_state_dict(weights)
@@ -108,7 +106,6 @@ def filled_inputs(
             input_std=float(np.std(part, dtype=np.float64)) / scale.std_half,
             device=fabric.device,
             renormalise=renormalise,
-            passed=passed,
             fabric=fabric,
         )
         return Inputs(box, volume[slices(box - seen[0])])

@@ -114,11 +114,6 @@ class FitSection(Section):
         "network's prediction; auto for rounds ten times as long as that takes, none to never do it, as "
         "does noise2noise.",
     )
-    fill: Literal["signal", "all"] = Field(
-        default=FitOptions.fill,
-        description="Frequencies of the prediction that replace the wedge of the inputs: those of the signal "
-        "that both half-sets have in common, or all, as published.",
-    )
     online_fill: float = Field(
         default=FitOptions.online_fill,
         description="Share of the fit, at its end, in which the inputs' own missing wedge is filled anew in "
