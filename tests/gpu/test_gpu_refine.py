@@ -10,8 +10,9 @@ import pytest
 import torch
 from comparisons import CPU, RANGE, difference, make_network, noise
 
+from dewedge.learn.fill import fill_wedge
 from dewedge.learn.network import PRESETS, NetworkConfig
-from dewedge.learn.refine import RefineOptions, fill_wedge, refine, tiles_that_fit
+from dewedge.learn.refine import RefineOptions, refine, tiles_that_fit
 
 NETWORK = NetworkConfig(channels=4, levels=2)
 # Relative to the standard deviation of the result.

@@ -16,8 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import dewedge.learn.fit as fit_module
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
+from dewedge.learn.ahead import made_ahead
 from dewedge.learn.checkpoint import load_model, save_model
-from dewedge.learn.fit import fit, made_ahead
+from dewedge.learn.fit import fit
 from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import Objective

@@ -9,10 +9,11 @@ from torch import nn
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
+from dewedge.learn.fill import fill_wedge
 from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.precision import preferred_precision
-from dewedge.learn.refine import MOST_TILES, RefineOptions, fill_wedge, refine, tiles_that_fit
+from dewedge.learn.refine import MOST_TILES, RefineOptions, refine, tiles_that_fit
 from dewedge.physics.wedge import wedge_mask
 
 ALL = TiltRange(-90, 90)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
+from dewedge.learn.ahead import made_ahead
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.muon import Muon
 from dewedge.learn.network import NetworkConfig, UNet
@@ -31,8 +30,6 @@ from dewedge.learn.sampling import Batch, CropSampler, Sources
 from dewedge.learn.signal import FLOOR, signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
-
-Made = TypeVar("Made")
 
 CHECKPOINT_INTERVAL_S = 60.0
 WEIGHING_CROPS = 64  # whose half-sets tell how frequencies count
@@ -301,21 +298,6 @@ class _Fit:
                 "kept_epoch": len(state.rows) if last else state.best_epoch,
             },
         )
-
-
-def made_ahead(make: Callable[[int], Made], items: Iterable[int]) -> Iterator[Made]:
-    """Yield what ``make`` makes of the items in turn, each made in a thread while that before it is in use.
-
-    On a CPU, which is busy with the network itself, it would gain nothing.
-    """
-    with ThreadPoolExecutor(1) as thread:
-        waiting: deque[Future[Made]] = deque()
-        for item in items:
-            waiting.append(thread.submit(make, item))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        for last in waiting:
-            yield last.result()
 
 
 @contextmanager

@@ -17,19 +17,17 @@ from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.learn.grey_scale import GreyScale, clipped_scale, match_grey_range, mean_and_covariance
+from dewedge.learn.grey_scale import GreyScale, clipped_scale, mean_and_covariance
 from dewedge.learn.network import UNet
 from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.learn.tiling import TILE, AxisTiles, tile_axis, tile_groups
-from dewedge.physics.wedge import wedge_mask
+from dewedge.physics.wedge import cut_wedge_from_rows, rows_at_once, wedge_mask
 
 # Axes of (b, z, y, x) tiles that rotations by 180 degrees flip: none, about y, about z, about x.
 HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (1, 3), (2, 3), (1, 2))
 # Lowest and highest tilt of a symmetric range differ by less in size.
 SYMMETRIC_DEG = 6.0
 COLUMN_VOXELS = 2**24  # of a band of rows that are in memory at a time
-FFT_VOXELS = 2**20  # of whole (z, x) sections whose spectra are in memory at a time
-GPU_FFT_VOXELS = 2**25
 MOST_TILES = 8  # at once on a GPU, which they occupy
 FEATURE_MAPS = 8  # of the finest level that a pass of the network holds at a time
 
@@ -295,47 +293,6 @@ def _gather(blended: Tensor, theirs: int, rank: int) -> None:
         blended += received
 
 
-def fill_wedge(
-    source: NDArray[Any],
-    network: UNet,
-    tilt_range: TiltRange,
-    options: RefineOptions,
-    *,
-    input_std: float,
-    device: torch.device,
-    renormalise: bool = False,
-    fabric: Fabric | None = None,
-) -> NDArray[np.float32]:
-    """A tomogram whose missing wedge is filled by the network's prediction; what was measured stays.
-
-    F^-1 W F v + F^-1 (1 - W) F f(v), in memory; parameters as those of `refine`. With ``renormalise`` the
-    prediction, and then the result, get the range of grey values of v, as in IsoNet: what fills the wedge is
-    as strong as what noise was taken from. The processes of ``fabric`` share the tiles; all have the result.
-
-    Source: Wiedemann and Heckel 2024, Methods; Liu et al. 2022 (IsoNet).
-    """
-    filled = np.empty(source.shape, dtype=np.float32)
-    first = fabric is None or fabric.is_global_zero
-    output = filled if first else None
-    refine([source], output, network, tilt_range, options, input_std=input_std, device=device, fabric=fabric)
-    if fabric is not None and fabric.world_size > 1:
-        everywhere = torch.from_numpy(filled).to(device)
-        torch.distributed.broadcast(everywhere, src=0)
-        filled = everywhere.cpu().numpy()
-    missing = 1 - wedge_mask((source.shape[0], 1, source.shape[2]), tilt_range, device=device)
-    measured = np.asarray(source, dtype=np.float32)
-    if renormalise:
-        match_grey_range(filled, measured)
-    filled -= measured
-    correction = torch.from_numpy(filled).to(device)
-    _cut_wedge_from_rows(correction, missing)
-    filled = correction.cpu().numpy()
-    filled += measured
-    if renormalise:
-        match_grey_range(filled, measured)
-    return filled
-
-
 def _read_cut(
     source: NDArray[Any],
     rows: NDArray[np.int64],
@@ -349,7 +306,7 @@ def _read_cut(
     """Standardised rows along y, the wedge cut from their whole sections, then these voxels of z and x."""
     band = torch.empty(len(z_source), len(rows), len(x_source), device=mask.device)
     z_index, x_index = (torch.from_numpy(index).to(mask.device) for index in (z_source, x_source))
-    step = _fft_rows(source.shape, mask.device)
+    step = rows_at_once(source.shape, mask.device)
     for begin in range(0, len(rows), step):
         some = _read_rows(source, rows[begin : begin + step]).to(mask.device)
         # The mean leaves before the scale, so that a large offset costs no precision.
@@ -357,7 +314,7 @@ def _read_cut(
         if clip is not None:
             some.clamp_(-clip, clip)
         some.mul_(input_std)
-        _cut_wedge_from_rows(some, mask)
+        cut_wedge_from_rows(some, mask)
         band[:, begin : begin + step] = some.index_select(0, z_index).index_select(2, x_index)
     return band
 
@@ -369,18 +326,6 @@ def _read_rows(source: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
     for section, target in zip(source, band, strict=True):
         target[...] = section[begin:end][rows - begin]
     return torch.from_numpy(band)
-
-
-def _cut_wedge_from_rows(band: Tensor, mask: Tensor) -> None:
-    """Multiply, in place, the (z, x) spectrum of every row of ``(z, y, x)`` with ``(z, 1, x // 2 + 1)``."""
-    size = (band.shape[0], band.shape[2])
-    for rows in torch.split(band, _fft_rows(band.shape, band.device), dim=1):
-        rows.copy_(torch.fft.irfftn(torch.fft.rfftn(rows, dim=(0, 2)) * mask, s=size, dim=(0, 2)))
-
-
-def _fft_rows(shape_zyx: Sequence[int], device: torch.device) -> int:
-    voxels = FFT_VOXELS if device.type == "cpu" else GPU_FFT_VOXELS
-    return max(1, voxels // (shape_zyx[0] * shape_zyx[2]))
 
 
 def _write_rows(

@@ -17,12 +17,13 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dewedge.learn.fill import fill_wedge
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.precision import AUTOCAST
-from dewedge.learn.refine import RefineOptions, fill_wedge
+from dewedge.learn.refine import RefineOptions
 from dewedge.learn.sampling import CropSampler, Inputs, slices, whole_box
 from dewedge.learn.tiling import tile_axis, tile_size
 from dewedge.physics.rotation import source_size
@@ -80,7 +81,7 @@ def filled_inputs(
 ) -> list[list[Inputs]]:
     """The inputs of a round: boxes of half-set 0 of each tomogram, what they lack predicted.
 
-    For ``renormalise`` see :func:`~dewedge.learn.refine.fill_wedge`.
+    For ``renormalise`` see :func:`~dewedge.learn.fill.fill_wedge`.
     """
     network = UNet(config)
     network.load_state_dict(weights)

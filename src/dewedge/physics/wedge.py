@@ -10,6 +10,9 @@ from torch import Tensor
 from dewedge.geometry import TiltRange
 from dewedge.physics.fourier import frequencies
 
+FFT_VOXELS = 2**20  # of whole (z, x) sections whose spectra are in memory at a time
+GPU_FFT_VOXELS = 2**25
+
 
 def wedge_mask(
     shape_zyx: Sequence[int],
@@ -78,3 +81,19 @@ def _measured(k: Sequence[Tensor], low: Tensor, high: Tensor, turn: Tensor) -> T
     # The planes of the two outermost tilts are measured, whichever way the last bit was rounded.
     rounding = 1e-6 * (k[0] ** 2 + k[1] ** 2 + k[2] ** 2).sqrt()
     return (to_low * to_high <= 0) | (torch.minimum(to_low.abs(), to_high.abs()) <= rounding)
+
+
+def cut_wedge_from_rows(volume: Tensor, mask: Tensor) -> None:
+    """Multiply, in place, the (z, x) spectrum of every row of ``(z, y, x)`` with ``(z, 1, x // 2 + 1)``.
+
+    The mask does not depend on ky, so that no spectrum of the whole volume is needed.
+    """
+    size = (volume.shape[0], volume.shape[2])
+    for rows in torch.split(volume, rows_at_once(volume.shape, volume.device), dim=1):
+        rows.copy_(torch.fft.irfftn(torch.fft.rfftn(rows, dim=(0, 2)) * mask, s=size, dim=(0, 2)))
+
+
+def rows_at_once(shape_zyx: Sequence[int], device: torch.device) -> int:
+    """Number of rows along y whose spectra a device has in memory at a time."""
+    voxels = FFT_VOXELS if device.type == "cpu" else GPU_FFT_VOXELS
+    return max(1, voxels // (shape_zyx[0] * shape_zyx[2]))
