@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import cells
 import pytest
+import tables
+import verdicts
+from ablation import CHANGES, DROPPED, SAME_NETWORK
+from jobs import JOBS, METHODS, SNRS, TABLES, Job, job
+from methods import configuration
+from report import PAGES, with_blocks, write_pages
+from rows import add_row, job_of, read_rows, volume_file
+
+from dewedge.settings.recipes import read_recipe
+from dewedge.settings.sections import Config
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks" / "comparison"))
-
-import cells  # noqa: E402
-import tables  # noqa: E402
-import verdicts  # noqa: E402
-from ablation import CHANGES, DROPPED, SAME_NETWORK  # noqa: E402
-from jobs import JOBS, METHODS, SNRS, TABLES, Job, job  # noqa: E402
-from methods import configuration  # noqa: E402
-from report import PAGES, with_blocks, write_pages  # noqa: E402
-from rows import add_row, job_of, read_rows, volume_file  # noqa: E402
-
-from dewedge.settings.recipes import read_recipe  # noqa: E402
-from dewedge.settings.sections import Config  # noqa: E402
 
 PEER = next(method for method in METHODS if tables.is_peer(method))
 

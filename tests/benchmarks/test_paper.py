@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from paper import settings, standins
+from paper.command import main, parsed
+from paper.experiments import METHODS, Request, of_shrec
+from paper.figures import curves_figure, log_power
+from paper.flagella import flagella, within
+from paper.ribosomes import acquisition_order, defocus, ribosomes
+from paper.runs import Variant, stage_configs
+from paper.shrec import read_cell, read_locations
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from paper import settings, standins  # noqa: E402
-from paper.command import main, parsed  # noqa: E402
-from paper.experiments import METHODS, Request, of_shrec  # noqa: E402
-from paper.figures import curves_figure, log_power  # noqa: E402
-from paper.flagella import flagella, within  # noqa: E402
-from paper.ribosomes import acquisition_order, defocus, ribosomes  # noqa: E402
-from paper.runs import Variant, stage_configs  # noqa: E402
-from paper.shrec import read_cell, read_locations  # noqa: E402
-
-from dewedge.errors import InputError  # noqa: E402
-from dewedge.io.find import find_series  # noqa: E402
-from dewedge.io.mrc import read_mrc  # noqa: E402
-from dewedge.scores import correlation  # noqa: E402
-from dewedge.settings.recipes import read_recipe  # noqa: E402
-from dewedge.simulate.specimen import Specimen  # noqa: E402
-from dewedge.simulate.tilt_series import dose_symmetric_order  # noqa: E402
+from dewedge.errors import InputError
+from dewedge.io.find import find_series
+from dewedge.io.mrc import read_mrc
+from dewedge.scores import correlation
+from dewedge.settings.recipes import read_recipe
+from dewedge.simulate.specimen import Specimen
+from dewedge.simulate.tilt_series import dose_symmetric_order
 
 Download = tuple[Path, Any]
 

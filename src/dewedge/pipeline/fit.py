@@ -31,7 +31,7 @@ from dewedge.runtime.log import duration, step
 from dewedge.runtime.progress import FitProgress
 from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.settings.fit import FitSection
-from dewedge.settings.recipes import read_recipe
+from dewedge.settings.recipes import RECIPES, read_recipe
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,11 @@ def require_one_fit(config: Config) -> None:
     """Refuse a recipe that is not one fit."""
     recipe = read_recipe(config.recipe)
     if not recipe.network or len(recipe.stages) > 1:
-        raise InputError(f"recipe {recipe.name}: fits no network, or several; use dewedge compare --methods")
+        one = [name for name in RECIPES if read_recipe(name).network and len(read_recipe(name).stages) == 1]
+        raise InputError(
+            f"recipe {recipe.name}: fits no network, or several: expected one of {', '.join(one)}; "
+            "dewedge compare --methods takes all"
+        )
 
 
 def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) -> None:
