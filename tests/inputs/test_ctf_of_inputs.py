@@ -31,7 +31,7 @@ from dewedge.simulate.tilt_series import simulate_tilt_series
 TILTS = np.arange(-60, 61, 15.0)
 N = len(TILTS)
 
-AS_THEY_ARE = ImagesSection(normalise="none", xrays=False, gold="keep")
+AS_THEY_ARE = ImagesSection(normalise="none", xrays="keep", gold="keep")
 
 
 def series(labels: tuple[str, ...] = (), name: str = "ts.mrc", **geometry: Any) -> TiltSeries:

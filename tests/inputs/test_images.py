@@ -67,7 +67,7 @@ def test_what_was_done_is_told(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_everything_can_be_switched_off(caplog: pytest.LogCaptureFixture) -> None:
     each = series(1)
-    off = ImagesSection(normalise="none", xrays=False, gold="keep")
+    off = ImagesSection(normalise="none", xrays="keep", gold="keep")
     *_, whole, gold = sets(SeriesInput("ts", (each,)), off)
     assert gold is None
     expected = each.images - each.images.mean(axis=(1, 2), keepdims=True)

@@ -82,7 +82,8 @@ def raw_images(
         Like arrays ``(n, y, x)``, an image is made when it is asked for; True if they are counts divided by
         their means.
     """
-    if section.normalise == "none" and not section.xrays:
+    replaces = section.xrays == "auto"
+    if section.normalise == "none" and not replaces:
         return [each.images for each in series], False
     surveys = [survey(each.images) for each in series]
     values = [
@@ -97,7 +98,7 @@ def raw_images(
             divisors = np.split(decided.divisors, len(series))
     else:
         logger.info("%s: images not divided by their means, as asked", name)
-    if section.xrays:
+    if replaces:
         pixels = sum(each.n_xray_pixels for each in surveys)
         hot = sum(each.hot_pixels.size for each in surveys)
         logger.info(
@@ -105,7 +106,7 @@ def raw_images(
             name, pixels, sum(len(each.xrays) for each in surveys), hot,
         )  # fmt: skip
     prepared = [
-        PreparedImages(each.images, outliers_of(found) if section.xrays else None, divisor, seed=2 * seed + i)
+        PreparedImages(each.images, outliers_of(found) if replaces else None, divisor, seed=2 * seed + i)
         for i, (each, found, divisor) in enumerate(zip(series, surveys, divisors, strict=True))
     ]
     # They give shape, length and one image at a time, all that alignment asks for.

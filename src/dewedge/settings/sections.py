@@ -80,8 +80,9 @@ class ImagesSection(Section):
         description="Divide images that are counts by their means, so that tilted ones, which lose "
         "electrons, have full contrast; or leave all as they are.",
     )
-    xrays: bool = Field(
-        default=True, description="Replace X-rays and hot pixels of the raw images by their neighbours."
+    xrays: Literal["auto", "keep"] = Field(
+        default="auto",
+        description="Replace X-rays and hot pixels of the raw images by their neighbours; or keep them.",
     )
     gold: Literal["auto", "keep"] = Field(
         default="auto",
