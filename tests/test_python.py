@@ -11,6 +11,7 @@ import pytest
 
 import dewedge
 from dewedge.cli import main
+from dewedge.geometry import TiltRange
 from dewedge.io.mrc import read_mrc, write_mrc
 
 README = Path(__file__).parents[1] / "README.md"
@@ -271,3 +272,11 @@ def test_the_example_of_the_readme(
     assert "epoch 1  loss" in capsys.readouterr().out
     assert dewedge.Tomogram.read("refined.mrc").shape == (32, 64, 64)
     assert dewedge.load("model.safetensors").tilt_range == (-60, 60)
+
+
+def test_a_tomogram_is_sliced_as_an_array_and_alone_is_no_list_of_pairs() -> None:
+    data = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
+    half = dewedge.Tomogram(data, 10.0, TiltRange(-60, 60), "half")
+    np.testing.assert_array_equal(half[2:4, 1], data[2:4, 1])
+    with pytest.raises(dewedge.InputError, match=r"expected a list of pairs: dewedge.fit\(\[\(half0, half1"):
+        dewedge.fit(half, epochs=1)  # type: ignore[arg-type]

@@ -352,8 +352,8 @@ def test_existing_results_are_not_replaced_unasked(
     ("verb", "recipe", "message"),
     [
         ("run", "foo", "recipe 'foo': expected one of fbp"),
-        ("run", "cryocare+isonet", "use dewedge compare"),
-        ("fit", "fbp", "use dewedge compare"),
+        ("run", "cryocare+isonet", "dewedge compare --methods takes all"),
+        ("fit", "fbp", "dewedge compare --methods takes all"),
         ("fit", "isonet", "use dewedge run --recipe isonet"),
     ],
 )

@@ -56,6 +56,13 @@ class TestValidate:
         assert len(found["tilts"]["prediction, seed 3"]) == 12
         assert (validated / "validate.png").stat().st_size > 10000
 
+    def test_what_a_run_would_refuse_leaves_nothing(self, series: Path, tmp_path: Path, capsys):
+        flags = [str(series / "TS.mrc"), "--thickness", "32", "--epochs", "1", "-o", str(tmp_path / "OUT")]
+        assert main(["validate", *flags]) == 2
+        message = capsys.readouterr().err.splitlines()[-1]
+        assert "cubes of 48 voxels do not fit" in message and "a cube size of at most 24" in message
+        assert not (tmp_path / "OUT").exists()
+
     def test_figures_are_those_of_the_files(self, validated: Path):
         found = figures(validated)
         prediction, whole, given = (

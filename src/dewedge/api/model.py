@@ -249,6 +249,8 @@ def fit(
         given["tomograms"] = {"tilt_range": tilt_range}
     config = resolve_options("fit", limits | options, {"fit": FitSection}, given)
     require_one_fit(config)
+    if isinstance(pairs, Tomogram | Halves | np.ndarray):
+        raise InputError("fit: expected a list of pairs: dewedge.fit([(half0, half1)])")
     all_halves = [as_halves(pair) for pair in pairs]
     if not all_halves:
         raise InputError("fit: expected at least one pair (half0, half1)")

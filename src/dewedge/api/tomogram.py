@@ -132,6 +132,11 @@ class Tomogram:
             what=Path(self.name).name,
         )
 
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Part of the data, as of an array."""
+        part: NDArray[Any] = self.data[index]
+        return part
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.data, dtype=dtype, copy=copy)
 

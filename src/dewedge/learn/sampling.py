@@ -331,22 +331,28 @@ def held_out_side(name: str, shape_zyx: tuple[int, int, int], size: int, share: 
     InputError
         If a cube does not fit the tomogram, or not beside that region.
     """
+    side = _side_that_fits(shape_zyx, size, share)
+    if side is not None:
+        return side
+    fitting = [n for n in range(8, size, 8) if _side_that_fits(shape_zyx, n, share) is not None]
     if min(shape_zyx) < size:
-        raise InputError(
-            f"{name}: cubes of {size} voxels do not fit a tomogram of {shape_zyx} (z, y, x): expected a cube "
-            f"size of at most {min(shape_zyx)}; use smaller cubes, or less binning"
-        )
+        wrong = f"cubes of {size} voxels do not fit a tomogram of {shape_zyx} (z, y, x)"
+    else:
+        wrong = f"no room for cubes of {size} voxels beside a held-out region in {shape_zyx} (z, y, x)"
+    smaller = f"a cube size of at most {fitting[-1]}" if fitting else "a larger tomogram"
+    raise InputError(f"{name}: {wrong}: expected {smaller}, less binning, or nothing held out")
+
+
+def _side_that_fits(shape_zyx: tuple[int, int, int], size: int, share: float) -> tuple[int, int] | None:
+    """Edges (y, x) of the held-out region; None if no cube fits, or none beside it."""
+    if min(shape_zyx) < size:
+        return None
     if share == 0:
         return 0, 0
     # An even cube covers one voxel more under rotations that flip an axis.
     height, width = (max(size + 1, round(math.sqrt(share) * n)) for n in shape_zyx[1:])
     room = shape_zyx[1] - height, shape_zyx[2] - width
-    if min(room) < 0 or max(room) < size:
-        raise InputError(
-            f"{name}: no room for cubes of {size} voxels beside a held-out region in {shape_zyx} (z, y, x); "
-            "use smaller cubes, or hold nothing out"
-        )
-    return height, width
+    return None if min(room) < 0 or max(room) < size else (height, width)
 
 
 def _random_centre(

@@ -104,4 +104,6 @@ def require_new(paths: Sequence[Path], overwrite: bool) -> None:
     """Refuse files that exist, unless they may be overwritten."""
     for path in paths:
         if path.exists() and not overwrite:
-            raise InputError(f"{path}: exists already: give --overwrite to replace it, or another output")
+            raise InputError(
+                f"{path}: exists already: give --overwrite (in Python overwrite=True), or another output"
+            )

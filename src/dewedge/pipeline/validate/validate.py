@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.inputs.images import AlignedImages
-from dewedge.inputs.read import read_one_series
+from dewedge.inputs.read import read_one_series, require_cubes_for_network, require_usable
 from dewedge.inputs.run_input import SeriesInput
 from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
@@ -145,6 +145,10 @@ def validate(
         output, config=config, verb="validate", resume=resume, overwrite=overwrite, settings=settings
     )
     parts = divide(config, settings)
+    if not settings.predictions:
+        # The runs would say so, but only when this folder has begun.
+        require_cubes_for_network(config.fit)
+        require_usable(parts.item, config)
     folder.require_usable([*parts.item.files, *settings.predictions])
     with folder.begun():
         if is_first_process():
