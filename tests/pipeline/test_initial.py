@@ -52,7 +52,7 @@ def written(path: Path, network: NetworkConfig, seed: int = 5) -> dict[str, torc
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         weights = UNet(network).state_dict()
-    save_model(path, Model(weights, network, 16, 0.8, None, TiltRange(-60, 60), {}))
+    save_model(path, Model(weights, network, 16, 0.8, None, None, TiltRange(-60, 60), {}))
     return weights
 
 

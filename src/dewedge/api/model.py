@@ -279,7 +279,9 @@ def _pair(
     elif mask != "none":  # for which the full tomogram need not be made
         inside = find_specimen(mask, halves.full.data)
     half0, half1 = (halves.half0, halves.half1) if needs_halves else (halves.full, halves.full)
-    return TomogramPair(half0.data, half1.data, tilt_range, inside, halves.name)
+    known = (half0.planes, half1.planes)
+    planes = None if known[0] is None or known[1] is None else (known[0], known[1])
+    return TomogramPair(half0.data, half1.data, tilt_range, inside, halves.name, planes=planes)
 
 
 def _masks(

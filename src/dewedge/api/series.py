@@ -15,6 +15,7 @@ from dewedge.api.tomogram import Halves, Tomogram
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry, TiltRange
 from dewedge.inputs.ctf import deconvolve_file
+from dewedge.inputs.planes import planes_of
 from dewedge.inputs.read import read_all, require_sound_images
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.files import StrPath
@@ -131,6 +132,7 @@ class Series:
                     beads,
                     item.series[0].origin_xyz_A,
                     (*item.series[0].labels, label),
+                    planes_of(aligned, item, ctf),
                 )
             )
         half0, half1, full = made

@@ -17,6 +17,7 @@ from dewedge.geometry import TiltRange
 from dewedge.inputs.run_input import Mask
 from dewedge.io.files import StrPath
 from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.physics.transfer import MeasuredPlanes
 from dewedge.pipeline.reconstruct import fill_mean
 from dewedge.runtime.folder import require_new
 
@@ -42,6 +43,8 @@ class Tomogram:
         Origin in Angstrom, x first, as MRC files have it.
     labels
         Labels of the file it is from.
+    planes
+        What the tilts that it was reconstructed from measured; None if not known.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class Tomogram:
     beads: NDArray[np.float32] | None = None
     origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0)
     labels: tuple[str, ...] = ()
+    planes: MeasuredPlanes | None = None
 
     def __post_init__(self) -> None:
         if self.data.ndim != 3:
@@ -192,7 +196,7 @@ class Halves:
         mean = np.empty(self.half0.shape, dtype=np.float32)
         fill_mean(mean, [self.half0.data, self.half1.data])
         half = self.half0
-        return replace(half, data=mean, name=f"mean of {half.name} and {self.half1.name}")
+        return replace(half, data=mean, planes=None, name=f"mean of {half.name} and {self.half1.name}")
 
     def __iter__(self) -> Iterator[Tomogram]:
         return iter((self.half0, self.half1, self.full))

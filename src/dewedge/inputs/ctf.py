@@ -59,7 +59,7 @@ def with_ctf(
                 f"{path}: --dose-weight: the exposure before each image is not known: expected an mdoc with "
                 "doses, or metadata that hold them"
             )
-        voltage_kV = _exposed_voltage_kV(geometry, section)
+        voltage_kV = exposed_voltage_kV(geometry, section)
         if voltage_kV not in RELATIVE_EXPOSURE:
             raise InputError(
                 f"{path}: --dose-weight at {voltage_kV:g} kV: expected --voltage-kV 200 or 300, for which "
@@ -231,7 +231,7 @@ def correct(
         snr = None if section.ctf == "phase-flip" else _snr(section)
         images = correct_images(images, geometry, snr, device)
     if section.dose_weight:
-        images = weight_by_exposure(images, geometry, _exposed_voltage_kV(geometry, section), device)
+        images = weight_by_exposure(images, geometry, exposed_voltage_kV(geometry, section), device)
     return images
 
 
@@ -260,7 +260,8 @@ def _snr(section: CtfSection) -> SignalToNoise:
     return SignalToNoise(section.snr_strength, section.snr_falloff)
 
 
-def _exposed_voltage_kV(geometry: TiltGeometry, section: CtfSection) -> float:
+def exposed_voltage_kV(geometry: TiltGeometry, section: CtfSection) -> float:
+    """Voltage at which a specimen was exposed: as given, as its files tell, or the usual one."""
     known = None if geometry.ctf is None else geometry.ctf.voltage_kV
     return section.voltage_kV or known or MICROSCOPE["voltage_kV"]
 

@@ -35,10 +35,19 @@ _ROUNDS = 2
 
 @dataclass(frozen=True, eq=False)
 class AlignedImages:
-    """``(n, y, x)`` aligned and binned tilt images, and their geometry."""
+    """``(n, y, x)`` aligned and binned tilt images, their geometry, and ``(n,)`` variances of their noise.
+
+    Variances are in any one unit for all images.
+    """
 
     images: Tensor
     geometry: TiltGeometry
+    noise: NDArray[np.float64]
+
+    def select(self, indices: NDArray[np.int64]) -> AlignedImages:
+        """The images at ``indices``."""
+        chosen = self.images[torch.from_numpy(indices)]
+        return AlignedImages(chosen, self.geometry.select(indices), self.noise[indices])
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,29 +82,29 @@ class Gold:
 
 def raw_images(
     series: Sequence[TiltSeries], section: ImagesSection, seed: int, name: str
-) -> tuple[list[NDArray[Any]], bool]:
+) -> tuple[list[NDArray[Any]], list[NDArray[np.float64]] | None]:
     """Images of a series, or of its even and odd frames, cleaned and normalised as they are read.
 
     Returns
     -------
-    list, bool
-        Like arrays ``(n, y, x)``, an image is made when it is asked for; True if they are counts divided by
-        their means.
+    list, list or None
+        Like arrays ``(n, y, x)``, an image is made when it is asked for; the means ``(n,)`` that they were
+        divided by, if they are counts.
     """
     replaces = section.xrays == "auto"
     if section.normalise == "none" and not replaces:
-        return [each.images for each in series], False
+        return [each.images for each in series], None
     surveys = [survey(each.images) for each in series]
     values = [
         np.concatenate([getattr(s, key) for s in surveys]) for key in ("level", "std", "lowest", "noise")
     ]
     decided = transmission(*values)
     divisors: list[Any] = [None] * len(series)
-    counts = section.normalise == "auto" and decided.divisors is not None
+    counts: list[NDArray[np.float64]] | None = None
     if section.normalise == "auto":
         logger.info("%s: %s", name, decided.note)
         if decided.divisors is not None:
-            divisors = np.split(decided.divisors, len(series))
+            divisors = counts = np.split(decided.divisors, len(series))
     else:
         logger.info("%s: images not divided by their means, as asked", name)
     if replaces:
@@ -140,13 +149,17 @@ def prepare(
     if len(series) == 2:
         _refuse_copies(series, name)
     sources, counts = raw_images(series, images_section, seed, name)
+    # Counts divided by their mean have a variance of one over it.
+    noise = [1 / means for means in counts] if counts else [np.ones(len(source)) for source in sources]
     aligned = [
-        AlignedImages(*align_images(source, each.geometry, section.bin, section.binning_method, device))
-        for source, each in zip(sources, series, strict=True)
+        AlignedImages(
+            *align_images(source, each.geometry, section.bin, section.binning_method, device), variances
+        )
+        for source, each, variances in zip(sources, series, noise, strict=True)
     ]
     gold = None
     if images_section.gold == "auto":
-        gold = paint_gold(aligned, counts, seed, name)
+        gold = paint_gold(aligned, counts is not None, seed, name)
     return aligned, gold
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.files import atomic_path
+from dewedge.learn.amplitude import WedgeAmplitude
 from dewedge.learn.network import NetworkConfig, UNet
 
 MODEL_KIND = "dewedge model 1"
@@ -39,6 +40,8 @@ class Model:
         1 where its inputs were standardised instead, so that whatever it gets has the same.
     clip
         Inputs were clipped at so many standard deviations from the mean; None if they were not.
+    wedge_amplitude
+        How strong its prediction in the missing wedge may be; None if that was not measured.
     tilt_range
         Tilt range of the fitted tomograms; the widest one, if there were several.
     details
@@ -50,6 +53,7 @@ class Model:
     cube_size: int
     full_std: float
     clip: float | None
+    wedge_amplitude: WedgeAmplitude | None
     tilt_range: TiltRange
     details: dict[str, Any]
 
@@ -67,6 +71,7 @@ def save_model(path: Path, model: Model) -> None:
         "cube_size": model.cube_size,
         "full_std": model.full_std,
         "clip": model.clip,
+        "wedge_amplitude": model.wedge_amplitude,
         "tilt_range": list(model.tilt_range),
         "details": model.details,
     }
@@ -100,6 +105,7 @@ def load_model(path: Path) -> Model:
             cube_size=int(header["cube_size"]),
             full_std=full_std,
             clip=clip,
+            wedge_amplitude=_amplitude(header["wedge_amplitude"]),
             tilt_range=TiltRange(*map(float, header["tilt_range"])).validated(),
             details=dict(header["details"]),
         )
@@ -107,6 +113,20 @@ def load_model(path: Path) -> Model:
         raise InputError(
             f"{path}: the description of the model is damaged ({error}); fit it again"
         ) from error
+
+
+def _amplitude(value: Any) -> WedgeAmplitude | None:
+    if value is None:
+        return None
+    factors, width = value
+    amplitude = WedgeAmplitude(tuple(float(factor) for factor in factors), int(width))
+    if amplitude.width < 2 or len(amplitude.factors) != amplitude.width // 2 + 1:
+        raise ValueError(
+            f"wedge_amplitude has {len(amplitude.factors)} factors for cubes of {amplitude.width}"
+        )
+    if not all(0 <= factor <= 1 for factor in amplitude.factors):
+        raise ValueError("wedge_amplitude holds a factor that is not between 0 and 1")
+    return amplitude
 
 
 def save_tensors(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ from torch.nn.utils import convert_conv3d_weight_memory_format
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.ahead import made_ahead
+from dewedge.learn.amplitude import CROPS as CALIBRATION_CROPS
+from dewedge.learn.amplitude import WedgeAmplitude, measure_amplitude
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.muon import Muon
 from dewedge.learn.network import NetworkConfig, UNet
@@ -284,12 +286,14 @@ class _Fit:
         scales = [scale.std_full / scale.std_half for scale in self.sampler.grey_scales]
         ranges = [pair.tilt_range for pair in self.sampler.pairs]
         last = options.keep == "last"
+        weights = self.weights() if last else self.best
         return Model(
-            weights=self.weights() if last else self.best,
+            weights=weights,
             network=self.config,
             cube_size=options.cube_size,
             full_std=sum(scales) / len(scales),
             clip=options.clip,
+            wedge_amplitude=self._amplitude(weights),
             tilt_range=TiltRange(min(r.min_deg for r in ranges), max(r.max_deg for r in ranges)),
             details={
                 "options": asdict(options),
@@ -298,6 +302,21 @@ class _Fit:
                 "kept_epoch": len(state.rows) if last else state.best_epoch,
             },
         )
+
+    def _amplitude(self, weights: dict[str, Tensor]) -> WedgeAmplitude | None:
+        """Of what these weights fill the wedge with; None without a region held out, or any wedge to fill."""
+        sampler, fabric = self.sampler, self.fabric
+        crops = sampler.validation(CALIBRATION_CROPS)
+        if not crops or not self.objective.calibrates:
+            return None
+        sampler.as_measured()
+        batches = [
+            sampler.load(crops[first : first + WEIGHING_BATCH], fabric.device)
+            for first in range(0, len(crops), WEIGHING_BATCH)
+        ]
+        network = _on_device(UNet(self.config), weights, fabric.device).eval()
+        with fabric.autocast():
+            return measure_amplitude(network, batches)
 
 
 @contextmanager
@@ -334,6 +353,7 @@ def _sampler(pairs: Sequence[TomogramPair], objective: Objective) -> CropSampler
         interpolation=options.interpolation,
         supervised=objective.against_truth,
         clip=options.clip,
+        transfers=options.measured == "tilts",
     )
 
 

@@ -7,6 +7,10 @@ from torch import Tensor
 
 from dewedge.physics.fourier import multiplicity
 
+# Power of the noise, relative to its mean, that counts at least. In gaps between planes there is next to
+# none, but what leaks into them from a cube's edges.
+LEAST_NOISE = 0.2
+
 
 def cut_wedge(volumes: Tensor, mask: Tensor) -> Tensor:
     """F^-1 M F v: multiply the spectra of real ``(..., d, h, w)`` volumes with half-spectrum masks."""
@@ -22,11 +26,14 @@ def dewedge_loss(
     target_mask: Tensor,
     wedge_weight: float = 2.0,
     shell_weight: Tensor | None = None,
+    transfer: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Mean over voxels of ||W W_R F(f(x~) - t)||^2 + c ||(1 - W) W_R F(f(x~) - t)||^2.
+    """Mean over voxels of W W_R |H F f(x~) - F t|^2 / S + c (1 - W) W_R |H F f(x~) - F t|^2 / S.
 
     With c = 2, and masks whose joint law is symmetric under exchange, its expectation over masks and noise is
     the supervised loss on the frequencies measured by at least one of the two, plus the target's noise there.
+    With H and S, each frequency of the supervised loss counts by H^2 / S, the information that the target
+    holds of it, and the noise adds the same wherever it is measured (docs/transfer.md).
 
     Parameters
     ----------
@@ -40,15 +47,32 @@ def dewedge_loss(
         c, the weight of the frequencies cut from the input only.
     shell_weight
         Further weights, ``(d, h, w // 2 + 1)``, such as those of `dewedge.learn.signal`; none if not given.
+    transfer
+        H and S, ``(b, d, h, w // 2 + 1)`` each: the target's transfer and the power of its noise, relative to
+        their means, as `dewedge.physics.transfer` has them; 1 if not given.
 
     Source: Wiedemann and Heckel 2024, equation 3 and proposition 1.
     """
     weight = target_mask * (input_mask + wedge_weight * (1 - input_mask))
-    return squared_error(prediction - target, weight if shell_weight is None else weight * shell_weight)
+    if shell_weight is not None:
+        weight = weight * shell_weight
+    if transfer is None:
+        return squared_error(prediction - target, weight)
+    passed, noise = transfer
+    error = passed * _spectrum(prediction) - _spectrum(target)
+    return _mean_power(error, weight / noise.clamp(min=LEAST_NOISE), target)
 
 
 def squared_error(error: Tensor, weight: Tensor) -> Tensor:
     """Mean over voxels of ``(b, d, h, w)`` errors squared, the power of their spectra weighted."""
-    spectrum = torch.fft.rfftn(error, dim=(-3, -2, -1), norm="ortho")
+    return _mean_power(_spectrum(error), weight, error)
+
+
+def _spectrum(volumes: Tensor) -> Tensor:
+    return torch.fft.rfftn(volumes, dim=(-3, -2, -1), norm="ortho")
+
+
+def _mean_power(spectrum: Tensor, weight: Tensor, volumes: Tensor) -> Tensor:
+    """Weighted power of half-spectra, by the voxels of their volumes."""
     power = spectrum.real.square() + spectrum.imag.square()
-    return (weight * power * multiplicity(error.shape[-1], error.device)).sum() / error.numel()
+    return (weight * power * multiplicity(volumes.shape[-1], volumes.device)).sum() / volumes.numel()

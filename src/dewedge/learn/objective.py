@@ -47,6 +47,8 @@ class Objective(ABC):
         Whether it is a squared error, whose frequencies can be weighted.
     renormalises
         Whether filled inputs get the range of grey values of the measured ones.
+    calibrates
+        Whether the amplitude of what fills the wedge is measured when the fit is done.
     """
 
     options: FitOptions
@@ -57,6 +59,7 @@ class Objective(ABC):
     swaps_halves: ClassVar[bool] = False
     weighs_frequencies: ClassVar[bool] = True
     renormalises: ClassVar[bool] = False
+    calibrates: ClassVar[bool] = False
 
     @property
     def turns(self) -> Turns:
@@ -98,6 +101,8 @@ class Objective(ABC):
 class DeWedge(Objective):
     """Cut a second wedge from v0, apply the network, compare with v1 (Wiedemann and Heckel 2024)."""
 
+    calibrates = True
+
     @property
     def has_rounds(self) -> bool:
         return self.options.online_fill < 1
@@ -110,14 +115,15 @@ class DeWedge(Objective):
         input_mask, target_mask = batch.input_mask(), batch.target_mask()
         inputs = self.inputs(batch)
         if self._fills_online(progress):
-            inputs = _filled_online(network, inputs, input_mask, target_mask)
+            inputs = filled_online(network, inputs, input_mask, target_mask)
         return dewedge_loss(
-            _apply(network, inputs),
+            applied(network, inputs),
             batch.half1,
             input_mask,
             target_mask,
             self.options.wedge_weight,
             self.shell_weight,
+            batch.target_transfer(),
         )
 
     def _fills_online(self, progress: float) -> bool:
@@ -133,7 +139,7 @@ class Supervised(Objective):
     against_truth = True
 
     def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
-        error = _apply(network, self.inputs(batch)) - batch.half1
+        error = applied(network, self.inputs(batch)) - batch.half1
         return error.square().mean() if self.shell_weight is None else squared_error(error, self.shell_weight)
 
 
@@ -185,7 +191,7 @@ class IsoNet(Objective):
             noise = cut_wedge(noise, batch.input_mask() * _noise_filter(inputs, self.options.noise_filter))
             gain = level * _grey_range(batch.half0) / noise.std(dim=(-3, -2, -1), keepdim=True)
             inputs = inputs + noise * gain
-        return (_apply(network, inputs) - batch.half0).abs().mean()
+        return (applied(network, inputs) - batch.half0).abs().mean()
 
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -211,18 +217,19 @@ def isonet_noise_level(progress: float, options: FitOptions) -> float:
     return options.noise_level * max(0, steps)
 
 
-def _apply(network: Network, volumes: Tensor) -> Tensor:
+def applied(network: Network, volumes: Tensor) -> Tensor:
+    """``(b, n, n, n)`` output of a network for volumes of that shape, float32."""
     return network(volumes.unsqueeze(1)).squeeze(1).float()
 
 
 @torch.no_grad()
-def _filled_online(network: Network, inputs: Tensor, input_mask: Tensor, target_mask: Tensor) -> Tensor:
+def filled_online(network: Network, inputs: Tensor, input_mask: Tensor, target_mask: Tensor) -> Tensor:
     """Inputs whose own wedge, which has turned with them, is filled by what the network makes of them.
 
     It sees neither wedge, so nothing of the frequencies that were cut comes back with what it fills in.
     """
     measured = cut_wedge(inputs, target_mask)
-    prediction = _apply(network, measured)
+    prediction = applied(network, measured)
     return measured + cut_wedge(prediction, input_mask * (1 - target_mask))
 
 

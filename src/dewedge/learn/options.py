@@ -46,6 +46,9 @@ class FitOptions:
     frequency_weight
         How frequencies count in the loss: by the ``signal`` that both half-sets have in common, or all alike
         (``none``), as published.
+    measured
+        What the target of ``dewedge`` measured: by ``tilts``, the transfer and the noise of each tilt, where
+        they are known of all tomograms; or the whole range of tilts alike (``wedge``), as published.
     clip
         Inputs and targets are clipped at so many standard deviations from the mean, and what a tomogram has
         beyond that is given back after refinement; None to clip nothing.
@@ -111,6 +114,7 @@ class FitOptions:
     optimiser: Literal["muon", "adam"] = "muon"
     gradient_clip: float | None = 1.0
     frequency_weight: Literal["signal", "none"] = "signal"
+    measured: Literal["tilts", "wedge"] = "tilts"
     clip: float | None = 6.0
     wedge_weight: float = 2.0
     update_interval: int | Literal["auto"] | None = "auto"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
+from dewedge.physics.transfer import MeasuredPlanes
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class TomogramPair:
         For messages.
     full
         ``(z, y, x)`` reconstruction of both, of their grey scale; None for their average.
+    planes
+        What the tilts of each half-set measured; None where only their range is known.
 
     Raises
     ------
@@ -41,6 +44,7 @@ class TomogramPair:
     mask: NDArray[np.bool_] | None = None
     name: str = "tomogram"
     full: NDArray[np.float32] | None = None
+    planes: tuple[MeasuredPlanes, MeasuredPlanes] | None = None
 
     def __post_init__(self) -> None:
         if self.half0.ndim != 3 or self.half0.shape != self.half1.shape:

@@ -17,7 +17,9 @@ from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
+from dewedge.learn.amplitude import WedgeAmplitude
 from dewedge.learn.grey_scale import GreyScale, clipped_scale, mean_and_covariance
+from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import UNet
 from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.learn.tiling import TILE, AxisTiles, tile_axis, tile_groups
@@ -77,6 +79,7 @@ def refine(
     *,
     input_std: float,
     clip: float | None = None,
+    wedge_amplitude: WedgeAmplitude | None = None,
     device: torch.device | None = None,
     names: Sequence[str] | None = None,
     fabric: Fabric | None = None,
@@ -109,6 +112,8 @@ def refine(
     clip
         What the network sees is clipped at so many standard deviations from the mean, as in its fit; more,
         such as the density of gold beads beyond that, is given back to the result. None to clip nothing.
+    wedge_amplitude
+        Factors of what the network fills the wedge with; None to take it as predicted.
     device
         Where the network runs; the CPU if not given.
     names
@@ -161,6 +166,7 @@ def refine(
         tilt_range,
         (z, y, x),
         wedge_mask((shape[0], 1, shape[2]), tilt_range, device=device),
+        wedge_amplitude,
     )
     total = len(sources) * len(z.starts) * len(y.starts) * len(x.starts)
     done = 0
@@ -226,6 +232,7 @@ class _Bands:
     tilt_range: TiltRange
     axes: tuple[AxisTiles, AxisTiles, AxisTiles]
     mask: Tensor
+    wedge_amplitude: WedgeAmplitude | None
 
     def add(self, k: int, column: range, blended: Tensor, tell: Callable[[int], None]) -> None:
         """Add the predictions of one band of rows of a column of tiles, which ``blended`` covers.
@@ -265,6 +272,14 @@ class _Bands:
         """``(n_tiles, size)`` weights of the tiles along each axis."""
         return tuple(torch.from_numpy(axis.weights).to(self.mask.device) for axis in self.axes)
 
+    @cached_property
+    def _amplitude(self) -> Tensor | None:
+        """Factors of the spectrum of a tile."""
+        if self.wedge_amplitude is None:
+            return None
+        depth, height, width = (axis.size for axis in self.axes)
+        return self.wedge_amplitude.mask((depth, height, width), self.tilt_range, self.mask.device)
+
     @torch.no_grad()
     def _predict(self, tiles: Tensor) -> Tensor:
         """``(b, d, h, w)`` float32 output of the network, averaged over turns, given by the axes they flip,
@@ -279,7 +294,8 @@ class _Bands:
             with torch.autocast(tiles.device.type, dtype, enabled=dtype is not None):
                 prediction: Tensor = self.network(moved.unsqueeze(1))
             total += prediction.squeeze(1).float().roll((-shift,) * 3, (1, 2, 3)).flip(axes)
-        return total / (count * options.average_shifts)
+        total /= count * options.average_shifts
+        return total if self._amplitude is None else cut_wedge(total, self._amplitude)
 
 
 def _gather(blended: Tensor, theirs: int, rank: int) -> None:

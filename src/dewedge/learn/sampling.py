@@ -24,6 +24,7 @@ from dewedge.physics.rotation import (
     source_extent,
     source_size,
 )
+from dewedge.physics.transfer import Transfer
 from dewedge.physics.wedge import wedge_mask
 
 SPECIMEN_FRACTION = 0.4  # least share of a crop inside the specimen mask: Wiedemann and Heckel 2024, Methods
@@ -42,12 +43,16 @@ class Crop(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rotated, standardised crops ``(b, n, n, n)``, tilt ranges ``(b, 2)`` and rotations ``(b, 3, 3)``."""
+    """Rotated, standardised crops ``(b, n, n, n)``, tilt ranges ``(b, 2)`` and rotations ``(b, 3, 3)``.
+
+    ``transfers``: of the target of each crop, or none if it is not known of all.
+    """
 
     half0: Tensor
     half1: Tensor
     tilt_range: Tensor
     rotation: Tensor
+    transfers: tuple[Transfer, ...] = ()
 
     def input_mask(self) -> Tensor:
         """``(b, n, 1, n // 2 + 1)`` of the wedge in its own place, the same for all frequencies along y."""
@@ -58,17 +63,27 @@ class Batch(NamedTuple):
         """``(b, n, n, n // 2 + 1)`` of the wedge that has turned with the crop."""
         return wedge_mask(self.half0.shape[-3:], self.tilt_range, self.rotation, device=self.half0.device)
 
+    def target_transfer(self) -> tuple[Tensor, Tensor] | None:
+        """``(b, n, n, n // 2 + 1)`` transfer, and noise, of the target turned with it; None if not known."""
+        if not self.transfers:
+            return None
+        size = self.half0.shape[-1]
+        both = [t.at(rotation, size) for t, rotation in zip(self.transfers, self.rotation, strict=True)]
+        passed, noise = torch.stack(both, dim=1)
+        return passed, noise
+
 
 class Sources(NamedTuple):
     """Cubes that a batch is rotated from, on the CPU.
 
     Crops that need sources of one size are a group: their places in the batch and ``(g, 2, s, s, s)``
-    standardised half-sets. Tilt ranges ``(b, 2)`` and rotations ``(b, 3, 3)`` are those of the batch.
+    standardised half-sets. Tilt ranges ``(b, 2)``, rotations ``(b, 3, 3)`` and transfers are the batch's.
     """
 
     groups: list[tuple[Tensor, Tensor]]
     tilt_range: Tensor
     rotation: Tensor
+    transfers: tuple[Transfer, ...]
 
 
 class Inputs(NamedTuple):
@@ -108,6 +123,8 @@ class CropSampler:
         Whether a truth stands in the place of half-set 1.
     clip
         Clip inputs and targets at so many standard deviations from the mean; None to leave them.
+    transfers
+        Whether batches tell what the tilts of their targets measured, where all tomograms do.
 
     Attributes
     ----------
@@ -137,13 +154,15 @@ class CropSampler:
         interpolation: Interpolation = "linear",
         supervised: bool = False,
         clip: float | None = None,
+        transfers: bool = False,
     ) -> None:
         self.pairs = list(pairs)
+        self._transfers = _transfers(self.pairs, size) if transfers else [(None, None)] * len(self.pairs)
         self.clip = clip
         self.turns: Turns = turns
         self.swap_halves = swap_halves
         self.interpolation = interpolation
-        self.inputs = [[_measured(pair)] for pair in self.pairs]
+        self.as_measured()
         self.size = size
         self.seed = seed
         self.exact_rotations = exact_rotations
@@ -202,6 +221,10 @@ class CropSampler:
         """Read, standardise and rotate crops."""
         return self.rotate(self.read(crops, pin=device.type == "cuda"), device)
 
+    def as_measured(self) -> None:
+        """Take the measured half-set 0 for the inputs again."""
+        self.inputs = [[_measured(pair)] for pair in self.pairs]
+
     def read(self, crops: Sequence[Crop], pin: bool = False) -> Sources:
         """Read and standardise, on the CPU, what crops are rotated from.
 
@@ -223,7 +246,11 @@ class CropSampler:
                 halves = self._read([crops[i] for i in places.tolist()], edge)
                 groups.append((torch.from_numpy(places), halves.pin_memory() if pin else halves))
         ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops])
-        return Sources(groups, ranges, torch.from_numpy(rotations).float())
+        transfers = [self._transfers[crop.tomogram][0 if crop.swapped else 1] for crop in crops]
+        known = tuple(transfer for transfer in transfers if transfer is not None)
+        return Sources(
+            groups, ranges, torch.from_numpy(rotations).float(), known if len(known) == len(crops) else ()
+        )
 
     def rotate(self, sources: Sources, device: torch.device) -> Batch:
         """Rotate crops on ``device``, which does not wait for its copies of them."""
@@ -234,7 +261,7 @@ class CropSampler:
                 halves.to(device, non_blocking=True), rotations[places], self.size, self.interpolation
             )
         ranges, turns = (tensor.to(device, non_blocking=True) for tensor in (sources.tilt_range, rotations))
-        return Batch(rotated[:, 0], rotated[:, 1], ranges, turns)
+        return Batch(rotated[:, 0], rotated[:, 1], ranges, turns, sources.transfers)
 
     def _read(self, crops: Sequence[Crop], edge: int) -> Tensor:
         """``(b, 2, s, s, s)`` standardised half-sets about the crops' centres, 0 where nothing is seen."""
@@ -301,6 +328,14 @@ class CropSampler:
             return corners[-1]
         coverage = [np.mean(pair.mask[:, c[0, 1] : c[1, 1], c[0, 2] : c[1, 2]]) for c in corners]
         return corners[int(np.argmax(coverage))]
+
+
+def _transfers(pairs: Sequence[TomogramPair], size: int) -> list[tuple[Transfer | None, Transfer | None]]:
+    """What the tilts of both half-sets of each pair measured; none of any if not known of all."""
+    known = [pair.planes for pair in pairs if pair.planes is not None]
+    if len(known) < len(pairs):
+        return [(None, None)] * len(pairs)
+    return [(Transfer(first, size), Transfer(second, size)) for first, second in known]
 
 
 def whole_box(shape_zyx: tuple[int, int, int]) -> NDArray[np.int64]:

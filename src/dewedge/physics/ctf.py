@@ -259,6 +259,43 @@ def deconvolve(volume: Tensor, ctf: CtfParameters, voxel_size_A: float, snr: Sig
     return filtered
 
 
+def mean_amplitude(geometry: TiltGeometry, radii: Tensor) -> Tensor:
+    """Amplitude that the CTF leaves in each image once phases are flipped, 1 up to its first peak.
+
+    The mean of abs(CTF) over the strips of each aligned image, which differ in defocus, without astigmatism.
+    Up to the first peak, where the CTF is what gives the image its contrast, nothing counts as lost.
+
+    Parameters
+    ----------
+    geometry
+        With all CTF parameters and the defocus hand.
+    radii
+        ``(m,)`` frequencies in cycles per pixel.
+
+    Returns
+    -------
+    Tensor
+        ``(n, m)`` amplitudes, float64.
+    """
+    ctf = geometry.ctf
+    if ctf is None:
+        raise ValueError("expected a geometry with CTF parameters")
+    round_ctf = replace(ctf, defocus_u_um=ctf.defocus_um, defocus_v_um=ctf.defocus_um)
+    place = (2 * _TABLE * radii).clamp(max=_TABLE).round().long()
+    rows = []
+    for i in range(geometry.n_tilts):
+        offsets_um, weights = strips(geometry, i)
+        shares = weights.mean(dim=1).double()
+        along_x = image_ctf(round_ctf, i, offsets_um, (1, 2 * _TABLE), geometry.pixel_size_A)[:, 0]
+        mean = shares @ along_x.double().abs()
+        rising = mean.diff() > 0
+        peak = int(torch.argmin(rising.int())) if rising[0] else 0
+        mean = mean / mean[peak]
+        mean[:peak] = 1
+        rows.append(mean[place].clamp(max=1))
+    return torch.stack(rows)
+
+
 def _responses(
     geometry: TiltGeometry,
     index: int,

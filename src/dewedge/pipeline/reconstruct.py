@@ -19,6 +19,7 @@ from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.inputs.ctf import check_ctf, correct, deconvolve_file, series_correction, untilted_ctf
 from dewedge.inputs.images import AlignedImages, Gold, prepare
+from dewedge.inputs.planes import planes_of, write_planes
 from dewedge.inputs.read import read_one_series
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.mrc import Mrc, create_mrc
@@ -52,18 +53,15 @@ def half_sets(
     if section.refine_axis:
         item = with_refined_axis(item, section)
     aligned, gold = prepare(item.series, section, images, seed, item.name, device)
-    aligned = [
-        AlignedImages(correct(each.images, each.geometry, ctf, device), each.geometry) for each in aligned
-    ]
+    aligned = [replace(each, images=correct(each.images, each.geometry, ctf, device)) for each in aligned]
     if item.has_frames:
         even, odd = aligned
-        return even, odd, AlignedImages((even.images + odd.images) / 2, even.geometry), gold
+        return even, odd, replace(even, images=(even.images + odd.images) / 2), gold
     [full] = aligned
     if split.of_tilts == "tilts" and splits_by_angle(full.geometry):
         logger.info("%s: %s", item.name, BY_ANGLE)
     halves = [
-        AlignedImages(full.images[torch.from_numpy(indices)], full.geometry.select(indices))
-        for indices in split_tilts(full.geometry, split.of_tilts, split.fraction, seed)
+        full.select(indices) for indices in split_tilts(full.geometry, split.of_tilts, split.fraction, seed)
     ]
     for i, half in enumerate(halves):
         logger.info("%s: half-set %d: %d tilts", item.name, i, half.geometry.n_tilts)
@@ -223,6 +221,7 @@ def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, 
         if gold is not None and not folder.beads.exists():
             geometry = sets[2].geometry
             write_beads(folder.beads, gold, geometry, item, config.reconstruct, config.ctf, device)
+        write_planes(folder.planes, [planes_of(half, item, config.ctf) for half in sets[:2]])
         for path, aligned in zip(paths, sets, strict=True):
             if not path.exists():
                 write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)

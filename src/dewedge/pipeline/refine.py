@@ -144,6 +144,7 @@ def refine_arrays(
         ),
         input_std=model.full_std if len(sources) == 1 else 1.0,
         clip=model.clip,
+        wedge_amplitude=model.wedge_amplitude if section.wedge_amplitude == "confirmed" else None,
         device=fabric.device,
         names=names,
         fabric=fabric,

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 
 from dewedge.check.finding import Finding
 from dewedge.inputs.mask import find_specimen
+from dewedge.inputs.planes import read_planes
 from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput, RunInput
 from dewedge.io.mrc import read_mrc, write_mrc
@@ -199,19 +200,20 @@ def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
     """The half-sets of a tomogram, memory-mapped, with its mask; twice the full one where none are needed."""
     folder = tomogram.folder
     halves = folder.halves if OBJECTIVES[config.fit.objective].needs_halves else []
-    return read_pair(folder.full, halves, folder.mask, tomogram.item)
+    return read_pair(folder.full, halves, folder, tomogram.item)
 
 
-def read_pair(full_path: Path, half_paths: Sequence[Path], mask_path: Path, item: RunInput) -> TomogramPair:
-    """Both half-sets, or the full tomogram alone, and the mask if there is one, for a fit."""
+def read_pair(full_path: Path, half_paths: Sequence[Path], raw: ResultFolder, item: RunInput) -> TomogramPair:
+    """Both half-sets, or the full tomogram alone, for a fit; mask and planes are those of ``raw``."""
     full = read_mrc(full_path).data
-    mask = read_mrc(mask_path).data > 0.5 if mask_path.exists() else None
+    mask = read_mrc(raw.mask).data > 0.5 if raw.mask.exists() else None
     if not half_paths:
         return TomogramPair(full, full, item.tilt_range, mask, item.name)
     half0, half1 = (read_mrc(path).data for path in half_paths)
     # Another program's need not have the grey scale of its half tomograms.
     ours = None if isinstance(item, HalvesInput) else full
-    return TomogramPair(half0, half1, item.tilt_range, mask, item.name, ours)
+    planes = read_planes(raw.planes)
+    return TomogramPair(half0, half1, item.tilt_range, mask, item.name, ours, planes)
 
 
 def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:

@@ -42,6 +42,8 @@ class ResultFolder:
     loss_figure = _File("loss.png")
     half0 = _File("half0.mrc")
     half1 = _File("half1.mrc")
+    # What the tilts of both half-sets measured.
+    planes = _File("planes.json")
     full = _File("full.mrc")
     beads = _File("beads.mrc")
     mask = _File("mask.mrc")
@@ -73,7 +75,7 @@ class ResultFolder:
     @property
     def reconstructed(self) -> list[Path]:
         """Files of a tomogram that are there before the fit, from the first that is written to the last."""
-        return [*self.halves, self.beads, self.full, self.mask]
+        return [self.planes, *self.halves, self.beads, self.full, self.mask]
 
     @property
     def of_tomogram(self) -> list[Path]:

@@ -95,6 +95,11 @@ class FitSection(Section):
     gradient_clip: float | None = Field(
         default=FitOptions.gradient_clip, description="Highest norm of the gradient; none for no limit."
     )
+    measured: Literal["tilts", "wedge"] = Field(
+        default=FitOptions.measured,
+        description="What the target measured: by the transfer and the noise of its single tilts, where they "
+        "are known; or all that their range holds alike (wedge), as published.",
+    )
     frequency_weight: Literal["signal", "none"] = Field(
         default=FitOptions.frequency_weight,
         description="How frequencies count in the loss: by the signal that both half-sets have in common, or "

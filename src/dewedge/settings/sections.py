@@ -185,6 +185,12 @@ class TileSection(Section):
         "voxel apart, but for --preset paper.",
     )
 
+    wedge_amplitude: Literal["confirmed", "predicted"] = Field(
+        default="confirmed",
+        description="What fills the wedge is as strong as the held-out region confirms, in each shell of "
+        "frequencies, or as the network predicts it.",
+    )
+
     def edge(self, network: NetworkConfig, cube_size: int) -> int:
         """Return the largest edge of the tiles: as given, else what suits a network fitted to such cubes."""
         from dewedge.learn.tiling import tile_size  # and torch, which a command line must not wait for

@@ -167,7 +167,7 @@ def carry_out(methods: Sequence[Method], item: RunInput, output: Path, fabric: F
         for method in methods:
             first = method.stages[0]
             if first.recipe.network:
-                require_crops(pair_of(raw, folder.mask, item, first.config), first.config)
+                require_crops(pair_of(raw, folder, item, first.config), first.config)
 
     on_first_process(fabric, reconstruct)
     outcomes = [Outcome(methods[0], raw, [])]
@@ -177,7 +177,7 @@ def carry_out(methods: Sequence[Method], item: RunInput, output: Path, fabric: F
         for stage in method.stages:
             own = stage_folder(output, method.name, stage.recipe.name)
             if stage.recipe.network:
-                estimate, model = fit_and_refine(stage, estimate, folder.mask, item, own)
+                estimate, model = fit_and_refine(stage, estimate, folder, item, own)
                 models.append(model)
             else:
                 reconstruct_stage(stage, item, own, fabric)
@@ -193,7 +193,7 @@ def reconstruct_stage(stage: Stage, item: RunInput, folder: ResultFolder, fabric
 
 
 def fit_and_refine(
-    stage: Stage, source: Estimate, mask: Path, item: RunInput, folder: ResultFolder
+    stage: Stage, source: Estimate, raw: ResultFolder, item: RunInput, folder: ResultFolder
 ) -> tuple[Estimate, Model]:
     """Fit the network of a stage to the tomograms before it, and apply it to each of them."""
     config = stage.config
@@ -202,7 +202,7 @@ def fit_and_refine(
     older = folder.checkpoint.exists() and not is_newer(folder.checkpoint, source.full)
     model = None if older else fitted_model(folder.model, config, [])
     if model is None:
-        pair = pair_of(source, mask, item, config)
+        pair = pair_of(source, raw, item, config)
         model = fit_model([pair], config.fit, fabric, folder, resume=not older)
     result = Estimate(folder.refined_half0, folder.refined_half1, folder.refined)
     sources = [source.full] if config.refine.refine == "full" else source.halves
@@ -235,7 +235,7 @@ def fit_and_refine(
     return result, model
 
 
-def pair_of(source: Estimate, mask: Path, item: RunInput, config: Config) -> TomogramPair:
+def pair_of(source: Estimate, raw: ResultFolder, item: RunInput, config: Config) -> TomogramPair:
     """Both half-sets, or the full tomogram alone, for the fit of a stage."""
     halves = source.halves if OBJECTIVES[config.fit.objective].needs_halves else []
-    return read_pair(source.full, halves, mask, item)
+    return read_pair(source.full, halves, raw, item)

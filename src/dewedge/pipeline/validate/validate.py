@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.inputs.images import AlignedImages
 from dewedge.inputs.read import read_one_series, require_cubes_for_network, require_usable
 from dewedge.inputs.run_input import SeriesInput
 from dewedge.io.files import write_text_atomic
@@ -227,14 +225,14 @@ def judge(
         tasks += [(output / name, half) for name, half in zip(ALL_TILTS_HALVES, halves, strict=True)]
     kept_back = np.flatnonzero(parts.withheld)
     if settings.predictions:
-        tasks.append((output / GIVEN, _selected(full, np.flatnonzero(~parts.withheld))))
+        tasks.append((output / GIVEN, full.select(np.flatnonzero(~parts.withheld))))
     for path, aligned in tasks:
         if not path.exists():
             with step(f"{item.name}: reconstruct {path.name}"):
                 write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)
     given_deg, withheld_deg = parts.tilt_deg[~parts.withheld], parts.tilt_deg[parts.withheld]
-    images = _selected(full, kept_back).images.numpy()
-    frames = [_selected(half, kept_back).images.numpy() for half in halves] if item.has_frames else None
+    images = full.select(kept_back).images.numpy()
+    frames = [half.select(kept_back).images.numpy() for half in halves] if item.has_frames else None
     cone: dict[str, WithheldScores] = {}
     tilts: dict[str, list[TiltScores]] = {}
     for name, path in predictions.items():
@@ -355,7 +353,3 @@ def read_validation(path: Path | None, given: Mapping[str, Any]) -> ValidationSe
     if settings.withhold not in get_args(Withholding):
         raise InputError(f"--withhold {settings.withhold}: expected outer, side or inner")
     return settings
-
-
-def _selected(aligned: AlignedImages, indices: NDArray[np.int64]) -> AlignedImages:
-    return AlignedImages(aligned.images[torch.from_numpy(indices)], aligned.geometry.select(indices))

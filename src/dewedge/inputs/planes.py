@@ -1,0 +1,73 @@
+"""What the tilts of a half-set measured, from their geometry and correction; the file it is kept in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dewedge.errors import InputError
+from dewedge.inputs.ctf import exposed_voltage_kV, series_correction
+from dewedge.inputs.images import AlignedImages
+from dewedge.inputs.run_input import SeriesInput
+from dewedge.io.files import write_text_atomic
+from dewedge.physics.ctf import mean_amplitude
+from dewedge.physics.exposure import RELATIVE_EXPOSURE, balanced_weights, critical_exposure_e_per_A2
+from dewedge.physics.transfer import RADII, MeasuredPlanes, constant
+from dewedge.settings.sections import CtfSection
+
+
+def planes_of(aligned: AlignedImages, item: SeriesInput, section: CtfSection) -> MeasuredPlanes:
+    """What aligned and corrected images of a series measured.
+
+    The signal fades with the exposure, where it is known, and with the CTF where phases were flipped: beyond
+    its first peak, for below it the fading is what gives a tomogram its contrast (as IsoNet2 has it). The
+    noise is that of counts, and weighting by exposure weights both.
+    """
+    geometry = aligned.geometry
+    radii = torch.from_numpy(RADII)
+    signal = torch.from_numpy(constant(geometry.tilt_deg))
+    noise = signal * torch.from_numpy(aligned.noise)[:, None]
+    correction = series_correction(item.series, section)
+    voltage_kV = exposed_voltage_kV(geometry, section)
+    if geometry.pre_exposure_e_per_A2 is not None and voltage_kV in RELATIVE_EXPOSURE:
+        kept = _kept(geometry.pre_exposure_e_per_A2, radii / geometry.pixel_size_A, voltage_kV)
+        signal = signal * kept
+        if correction.dose_weight:
+            weights = balanced_weights(kept)
+            signal, noise = signal * weights, noise * weights.square()
+    if correction.ctf == "phase-flip" and geometry.ctf is not None:
+        signal = signal * mean_amplitude(geometry, radii)
+    return MeasuredPlanes(geometry.tilt_deg, signal.numpy(), noise.numpy())
+
+
+def _kept(exposures: np.ndarray, frequency_per_A: Tensor, voltage_kV: float) -> Tensor:
+    """``(n, m)`` share of the amplitude that is left after these exposures."""
+    critical = critical_exposure_e_per_A2(frequency_per_A.clamp(min=1e-6), voltage_kV)
+    return torch.exp(-torch.from_numpy(exposures)[:, None] / (2 * critical))
+
+
+def write_planes(path: Path, halves: Sequence[MeasuredPlanes]) -> None:
+    """Write what both half-sets measured as JSON."""
+    write_text_atomic(path, json.dumps({f"half{i}": planes.as_dict() for i, planes in enumerate(halves)}))
+
+
+def read_planes(path: Path) -> tuple[MeasuredPlanes, MeasuredPlanes] | None:
+    """What both half-sets measured; None if there is no such file.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        return MeasuredPlanes.from_dict(values["half0"]), MeasuredPlanes.from_dict(values["half1"])
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
+        raise InputError(f"{path}: damaged ({error}): remove it, and the run is fitted without it") from error
