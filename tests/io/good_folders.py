@@ -61,7 +61,9 @@ def write_model(folder: Path) -> None:
     write_halves(folder)
     network = PRESETS["default"]
     weights = UNet(network).state_dict()
-    save_model(folder / "model.safetensors", Model(weights, network, 16, 0.7, None, None, TiltRange(-60, 60), {}))
+    save_model(
+        folder / "model.safetensors", Model(weights, network, 16, 0.7, None, None, TiltRange(-60, 60), {})
+    )
     save_tensors(folder / "other.safetensors", "something else 1", weights, {})
     save_tensors(folder / "bare.safetensors", MODEL_KIND, weights, {"cube_size": 16})
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dewedge.errors import InputError
@@ -31,7 +32,7 @@ def planes_of(aligned: AlignedImages, item: SeriesInput, section: CtfSection) ->
     geometry = aligned.geometry
     radii = torch.from_numpy(RADII)
     signal = torch.from_numpy(constant(geometry.tilt_deg))
-    noise = signal * torch.from_numpy(aligned.noise)[:, None]
+    noise = signal * torch.tensor(aligned.noise)[:, None]
     correction = series_correction(item.series, section)
     voltage_kV = exposed_voltage_kV(geometry, section)
     if geometry.pre_exposure_e_per_A2 is not None and voltage_kV in RELATIVE_EXPOSURE:
@@ -45,10 +46,10 @@ def planes_of(aligned: AlignedImages, item: SeriesInput, section: CtfSection) ->
     return MeasuredPlanes(geometry.tilt_deg, signal.numpy(), noise.numpy())
 
 
-def _kept(exposures: np.ndarray, frequency_per_A: Tensor, voltage_kV: float) -> Tensor:
+def _kept(exposures: NDArray[np.float64], frequency_per_A: Tensor, voltage_kV: float) -> Tensor:
     """``(n, m)`` share of the amplitude that is left after these exposures."""
     critical = critical_exposure_e_per_A2(frequency_per_A.clamp(min=1e-6), voltage_kV)
-    return torch.exp(-torch.from_numpy(exposures)[:, None] / (2 * critical))
+    return torch.exp(-torch.tensor(exposures)[:, None] / (2 * critical))
 
 
 def write_planes(path: Path, halves: Sequence[MeasuredPlanes]) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dewedge.geometry import TiltRange
@@ -84,7 +85,7 @@ def measure_amplitude(network: Network, batches: Sequence[Batch]) -> WedgeAmplit
     return WedgeAmplitude(tuple(float(factor) for factor in factors), width)
 
 
-def _by_shells(values: Tensor, width: int) -> np.ndarray:
+def _by_shells(values: Tensor, width: int) -> NDArray[np.float64]:
     """``(n // 2 + 1,)`` sums over shells of a half-spectrum, up to Nyquist."""
     kz, ky, kx = frequencies((width,) * 3, values.device)
     shell = ((kz.square() + ky.square() + kx.square()).sqrt() * width).round().long()
