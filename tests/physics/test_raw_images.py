@@ -123,6 +123,21 @@ def test_values_that_are_no_counts_stay_as_they_are(change: Any, note: str) -> N
     assert decided.divisors is None and note in decided.note
 
 
+def test_fine_structure_of_a_crowd_is_no_offset() -> None:
+    """Its variance falls with the square of the counts, and with the damage done to what is tilted last."""
+    rng = np.random.default_rng(9)
+    tilts = np.linspace(-60, 60, 9)
+    through = np.exp(-0.8 / np.cos(np.radians(tilts)))
+    crowd = 1 + (0.1 - np.abs(tilts)[:, None, None] / 1200) * rng.standard_normal((9, *SHAPE))
+    images = rng.poisson(1000 * through[:, None, None] * crowd).astype(np.float32)
+    variance, level = images.var(axis=(1, 2)), images.mean(axis=(1, 2))
+    slope, intercept = np.polyfit(level, variance, 1)
+    assert -intercept / slope > 0.7 * level.min()  # what an offset of counts would look like
+    assert decide(images).divisors is not None
+    with_offset = decide(images + 30_000)
+    assert with_offset.divisors is None and "seem to hold an offset" in with_offset.note
+
+
 def test_a_blocked_image_is_not_blown_up() -> None:
     images = counts(np.random.default_rng(7), 50)
     images[3] = np.random.default_rng(8).poisson(0.1, SHAPE)

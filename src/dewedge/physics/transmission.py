@@ -27,6 +27,8 @@ _LEAST = 0.1
 _OFFSET_SHARE = 0.7
 _OFFSET_CORRELATION = 0.9
 _OFFSET_RANGE = 1.2
+# No pixel lies further below an offset than so much of the noise.
+_BELOW_OFFSET = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def transmission(level: ArrayLike, std: ArrayLike, lowest: ArrayLike, noise: Arr
         return Transmission(None, f"images have zero mean ({span}): taken as normalised already")
     if not (lowest.min() >= 0 and level.min() > 0) and not (level > std).all():
         return Transmission(None, f"images hold an offset ({span}): not divided by their means")
-    offset = _offset(level, noise)
+    offset = _offset(level, lowest, noise)
     if offset is not None:
         return Transmission(
             None,
@@ -97,8 +99,12 @@ def transmission(level: ArrayLike, std: ArrayLike, lowest: ArrayLike, noise: Arr
     return Transmission(divisors, f"images divided by their means ({span}, 1 to {least:.2f}){darker}")
 
 
-def _offset(level: Floats, noise: Floats) -> float | None:
-    """An offset of counts, if their noise tells of a large one: its variance is proportional to counts."""
+def _offset(level: Floats, lowest: Floats, noise: Floats) -> float | None:
+    """An offset of counts, if their noise tells of a large one: its variance is proportional to counts.
+
+    What is fine in a crowded specimen looks like noise whose variance falls with the square of the counts,
+    and so like an offset; then there are pixels below it. Zeros may be pixels without a value.
+    """
     variance = noise**2
     if level.size < 5 or variance.max() < _OFFSET_RANGE * variance.min() or np.ptp(level) == 0:
         return None
@@ -106,4 +112,9 @@ def _offset(level: Floats, noise: Floats) -> float | None:
         return None
     slope, intercept = np.polyfit(level, variance, 1)
     offset = -intercept / slope
-    return float(offset) if offset > _OFFSET_SHARE * level.min() else None
+    if (
+        offset <= _OFFSET_SHARE * level.min()
+        or (lowest[lowest > 0] < offset - _BELOW_OFFSET * noise[lowest > 0]).any()
+    ):
+        return None
+    return float(offset)
