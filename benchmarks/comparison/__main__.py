@@ -2,6 +2,7 @@
 
     python benchmarks/comparison run TABLE [--size small] [--jobs 2] [--hours 1] [--data FOLDER] [--json FILE]
                                            [--since COMMIT]
+    python benchmarks/comparison run realistic --specimen cell --seed 1 --method fbp --method dewedge --jobs 1
     python benchmarks/comparison again NUMBER [--json FILE]
     python benchmarks/comparison report [--size small] [--data FOLDER] [--json FILE] [--docs FOLDER]
 
@@ -10,7 +11,8 @@ own with one thread, ``--jobs`` at a time, and adds each to the file when it is 
 started again. Rows of code from before ``--since`` are computed anew.
 ``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. ``report``
 writes tables and figures of all rows into docs/comparison.md and docs/ablation.md, those of each machine
-apart. TABLE is one of those in jobs.py.
+apart. TABLE is one of those in jobs.py; its rows can be restricted by --method, --change, --specimen and the
+like. The table ``realistic`` has a size and a file of its own, comparison_realistic.json.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from jobs import SIZES, TABLES, Job, Row
+from jobs import REALISTIC, SIZES, TABLES, Job, Row
 from machine import machine
 from rows import add_row, job_of, read_rows, volume_file
 
@@ -62,10 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"failed: {job}", file=sys.stderr)
         else:
             add_row(arguments.json, row)
-            print(
-                f"{job.method} {job.change} seed {job.seed} snr {job.snr:.2f}: {row['cc']:.3f}",
-                file=sys.stderr,
-            )
+            where = f"{job.specimen} seed {job.seed} snr {job.snr:.2f}"
+            print(f"{job.method} {job.change} {where}: {row['cc']:.3f}", file=sys.stderr)
 
     with ThreadPoolExecutor(jobs_at_a_time) as pool:
         list(pool.map(compute, missing))
@@ -77,6 +77,7 @@ def wanted(job: Job, arguments: argparse.Namespace) -> bool:
     return (
         (not arguments.method or job.method in arguments.method)
         and (not arguments.change or job.change in arguments.change)
+        and (not arguments.specimen or job.specimen in arguments.specimen)
         and (not arguments.seed or job.seed in arguments.seed)
         and (not arguments.snr or job.snr in arguments.snr)
         and (not arguments.budget or job.budget_s in arguments.budget)
@@ -122,7 +123,8 @@ def row(arguments: argparse.Namespace) -> None:
     """Compute one row in this process and print it."""
     import torch
     from methods import estimate
-    from specimens import VOXEL_SIZE_A, load
+    from shells import shell_scores
+    from specimens import load, voxel_size_A, without_gold
 
     from dewedge.scores import evaluate
 
@@ -133,7 +135,9 @@ def row(arguments: argparse.Namespace) -> None:
     result = estimate(job, data, arguments.peers)
     wall_s = time.perf_counter() - start
     first = data[0]
-    scores = evaluate(result.volume, first.truth, first.tilt_range, VOXEL_SIZE_A, first.centres_zyx)
+    estimated, voxel_A = without_gold(result.volume, first.gold), voxel_size_A(job)
+    scores = evaluate(estimated, first.truth, first.tilt_range, voxel_A, first.centres_zyx)
+    further = shell_scores(estimated, first.truth, first.tilt_range) if job.specimen in REALISTIC else {}
     done = Row(
         job=job,
         samples=result.samples,
@@ -153,8 +157,8 @@ def row(arguments: argparse.Namespace) -> None:
     if arguments.volume is not None:
         from dewedge.io.mrc import write_mrc
 
-        write_mrc(arguments.volume, result.volume, VOXEL_SIZE_A, what=job.method)
-    print(json.dumps(done.as_dict()))
+        write_mrc(arguments.volume, result.volume, voxel_A, what=job.method)
+    print(json.dumps(done.as_dict() | further))
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -208,6 +212,7 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.add_argument("--hours", type=float, default=1e6, help="start no row after so many")
     verb.add_argument("--method", action="append", help="only this one; repeat for more")
     verb.add_argument("--change", action="append", help="only this one of the ablation; repeat for more")
+    verb.add_argument("--specimen", action="append", help="only this one; repeat for more")
     verb.add_argument("--seed", action="append", type=int, help="only this one; repeat for more")
     verb.add_argument(
         "--snr", action="append", type=fraction, help="only this one, such as 1/4; repeat for more"
@@ -231,7 +236,8 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.set_defaults(function=report)
     arguments = parser.parse_args(words)
     if arguments.json is None:
-        arguments.json = ROOT / "benchmarks" / "results" / f"comparison_{arguments.size}.json"
+        name = "realistic" if getattr(arguments, "table", None) == "realistic" else arguments.size
+        arguments.json = ROOT / "benchmarks" / "results" / f"comparison_{name}.json"
     arguments.function(arguments)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -9,19 +10,25 @@ from typing import Any
 
 from jobs import Job
 
+from dewedge.scores.withheld import EDGES
+
 Rows = Mapping[Job, dict[str, Any]]
 
 SCORES = {"cc": 3, "cc_outside": 3, "cc_inside": 3, "fsc": 1, "fsc_inside": 1}  # decimals
+REALISTIC_SCORES = SCORES | {"z_to_x": 2}
 TITLES = {
     "cc": "CC",
     "cc_outside": "CC outside",
     "cc_inside": "CC inside",
     "fsc": "FSC (A)",
     "fsc_inside": "FSC inside (A)",
+    "z_to_x": "z : x",
 }
 
+SHELLS = [f"{low:.2f}-{high:.2f}" for low, high in itertools.pairwise(EDGES)]  # cycles per voxel
 
-def values(rows: Rows, jobs: Iterable[Job], score: str) -> list[float]:
+
+def values(rows: Rows, jobs: Iterable[Job], score: str) -> list[Any]:
     """What the rows that exist say of a score; a resolution can be missing."""
     found = [rows[job][score] for job in jobs if job in rows]
     return [value for value in found if value is not None]
@@ -50,18 +57,37 @@ def markdown(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def scores_table(
-    titles: Sequence[str], groups: Iterable[tuple[Sequence[str], Sequence[Job]]], rows: Rows
+    titles: Sequence[str],
+    groups: Iterable[tuple[Sequence[str], Sequence[Job]]],
+    rows: Rows,
+    decimals: Mapping[str, int] = SCORES,
 ) -> str:
     """A line for each group of jobs that has rows: its labels, scores over seeds, samples and seconds."""
     lines = []
     for labels, jobs in groups:
         if any(job in rows for job in jobs):
             scores = [
-                mean_sd(values(rows, jobs, score), len(jobs), decimals) for score, decimals in SCORES.items()
+                mean_sd(values(rows, jobs, score), len(jobs), places) for score, places in decimals.items()
             ]
             costs = [mean(values(rows, jobs, cost)) for cost in ("samples", "seconds")]
             lines.append([*labels, *scores, *costs])
-    return markdown([*titles, *TITLES.values(), "samples", "seconds"], lines)
+    return markdown([*titles, *(TITLES[score] for score in decimals), "samples", "seconds"], lines)
+
+
+def shells_table(groups: Iterable[tuple[str, Sequence[Job]]], rows: Rows) -> str:
+    """A line for each group of jobs that has rows: its label, and the correlation in each shell."""
+    parts = ("outside", "inside")
+    lines = []
+    for label, jobs in groups:
+        if any(job in rows for job in jobs):
+            columns = [
+                [shells[i] for shells in values(rows, jobs, f"shells_{part}")]
+                for part in parts
+                for i in range(len(SHELLS))
+            ]
+            known = [[value for value in column if value is not None] for column in columns]
+            lines.append([label, *(mean_sd(column, len(jobs), 2) for column in known)])
+    return markdown(["method", *(f"{part} {shell}" for part in parts for shell in SHELLS)], lines)
 
 
 def snr_name(snr: float) -> str:

@@ -17,7 +17,7 @@ class Size:
     Parameters
     ----------
     shape_zyx
-        Of the specimens, in voxels of 10 A.
+        Of the specimens, in voxels of 10 A, or of 20 A if they are realistic.
     channels
         Of the published network at full resolution; None for the 64 of the recipes.
     cube_size
@@ -50,6 +50,7 @@ class Size:
 SIZES = {
     "smoke": Size((40, 64, 64), 2, 16, 8, 1, 8, 3600.0, (8, 16), max_epochs=2),
     "small": Size((96, 160, 160), 16, 48, 100, 2, 40, 300.0, (32, 48, 64)),
+    "realistic": Size((100, 220, 220), 16, 48, 100, 2, 40, 150.0, (48,)),
     "full": Size((200, 512, 512), None, 96, 150, 10, None, 6 * 3600.0, (48, 64, 80, 96)),
 }
 
@@ -62,6 +63,7 @@ class Job:
     ----------
     size, specimen, split, snr, seed
         The data; see specimens.py. ``split`` is tilts, frames, or random and a fraction such as random 0.25.
+        ``snr`` is 0 for realistic specimens, whose noise is that of the electron counts.
     method
         A recipe, or ``noise-free fbp``, ``oracle`` (the network of dewedge, fitted to the truth),
         ``topaz-...``, ``deepdewedge bf16`` (not in float32, as published, but as fast as the others).
@@ -100,6 +102,7 @@ LINES = (  # methods, and what is changed of them
     *((method, SAME_NETWORK) for method in ("cryocare", "isonet", "cryocare+isonet", "deepdewedge")),
     ("dewedge", LARGE),
 )
+REALISTIC = ("cell", "lamella", "purified")  # specimens of `dewedge simulate --realistic`
 SNRS = (0.5, 0.25, 1 / 6)
 SEEDS = (1, 2, 3)
 
@@ -145,6 +148,18 @@ def specimens(size: str) -> Iterable[Job]:
         ("noise-free fbp", "fbp", "tv", "deepdewedge bf16", "dewedge"),
     ):
         yield job(size, method, specimen=kind, seed=seed, budget_s=half(size))
+
+
+def realistic_size(size: str) -> str:
+    """The size of the realistic specimens beside others: one of their own, but for that of tests."""
+    return "smoke" if size == "smoke" else "realistic"
+
+
+def realistic(size: str) -> Iterable[Job]:
+    """Every method on realistic specimens; of images without noise there is no preparation."""
+    lines = [line for line in LINES if line[0] != "noise-free fbp"]
+    for seed, kind, (method, change) in itertools.product(SEEDS, REALISTIC, lines):
+        yield job(realistic_size(size), method, change=change, specimen=kind, snr=0.0, seed=seed)
 
 
 def hour(size: str) -> Iterable[Job]:
@@ -219,6 +234,7 @@ TABLES: Mapping[str, Any] = {
     "splitting": splitting,
     "joint": joint,
     "specimens": specimens,
+    "realistic": realistic,
     "hour": hour,
     "screen": screen,
     "departures": departures,

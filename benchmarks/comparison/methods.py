@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ablation import BFLOAT16, settings_of
 from jobs import SIZES, Job
 from lightning_fabric import Fabric
 from peers import denoise
-from specimens import VOXEL_SIZE_A, Data, Volume
+from specimens import Data, Volume, voxel_size_A
 
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.fit import fit
@@ -71,6 +72,8 @@ def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estim
     first = data[0]
     match job.method:
         case "noise-free fbp":
+            if first.noise_free is None:
+                raise SystemExit(f"{job.specimen}: expected a specimen with white noise for {job.method}")
             return Estimate(first.noise_free)
         case "fbp":
             return Estimate(first.full)
@@ -81,7 +84,7 @@ def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estim
             volume = reconstruct(images, first.geometry, first.thickness).numpy()
             return Estimate(volume, seconds=clock() - start)
         case "topaz-10a" | "topaz-20a":
-            return by_peer(job.method, first, peers)
+            return by_peer(job.method, first, voxel_size_A(job), peers)
         case "oracle":
             return fitted(job, "dewedge", data, job.budget_s, truth=True)
     stages = read_recipe(job.method.removesuffix(BF16)).stages
@@ -98,13 +101,13 @@ def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estim
     return result
 
 
-def by_peer(peer: str, data: Data, python: Path | None) -> Estimate:
+def by_peer(peer: str, data: Data, voxel_A: float, python: Path | None) -> Estimate:
     """What another program makes of the FBP; its pretrained network has seen other data."""
     if python is None:
         raise SystemExit(f"{peer}: expected --peers, the Python of its environment (docs/peers.md)")
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder) / "fbp.mrc", Path(folder) / "denoised.mrc"
-        write_mrc(source, data.full, VOXEL_SIZE_A, what="FBP")
+        write_mrc(source, data.full, voxel_A, what="FBP")
         start = os.times()
         denoise(peer, source, output, python)
         end = os.times()
@@ -178,7 +181,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
         watch.paused_s += clock() - start
 
     by_truth = recipe in SELECTED_BY_TRUTH
-    hooks = {"on_epoch": look} if by_truth else {}
+    hooks: dict[str, Any] = {"on_epoch": look} if by_truth else {}
     model, rows = fit(pairs, network, options, fabric, clock=watch, initial=initial, **hooks)
     start = clock()
     volume = refined(best[1] or model.build())
@@ -208,7 +211,7 @@ def middle(shape: tuple[int, ...]) -> tuple[slice, ...]:
     return (slice(None), *(slice(size // 4, size // 4 + size // 2) for size in lateral))
 
 
-def configuration(job: Job, recipe: str, budget_s: float) -> tuple[Config, dict[str, object]]:
+def configuration(job: Job, recipe: str, budget_s: float) -> tuple[Config, dict[str, Any]]:
     """The settings of a recipe at the size and with the change of a job; keys of the network apart."""
     size = SIZES[job.size]
     sizes: dict[str, object] = {

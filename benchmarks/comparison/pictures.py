@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablation import LARGE, SAME_NETWORK
 from cells import SCORES, TITLES, Rows, snr_name, values
-from jobs import SEEDS, SNRS, TABLES, job
+from jobs import SEEDS, SNRS, TABLES, job, realistic_size
 from rows import volume_file
 from tables import LINES_IN_ORDER, alike, label
 
@@ -31,8 +31,9 @@ STYLES: dict[str, dict[str, Any]] = {
     "noise-free fbp": {"color": "black", "linestyle": ":"},
     "oracle": {"color": "black", "linestyle": "-."},
 }
+COMMON_STYLE: dict[str, Any] = {"linewidth": 1.3, "markersize": 5.5, "elinewidth": 1, "capsize": 2}
 # Of a method with a change: as without it, but for these.
-CHANGED = {
+CHANGED: dict[str, dict[str, Any]] = {
     SAME_NETWORK: {"linestyle": ":", "markerfacecolor": "white"},
     LARGE: {"linestyle": "--", "linewidth": 1.3},
 }
@@ -67,8 +68,7 @@ def snr_figure(size: str, rows: Rows) -> Figure | None:
                     places.append(place + shift)
                     means.append(statistics.fmean(found))
                     bars.append(statistics.stdev(found) if len(found) > 1 else 0.0)
-            style = {"linewidth": 1.3, "markersize": 5.5, "elinewidth": 1, "capsize": 2} | STYLES[method]
-            style |= CHANGED.get(change, {})
+            style = COMMON_STYLE | STYLES[method] | CHANGED.get(change, {})
             axes.errorbar(places, means, bars, label=label(method, rows, change).replace("*", ""), **style)
         resolution = score.startswith("fsc")
         axes.set_title(f"0.143-{TITLES[score]}, low is good" if resolution else TITLES[score], fontsize=11)
@@ -83,20 +83,31 @@ def snr_figure(size: str, rows: Rows) -> Figure | None:
 
 def slices_figure(size: str, rows: Rows, folder: Path) -> Figure | None:
     """Figure 6 of the paper: the sections of the volumes that were kept, beside the truth's."""
-    from specimens import VOXEL_SIZE_A
+    return _slices(size, "shrec", PICTURE_SNR, rows, folder)
+
+
+def realistic_figure(size: str, rows: Rows, folder: Path) -> Figure | None:
+    """The same of the realistic cell."""
+    return _slices(realistic_size(size), "cell", 0.0, rows, folder)
+
+
+def _slices(size: str, specimen: str, snr: float, rows: Rows, folder: Path) -> Figure | None:
+    from specimens import series_name
 
     from dewedge.io.mrc import read_mrc
     from dewedge.report.comparison import comparison_figure
 
     volumes, notes = {}, []
     for method, change in LINES_IN_ORDER:
-        one = job(size, method, change=change, snr=PICTURE_SNR, seed=SEEDS[0])
+        one = job(size, method, change=change, specimen=specimen, snr=snr, seed=SEEDS[0])
         path = volume_file(folder, one, rows[one]["machine"]) if one in rows else None
         if path is not None and path.exists():
             volumes[", ".join(filter(None, (method, change)))] = read_mrc(path).data
             notes.append(f"CC {rows[one]['cc']:.3f}")
-    truth = folder / f"{size}_shrec_{PICTURE_SNR:.3f}_{SEEDS[0]}_truth.mrc"
-    if not volumes or not truth.exists():
+    of_truth = job(size, "fbp", specimen=specimen, snr=snr, seed=SEEDS[0])
+    path = folder / f"{series_name(of_truth, SEEDS[0])}_truth.mrc"
+    if not volumes or not path.exists():
         return None
-    volumes["truth"] = read_mrc(truth).data
-    return comparison_figure(volumes, VOXEL_SIZE_A, [*notes, ""], COLUMNS)
+    truth = read_mrc(path)
+    volumes["truth"] = truth.data
+    return comparison_figure(volumes, truth.voxel_size_A, [*notes, ""], COLUMNS)

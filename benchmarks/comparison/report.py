@@ -1,8 +1,9 @@
 """The pages of docs/ that show the rows: what lies between two markers is made anew, the rest is kept.
 
 Seconds of one machine are not those of another, so a table has a part for each machine that has rows of it,
-the one with most rows first; the figures are of that of figure 5. A dropped idea is compared with the rows of
-its own commit.
+the one with most rows first; the figures are of the one with most rows of their table. A dropped idea is
+compared with the rows of its own commit. Rows of realistic specimens, whose size is their own, lie in a file
+beside that of the others.
 
 <!-- table NAME -->
 ...
@@ -20,12 +21,13 @@ from typing import Any
 import tables
 import verdicts
 from cells import Rows
-from jobs import JOBS, Job
-from pictures import slices_figure, snr_figure
+from jobs import JOBS, Job, realistic_size
+from pictures import realistic_figure, slices_figure, snr_figure
 from rows import job_of, read_rows
 
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 EMPTY = "No rows yet."
+REALISTIC_FILE = "comparison_realistic.json"
 WIDTH = 1600  # of a figure, in pixels
 
 PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
@@ -35,6 +37,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
         "splitting": tables.splitting,
         "joint": tables.joint,
         "specimens": tables.specimens,
+        "realistic": tables.realistic,
         "hour": tables.hour,
     },
     "ablation.md": {
@@ -49,6 +52,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
 CAPTIONS = {
     "comparison_snr": "Scores of each method against the SNR",
     "comparison_slices": "Sections of the volume of each method",
+    "comparison_realistic": "Sections of the volume of each method, realistic cell",
 }
 
 
@@ -56,15 +60,21 @@ def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
     """Write the tables and figures of the rows of a size into the pages of a folder."""
     groups = grouped(rows_file, size, "machine")
     dropped = grouped(rows_file.with_stem(f"{rows_file.stem}_dropped"), size, "machine", "commit")
-    rows = max(groups, key=lambda group: len(rows_of("figure5", size, group)), default={})
-    figures = {"comparison_snr": snr_figure(size, rows), "comparison_slices": slices_figure(size, rows, data)}
+    realistic = grouped(rows_file.with_name(REALISTIC_FILE), realistic_size(size), "machine")
+    of_table = {"dropped": dropped, "realistic": realistic}
+    rows = fullest("figure5", size, groups)
+    figures = {
+        "comparison_snr": snr_figure(size, rows),
+        "comparison_slices": slices_figure(size, rows, data),
+        "comparison_realistic": realistic_figure(size, fullest("realistic", size, realistic), data),
+    }
     for name, figure in figures.items():
         if figure is not None:
             (docs / "images").mkdir(exist_ok=True)
             figure.savefig(docs / "images" / f"{name}.png", dpi=WIDTH / figure.get_figwidth())
     for page, tables_of_page in PAGES.items():
         blocks = {
-            name: made(name, table, size, dropped if name == "dropped" else groups)
+            name: made(name, table, size, of_table.get(name, groups))
             for name, table in tables_of_page.items()
         }
         if page == "comparison.md":
@@ -80,6 +90,11 @@ def grouped(path: Path, size: str, *keys: str) -> list[Rows]:
         if row["size"] == size:
             groups[tuple(row[key] for key in keys)][job_of(row)] = row
     return list(groups.values())
+
+
+def fullest(name: str, size: str, groups: Sequence[Rows]) -> Rows:
+    """The group that has most rows of a table."""
+    return max(groups, key=lambda group: len(rows_of(name, size, group)), default={})
 
 
 def rows_of(name: str, size: str, rows: Rows) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from jobs import LINES, SEEDS, SNRS, Job, job
 
+PICTURED = {"shrec": SNRS, "cell": (0.0,)}  # specimens, and the SNRs of which volumes are kept
+
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text())["rows"] if path.exists() else []
@@ -48,9 +50,12 @@ def key(row: dict[str, Any]) -> tuple[Job, str]:
 
 def volume_file(folder: Path, one: Job, machine: str) -> Path | None:
     """Where the volume of a row is kept for the pictures; None for rows that need none."""
-    plain = job(one.size, one.method, change=one.change, snr=one.snr, seed=SEEDS[0])
-    if one != plain or one.snr not in SNRS or (one.method, one.change) not in LINES:
+    same = {"change": one.change, "specimen": one.specimen, "snr": one.snr}
+    plain = job(one.size, one.method, seed=SEEDS[0], **same)
+    known = one.snr in PICTURED.get(one.specimen, ()) and (one.method, one.change) in LINES
+    if one != plain or not known:
         return None
-    line = "_".join(filter(None, (one.method, one.change)))
+    specimen = "" if one.specimen == "shrec" else one.specimen
+    line = "_".join(filter(None, (specimen, one.method, one.change)))
     name = f"{one.size}_{line}_{one.snr:.3f}_{one.seed}_{machine}.mrc"
     return folder / "volumes" / re.sub(r"[^\w.]+", "-", name)

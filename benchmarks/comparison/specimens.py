@@ -6,24 +6,32 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from ablation import settings_of
-from jobs import SIZES, Job
+from jobs import REALISTIC, SIZES, Job
 from numpy.typing import NDArray
 from rows import locked
 
 from dewedge.geometry import TiltGeometry, TiltRange
+from dewedge.inputs.read import read_one_series
 from dewedge.io.mrc import read_mrc
 from dewedge.io.particles import read_particles
 from dewedge.io.tilt_series import read_tilt_series
 from dewedge.physics.reconstruction import FilterName, fbp
+from dewedge.pipeline.reconstruct import fill_reconstruction, half_sets
+from dewedge.settings.sections import Config
 from dewedge.simulate.files import simulate
+from dewedge.simulate.gold import Beads, bead_mask
+from dewedge.simulate.realistic_files import simulate_realistic
 from dewedge.split import split_tilts
 
 VOXEL_SIZE_A = 10.0
+REALISTIC_VOXEL_SIZE_A = 20.0
+# Beyond its radius a bead shows as far as images resolve: the first zero of the CTF is at 20 A.
+GOLD_MARGIN_A = 60.0
 FILTER: FilterName = "hamming"  # the one under which the published recipe fares better
 SYMMETRIC = tuple(range(-60, 61, 2))
 
@@ -32,7 +40,7 @@ Volume = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of specimen; densities are those of the SHREC 2020 data unless said otherwise.
+    """A kind of specimen; densities are those of the SHREC 2020 data unless it is realistic.
 
     Parameters
     ----------
@@ -41,7 +49,7 @@ class Kind:
     thickness
         Edge along z in units of that of the size.
     options
-        Of `dewedge.simulate.files.simulate`.
+        Of `dewedge.simulate.files.simulate`, or of `simulate_realistic` if it is realistic.
     """
 
     tilt_deg: tuple[int, ...] = SYMMETRIC
@@ -55,30 +63,47 @@ KINDS = {
     "thin crowded": Kind(thickness=2 / 3, options={"n_particles": 10_000, "n_membranes": 0}),
     "thick": Kind(thickness=3 / 2),
     "thick sparse": Kind(thickness=4 / 3, options={"n_particles": 40}),
+    **{kind: Kind(tilt_deg=tuple(range(-60, 61, 3)), options={"specimen": kind}) for kind in REALISTIC},
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Half-sets, whole and truth of one specimen as ``(z, y, x)`` volumes, and the images of the whole."""
+    """Half-sets, whole and truth of one specimen as ``(z, y, x)`` volumes, and the images of the whole.
+
+    ``gold`` is True at voxels that no score looks at; there the truth has its median.
+    """
 
     half0: Volume
     half1: Volume
     full: Volume
-    noise_free: Volume
+    noise_free: Volume | None
     truth: Volume
     tilt_range: TiltRange
     centres_zyx: NDArray[np.float64]
     images: NDArray[np.float32]
     geometry: TiltGeometry
+    gold: NDArray[np.bool_] | None = None
 
     @property
     def thickness(self) -> int:
         return self.truth.shape[0]
 
 
+def series_name(job: Job, seed: int) -> str:
+    """The beginning of the names of the files of a job's data."""
+    frames = "_frames" if job.split == "frames" else ""
+    return f"{job.size}_{job.specimen}_{job.snr:.3f}_{seed}{frames}".replace(" ", "-")
+
+
+def voxel_size_A(job: Job) -> float:
+    return REALISTIC_VOXEL_SIZE_A if job.specimen in REALISTIC else VOXEL_SIZE_A
+
+
 def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
     """Simulate the data of a job, or read what was simulated before."""
+    if job.specimen in REALISTIC:
+        return load_realistic(job, seed, folder)
     kind, size = KINDS[job.specimen], SIZES[job.size]
     depth, height, width = size.shape_zyx
     shape = (round(depth * kind.thickness / 8) * 8, height, width)
@@ -86,7 +111,7 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
     if job.size != "smoke" and not molecules:
         raise SystemExit(f"{structures}: no density maps; expected those of PolNet (docs/comparison.md)")
     frames = job.split == "frames"
-    name = f"{job.size}_{job.specimen}_{job.snr:.3f}_{seed}{'_frames' if frames else ''}".replace(" ", "-")
+    name = series_name(job, seed)
     stack = folder / f"{name}.mrc"
     with locked(stack):
         if not (folder / f"{name}_particles.star").exists():  # written last
@@ -116,7 +141,8 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
         half0, half1 = (reconstruct(stack, geometry) for stack in stacks)
     else:
         method, _, fraction = job.split.partition(" ")
-        indices = split_tilts(geometry, method, float(fraction or 0.5), seed)
+        named = cast(Literal["tilts", "random"], method)
+        indices = split_tilts(geometry, named, float(fraction or 0.5), seed)
         half0, half1 = (reconstruct(images[chosen], geometry.select(chosen)) for chosen in indices)
     return Data(
         half0=half0,
@@ -129,6 +155,61 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
         images=images,
         geometry=geometry,
     )
+
+
+def load_realistic(job: Job, seed: int, folder: Path) -> Data:
+    """As `load`, of a realistic specimen, whose images are prepared and reconstructed as `dewedge run` does.
+
+    The truth is on the grey scale of the tomogram, for the oracle: contrast of images, not of density.
+    """
+    kind, shape, voxel_A = KINDS[job.specimen], SIZES[job.size].shape_zyx, voxel_size_A(job)
+    name = series_name(job, seed)
+    stack, gold_file = folder / f"{name}.mrc", folder / f"{name}_beads.star"
+    with locked(stack):
+        if not gold_file.exists():  # written last
+            simulate_realistic(
+                folder,
+                name,
+                shape_zyx=shape,
+                voxel_size_A=voxel_A,
+                tilt_deg=kind.tilt_deg,
+                seed=seed,
+                **(kind.options or {}),
+            )
+    config = Config.model_validate({
+        "paths": [stack], "reconstruct": {"thickness": shape[0]}, "split": {"split": job.split}
+    })  # fmt: skip
+    item, cpu = read_one_series(config), torch.device("cpu")
+    *sets, _ = half_sets(item, config.reconstruct, config.ctf, config.split, seed, config.images)
+    half0, half1, full = (np.empty(shape, np.float32) for _ in sets)
+    for volume, aligned in zip((half0, half1, full), sets, strict=True):
+        fill_reconstruction(volume, aligned, item, config.reconstruct, config.ctf, cpu)
+    beads = read_particles(gold_file)
+    assert beads.radii_A is not None
+    gold = bead_mask(shape, Beads(beads.centre_zyx, beads.radii_A), voxel_A, GOLD_MARGIN_A)
+    truth = without_gold(np.asarray(read_mrc(folder / f"{name}_truth.mrc").data), gold)
+    difference = truth - truth.mean()
+    truth *= np.vdot(difference, full) / np.vdot(difference, difference)
+    whole = sets[-1]
+    return Data(
+        half0=half0,
+        half1=half1,
+        full=full,
+        noise_free=None,
+        truth=truth,
+        tilt_range=whole.geometry.tilt_range,
+        centres_zyx=read_particles(folder / f"{name}_particles.star").centre_zyx,
+        images=whole.images.numpy(),
+        geometry=whole.geometry,
+        gold=gold,
+    )
+
+
+def without_gold(volume: Volume, gold: NDArray[np.bool_] | None) -> Volume:
+    """The volume with its median where gold is."""
+    if gold is None:
+        return volume
+    return np.where(gold, np.median(volume), volume).astype(np.float32)
 
 
 def _fbp(images: NDArray[np.float32], geometry: TiltGeometry, thickness: int, filter: FilterName) -> Volume:

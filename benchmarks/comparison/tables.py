@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cells import SCORES, Rows, markdown, mean_sd, scores_table, snr_name, values
-from jobs import LINES, METHODS, SNRS, TABLES, Job
+from cells import (
+    REALISTIC_SCORES,
+    SCORES,
+    Rows,
+    markdown,
+    mean_sd,
+    scores_table,
+    shells_table,
+    snr_name,
+    values,
+)
+from jobs import LINES, METHODS, REALISTIC, SNRS, TABLES, Job
 
 REFERENCES = ("noise-free fbp", "oracle")
 BY_TRUTH, PEER = "†", "‡"
@@ -51,6 +61,20 @@ def splitting(size: str, rows: Rows) -> str:
 
 def specimens(size: str, rows: Rows) -> str:
     return by_field(size, rows, "specimens", "specimen", "specimen")
+
+
+def realistic(size: str, rows: Rows) -> str:
+    """All scores of every method, then correlation by shells, two tables for each specimen."""
+    jobs = list(TABLES["realistic"](size))
+    parts = []
+    for specimen in REALISTIC:
+        groups = [
+            (label(method, rows, change), alike(jobs, specimen=specimen, method=method, change=change))
+            for method, change in LINES_IN_ORDER
+        ]
+        table = scores_table(["method"], [([name], ones) for name, ones in groups], rows, REALISTIC_SCORES)
+        parts += [f"{specimen}:", table, shells_table(groups, rows)] if table else []
+    return "\n\n".join(parts)
 
 
 def by_field(size: str, rows: Rows, table: str, field: str, title: str) -> str:

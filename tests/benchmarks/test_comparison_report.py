@@ -13,7 +13,7 @@ import pytest
 import tables
 import verdicts
 from ablation import CHANGES, DROPPED, SAME_NETWORK
-from jobs import JOBS, METHODS, SNRS, TABLES, Job, job
+from jobs import JOBS, METHODS, REALISTIC, SNRS, TABLES, Job, job
 from methods import configuration
 from report import PAGES, with_blocks, write_pages
 from rows import add_row, job_of, read_rows, volume_file
@@ -77,6 +77,22 @@ def test_figure5_leaves_out_what_has_no_rows_and_sets_the_references_apart() -> 
     assert "SNR 1/4:" in table and "SNR 1/2:" not in table
     assert f"| {PEER} ‡ | 0.500 (1 seed) | 0.600 (1 seed) | 0.400 (1 seed) |  | 90.0 (1 seed) |" in table
     assert "fbp" not in table
+
+
+def test_realistic_specimens_have_two_tables_each_and_shells_without_a_frequency_are_left_out() -> None:
+    jobs = tables.alike(TABLES["realistic"]("small"), specimen="lamella", method="dewedge", change="")
+    assert [one.size for one in jobs] == ["realistic"] * 3
+    shells = [{"shells_outside": [None, 0.8, 0.6, 0.4], "shells_inside": [value] * 4} for value in (0.1, 0.3)]
+    rows = made_up(*(row(one, 0.5, z_to_x=1.1, **more) for one, more in zip(jobs, shells, strict=False)))
+    lines = tables.realistic("small", rows).splitlines()
+    assert lines[0] == "lamella:" and "cell:" not in lines
+    assert lines[2].startswith("| method | CC | CC outside | CC inside | FSC (A) | FSC inside (A) | z : x |")
+    assert lines[4].split(" | ")[6] == "1.10 ± 0.00 (2 seeds)"
+    assert lines[6].startswith("| method | outside 0.02-0.04 | outside 0.04-0.06 |")
+    cells_of_shells = lines[8].split(" | ")
+    assert cells_of_shells[:3] == ["| dewedge", "", "0.80 ± 0.00 (2 seeds)"]
+    assert cells_of_shells[5:6] == ["0.20 ± 0.14 (2 seeds)"]
+    assert lines[9:] == []
 
 
 def test_the_joint_fit_stands_beside_the_single_one() -> None:
@@ -149,6 +165,10 @@ def test_volumes_are_kept_for_the_first_seed_of_figure_5_alone() -> None:
     folder = Path("data")
     kept = [one for one in TABLES["figure5"]("small") if volume_file(folder, one, "x") is not None]
     assert {one.seed for one in kept} == {1}
+    cells_kept = [one for one in TABLES["realistic"]("small") if volume_file(folder, one, "x") is not None]
+    assert {(one.specimen, one.seed) for one in cells_kept} == {("cell", 1)}
+    assert len(cells_kept) == len(kept) // len(SNRS) - 1  # all but the noise-free FBP
+    assert len({volume_file(folder, one, "x") for one in cells_kept}) == len(cells_kept)
     assert (
         len({volume_file(folder, one, machine) for one in kept for machine in ("x, 1", "x, 2")})
         == 2 * len(kept)
@@ -220,14 +240,15 @@ def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
         (tmp_path / page).write_text((ROOT / "docs" / page).read_text())
     file = tmp_path / "rows.json"
     write_pages("small", file, tmp_path, tmp_path)
-    assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 8
+    assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 10
     every = {one for table in JOBS.values() for one in table("small")}
-    assert {one.snr for one in every} == set(SNRS)
-    for path in (file, tmp_path / "rows_dropped.json"):
-        path.write_text(json.dumps({"rows": [row(one, 0.5) for one in every]}))
+    assert {one.snr for one in every if one.specimen not in REALISTIC} == set(SNRS)
+    shells = {"z_to_x": 1.1, "shells_outside": [0.9] * 4, "shells_inside": [None] * 4}
+    for name in ("rows.json", "rows_dropped.json", "comparison_realistic.json"):
+        (tmp_path / name).write_text(json.dumps({"rows": [row(one, 0.5, **shells) for one in every]}))
     write_pages("small", file, tmp_path, tmp_path)
     text = "".join((tmp_path / page).read_text() for page in PAGES)
-    assert text.count("No rows yet.") == 1  # no volumes
+    assert text.count("No rows yet.") == 2  # no volumes
     assert text.count("Commits: abc1234.") == len(JOBS)
     assert (tmp_path / "images" / "comparison_snr.png").stat().st_size > 10_000
 
