@@ -21,6 +21,7 @@ from peers import denoise
 from specimens import Data, Volume, voxel_size_A
 
 from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.learn.amplitude import WedgeAmplitude
 from dewedge.learn.fit import fit
 from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.network import UNet
@@ -133,7 +134,11 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     first = data[0]
     tile = config.refine.edge(network, options.cube_size)
 
-    def refined(weights: UNet, region: tuple[slice, ...] = (slice(None),)) -> Volume:
+    def refined(
+        weights: UNet,
+        region: tuple[slice, ...] = (slice(None),),
+        wedge_amplitude: WedgeAmplitude | None = None,
+    ) -> Volume:
         halves = config.refine.refine == "halves"
         sources = [source[region] for source in ([first.half0, first.half1] if halves else [first.full])]
         output = np.empty(sources[0].shape, np.float32)
@@ -151,6 +156,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
             ),
             input_std=1.0 if halves else full_std,
             clip=options.clip,
+            wedge_amplitude=wedge_amplitude,
             device=device,
         )
         return output
@@ -184,7 +190,8 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     hooks: dict[str, Any] = {"on_epoch": look} if by_truth else {}
     model, rows = fit(pairs, network, options, fabric, clock=watch, initial=initial, **hooks)
     start = clock()
-    volume = refined(best[1] or model.build())
+    confirmed = config.refine.wedge_amplitude == "confirmed"
+    volume = refined(best[1] or model.build(), wedge_amplitude=model.wedge_amplitude if confirmed else None)
     return Estimate(
         volume, rows[-1].samples, rows[-1].seconds, refine_s=clock() - start, selected_by_truth=by_truth
     )
@@ -200,7 +207,7 @@ def pairs_to_fit(
         ], 1.0
     if objective == "isonet":
         return [TomogramPair(d.full, d.full, d.tilt_range) for d in data], 1.0
-    pairs = [TomogramPair(d.half0, d.half1, d.tilt_range, full=d.full) for d in data]
+    pairs = [TomogramPair(d.half0, d.half1, d.tilt_range, full=d.full, planes=d.planes) for d in data]
     scales = [measure_grey_scale(pair, clip=clip) for pair in pairs]
     return pairs, statistics.fmean(scale.std_full / scale.std_half for scale in scales)
 

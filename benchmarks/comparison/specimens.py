@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from rows import locked
 
 from dewedge.geometry import TiltGeometry, TiltRange
+from dewedge.inputs.planes import planes_of
 from dewedge.inputs.read import read_one_series
 from dewedge.io.mrc import read_mrc
 from dewedge.io.particles import read_particles
 from dewedge.io.tilt_series import read_tilt_series
 from dewedge.physics.reconstruction import FilterName, fbp
+from dewedge.physics.transfer import MeasuredPlanes, constant
 from dewedge.pipeline.reconstruct import fill_reconstruction, half_sets
 from dewedge.settings.sections import Config
 from dewedge.simulate.files import simulate
@@ -84,6 +86,7 @@ class Data:
     images: NDArray[np.float32]
     geometry: TiltGeometry
     gold: NDArray[np.bool_] | None = None
+    planes: tuple[MeasuredPlanes, MeasuredPlanes] | None = None
 
     @property
     def thickness(self) -> int:
@@ -139,11 +142,16 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
             np.asarray(read_mrc(folder / f"{name}_{half}.mrc", stack=True).data) for half in ("even", "odd")
         ]
         half0, half1 = (reconstruct(stack, geometry) for stack in stacks)
+        of_halves = [geometry, geometry]
     else:
         method, _, fraction = job.split.partition(" ")
         named = cast(Literal["tilts", "random"], method)
         indices = split_tilts(geometry, named, float(fraction or 0.5), seed)
-        half0, half1 = (reconstruct(images[chosen], geometry.select(chosen)) for chosen in indices)
+        of_halves = [geometry.select(chosen) for chosen in indices]
+        half0, half1 = (
+            reconstruct(images[chosen], part) for chosen, part in zip(indices, of_halves, strict=True)
+        )
+    alike = [MeasuredPlanes(g.tilt_deg, constant(g.tilt_deg), constant(g.tilt_deg)) for g in of_halves]
     return Data(
         half0=half0,
         half1=half1,
@@ -154,6 +162,7 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
         centres_zyx=read_particles(folder / f"{name}_particles.star").centre_zyx,
         images=images,
         geometry=geometry,
+        planes=(alike[0], alike[1]),
     )
 
 
@@ -202,6 +211,7 @@ def load_realistic(job: Job, seed: int, folder: Path) -> Data:
         images=whole.images.numpy(),
         geometry=whole.geometry,
         gold=gold,
+        planes=(planes_of(sets[0], item, config.ctf), planes_of(sets[1], item, config.ctf)),
     )
 
 

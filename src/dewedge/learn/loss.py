@@ -7,10 +7,6 @@ from torch import Tensor
 
 from dewedge.physics.fourier import multiplicity
 
-# Power of the noise, relative to its mean, that counts at least. In gaps between planes there is next to
-# none, but what leaks into them from a cube's edges.
-LEAST_NOISE = 0.2
-
 
 def cut_wedge(volumes: Tensor, mask: Tensor) -> Tensor:
     """F^-1 M F v: multiply the spectra of real ``(..., d, h, w)`` volumes with half-spectrum masks."""
@@ -26,14 +22,14 @@ def dewedge_loss(
     target_mask: Tensor,
     wedge_weight: float = 2.0,
     shell_weight: Tensor | None = None,
-    transfer: tuple[Tensor, Tensor] | None = None,
+    transfer: Tensor | None = None,
 ) -> Tensor:
-    """Mean over voxels of W W_R |H F f(x~) - F t|^2 / S + c (1 - W) W_R |H F f(x~) - F t|^2 / S.
+    """Mean over voxels of W W_R |H F f(x~) - F t|^2 + c (1 - W) W_R |H F f(x~) - F t|^2.
 
     With c = 2, and masks whose joint law is symmetric under exchange, its expectation over masks and noise is
     the supervised loss on the frequencies measured by at least one of the two, plus the target's noise there.
-    With H and S, each frequency of the supervised loss counts by H^2 / S, the information that the target
-    holds of it, and the noise adds the same wherever it is measured (docs/transfer.md).
+    With H, each frequency of the supervised loss counts by H^2, and what is between the planes of the target
+    costs nothing (docs/transfer.md).
 
     Parameters
     ----------
@@ -48,8 +44,8 @@ def dewedge_loss(
     shell_weight
         Further weights, ``(d, h, w // 2 + 1)``, such as those of `dewedge.learn.signal`; none if not given.
     transfer
-        H and S, ``(b, d, h, w // 2 + 1)`` each: the target's transfer and the power of its noise, relative to
-        their means, as `dewedge.physics.transfer` has them; 1 if not given.
+        H, ``(b, d, h, w // 2 + 1)``: the target's transfer relative to its mean, as
+        `dewedge.physics.transfer` has it; 1 if not given.
 
     Source: Wiedemann and Heckel 2024, equation 3 and proposition 1.
     """
@@ -58,9 +54,7 @@ def dewedge_loss(
         weight = weight * shell_weight
     if transfer is None:
         return squared_error(prediction - target, weight)
-    passed, noise = transfer
-    error = passed * _spectrum(prediction) - _spectrum(target)
-    return _mean_power(error, weight / noise.clamp(min=LEAST_NOISE), target)
+    return _mean_power(transfer * _spectrum(prediction) - _spectrum(target), weight, target)
 
 
 def squared_error(error: Tensor, weight: Tensor) -> Tensor:

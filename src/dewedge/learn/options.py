@@ -47,8 +47,8 @@ class FitOptions:
         How frequencies count in the loss: by the ``signal`` that both half-sets have in common, or all alike
         (``none``), as published.
     measured
-        What the target of ``dewedge`` measured: by ``tilts``, the transfer and the noise of each tilt, where
-        they are known of all tomograms; or the whole range of tilts alike (``wedge``), as published.
+        What the target of ``dewedge`` measured: the planes of its single ``tilts``, with the transfer of
+        each, where they are known of all tomograms; or their whole range alike (``wedge``), as published.
     clip
         Inputs and targets are clipped at so many standard deviations from the mean, and what a tomogram has
         beyond that is given back after refinement; None to clip nothing.

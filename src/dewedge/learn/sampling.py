@@ -63,14 +63,14 @@ class Batch(NamedTuple):
         """``(b, n, n, n // 2 + 1)`` of the wedge that has turned with the crop."""
         return wedge_mask(self.half0.shape[-3:], self.tilt_range, self.rotation, device=self.half0.device)
 
-    def target_transfer(self) -> tuple[Tensor, Tensor] | None:
-        """``(b, n, n, n // 2 + 1)`` transfer, and noise, of the target turned with it; None if not known."""
+    def target_transfer(self) -> Tensor | None:
+        """``(b, n, n, n // 2 + 1)`` transfer of the target, turned with it; None if not known."""
         if not self.transfers:
             return None
         size = self.half0.shape[-1]
-        both = [t.at(rotation, size) for t, rotation in zip(self.transfers, self.rotation, strict=True)]
-        passed, noise = torch.stack(both, dim=1)
-        return passed, noise
+        return torch.stack(
+            [each.at(rotation, size) for each, rotation in zip(self.transfers, self.rotation, strict=True)]
+        )
 
 
 class Sources(NamedTuple):

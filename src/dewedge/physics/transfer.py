@@ -98,7 +98,7 @@ class MeasuredPlanes:
 
 
 class Transfer:
-    """Transfer and noise of measured planes in a cube, relative to their means in each shell, in a table.
+    """Transfer of measured planes in a cube, relative to its mean in each shell, in a table.
 
     Parameters
     ----------
@@ -110,26 +110,22 @@ class Transfer:
 
     def __init__(self, planes: MeasuredPlanes, width: int) -> None:
         n = _FINENESS * width
-        axes = (
-            torch.linspace(-0.5, 0.5, n + 1),
-            torch.linspace(-0.5, 0.5, n + 1),
-            torch.linspace(0, 0.5, n // 2 + 1),
+        kz, ky, kx = (
+            torch.linspace(low, 0.5, points).reshape([-1 if i == j else 1 for j in range(3)])
+            for i, (low, points) in enumerate(((-0.5, n + 1), (-0.5, n + 1), (0.0, n // 2 + 1)))
         )
-        kz, ky, kx = (axis.reshape([-1 if i == j else 1 for j in range(3)]) for i, axis in enumerate(axes))
-        table = transfer_and_noise(planes, width, kz, ky, kx)
-        angle = torch.rad2deg(torch.atan2(kz, kx)).expand(table.shape[1:])
+        table, _ = transfer_and_noise(planes, width, kz, ky, kx)
+        angle = torch.rad2deg(torch.atan2(kz, kx)).expand(table.shape)
         low, high = float(planes.tilt_deg.min()), float(planes.tilt_deg.max())
         within = (angle >= low) & (angle <= high)
         shell = ((kz.square() + ky.square() + kx.square()).sqrt() * n).round().long()
         count = torch.bincount(shell[within], minlength=int(shell.max()) + 1).clamp(min=1)
-        for values in table:
-            mean = torch.bincount(shell[within], values[within].double(), len(count)) / count
-            mean[:_FIRST_SHELL] = mean[_FIRST_SHELL]
-            values /= mean.clamp(min=1e-3 * float(mean.max())).float()[shell]
-        self._table = table
+        mean = torch.bincount(shell[within], table[within].double(), len(count)) / count
+        mean[:_FIRST_SHELL] = mean[_FIRST_SHELL]
+        self._table = table / mean.clamp(min=1e-3 * float(mean.max())).float()[shell]
 
     def at(self, rotation: Tensor, size: int) -> Tensor:
-        """H and S of the planes turned with a cube.
+        """H of the planes turned with a cube.
 
         Parameters
         ----------
@@ -141,20 +137,20 @@ class Transfer:
         Returns
         -------
         Tensor
-            ``(2, n, n, n // 2 + 1)`` transfer and power of the noise on the half-spectrum, zero frequency at
-            index 0, on the device of the rotation.
+            ``(n, n, n // 2 + 1)`` transfer on the half-spectrum, zero frequency at index 0, on the device of
+            the rotation.
         """
         self._table = self._table.to(rotation.device)
         shape = (size, size, size // 2 + 1)
         k = torch.stack([axis.expand(shape).flatten() for axis in frequencies((size,) * 3, rotation.device)])
         place = rotation.to(torch.float32).T @ k
-        # Both are even: the half with kx >= 0 holds all.
+        # It is even: the half with kx >= 0 holds all.
         place = torch.where(place[2] < 0, -place, place)
         grid = torch.stack([4 * place[2] - 1, 2 * place[1], 2 * place[0]], dim=-1)
         found = F.grid_sample(
-            self._table[None], grid[None, None, None], align_corners=True, padding_mode="border"
+            self._table[None, None], grid[None, None, None], align_corners=True, padding_mode="border"
         )
-        return found.reshape(2, *shape)
+        return found.reshape(shape)
 
 
 def transfer_and_noise(planes: MeasuredPlanes, width: int, kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:

@@ -97,8 +97,8 @@ class FitSection(Section):
     )
     measured: Literal["tilts", "wedge"] = Field(
         default=FitOptions.measured,
-        description="What the target measured: by the transfer and the noise of its single tilts, where they "
-        "are known; or all that their range holds alike (wedge), as published.",
+        description="What the target measured: the planes of its single tilts, with the transfer of each, "
+        "where they are known; or all that their range holds alike (wedge), as published.",
     )
     frequency_weight: Literal["signal", "none"] = Field(
         default=FitOptions.frequency_weight,
