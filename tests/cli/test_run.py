@@ -23,6 +23,7 @@ FILES = {f"{name}.mrc" for name in VOLUMES} | {
     "model.safetensors",
     "checkpoint.safetensors",
     "beads.mrc",
+    "planes.json",
     "loss.csv",
     "loss.png",
     "slices.png",
@@ -171,7 +172,7 @@ def test_resume_of_a_finished_run_changes_no_result(finished: Path, tmp_path: Pa
     shutil.copytree(finished, output)
     before = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
     assert main(["run", "--resume", "-o", str(output)]) == 0
-    for name in ("half0.mrc", "full.mrc", "model.safetensors", "refined.mrc"):
+    for name in ("half0.mrc", "planes.json", "full.mrc", "model.safetensors", "refined.mrc"):
         assert (output / name).stat().st_mtime_ns == before[name]
 
 

@@ -15,11 +15,12 @@ from dewedge.api.tomogram import Halves, Tomogram
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry, TiltRange
 from dewedge.inputs.ctf import deconvolve_file
-from dewedge.inputs.planes import planes_of
+from dewedge.inputs.planes import planes_beside, planes_of, read_planes
 from dewedge.inputs.read import read_all, require_sound_images
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.files import StrPath
 from dewedge.io.mrc import Mrc
+from dewedge.physics.transfer import MeasuredPlanes
 from dewedge.pipeline.reconstruct import fill_beads, fill_reconstruction, half_sets, reconstruction_label
 from dewedge.runtime.devices import choose_device
 from dewedge.settings.base import Section
@@ -239,7 +240,10 @@ def listed(paths: StrPath | Sequence[StrPath]) -> list[StrPath]:
 def _halves(item: HalvesInput, ctf: CtfSection) -> Halves:
     """Half tomograms; deconvolved, and so in memory, only if the settings say so."""
 
-    def tomogram(mrc: Mrc) -> Tomogram:
+    known = read_planes(planes_beside(item.half0.path))
+    of_half0, of_half1 = (None, None) if known is None else known
+
+    def tomogram(mrc: Mrc, planes: MeasuredPlanes | None = None) -> Tomogram:
         return Tomogram(
             deconvolved(mrc.data, mrc.voxel_size_A),
             mrc.voxel_size_A,
@@ -247,6 +251,7 @@ def _halves(item: HalvesInput, ctf: CtfSection) -> Halves:
             str(mrc.path),
             origin_xyz_A=mrc.origin_xyz_A,
             labels=mrc.labels,
+            planes=planes,
         )
 
     def deconvolved(data: NDArray[Any], voxel_size_A: float | None) -> NDArray[Any]:
@@ -257,4 +262,5 @@ def _halves(item: HalvesInput, ctf: CtfSection) -> Halves:
         return values
 
     full = None if item.full is None else tomogram(item.full)
-    return Halves(tomogram(item.half0), tomogram(item.half1), full, name=item.name, mask=item.mask)
+    half0, half1 = tomogram(item.half0, of_half0), tomogram(item.half1, of_half1)
+    return Halves(half0, half1, full, name=item.name, mask=item.mask)

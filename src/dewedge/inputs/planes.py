@@ -57,6 +57,11 @@ def write_planes(path: Path, halves: Sequence[MeasuredPlanes]) -> None:
     write_text_atomic(path, json.dumps({f"half{i}": planes.as_dict() for i, planes in enumerate(halves)}))
 
 
+def planes_beside(half0: Path) -> Path:
+    """The file of what was measured that belongs to a tomogram of half-set 0: [NAME_]planes.json."""
+    return half0.with_name(f"{half0.stem.removesuffix('half0')}planes.json")
+
+
 def read_planes(path: Path) -> tuple[MeasuredPlanes, MeasuredPlanes] | None:
     """What both half-sets measured; None if there is no such file.
 

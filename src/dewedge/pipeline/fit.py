@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 
 from dewedge.errors import InputError
 from dewedge.inputs.mask import find_specimen
+from dewedge.inputs.planes import planes_beside, read_planes
 from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput
 from dewedge.io.files import write_text_atomic
@@ -157,7 +158,8 @@ def ready_made_pair(item: HalvesInput) -> TomogramPair:
     """The half-sets of a ready-made tomogram, memory-mapped, with its mask."""
     full = item.half0.data if item.full is None else item.full.data
     mask = find_specimen(item.mask, full)
-    return TomogramPair(item.half0.data, item.half1.data, item.tilt_range, mask, item.name)
+    planes = read_planes(planes_beside(item.half0.path))
+    return TomogramPair(item.half0.data, item.half1.data, item.tilt_range, mask, item.name, planes=planes)
 
 
 def write_loss_table(path: Path, rows: Sequence[EpochRow]) -> None:

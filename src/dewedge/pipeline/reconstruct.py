@@ -19,7 +19,7 @@ from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.inputs.ctf import check_ctf, correct, deconvolve_file, series_correction, untilted_ctf
 from dewedge.inputs.images import AlignedImages, Gold, prepare
-from dewedge.inputs.planes import planes_of, write_planes
+from dewedge.inputs.planes import planes_beside, planes_of, read_planes, write_planes
 from dewedge.inputs.read import read_one_series
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.mrc import Mrc, create_mrc
@@ -237,7 +237,10 @@ def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device
         (folder.half1, [item.half1]),
         (folder.full, [item.full] if item.full is not None else [item.half0, item.half1]),
     ]
+    planes = read_planes(planes_beside(item.half0.path))
     with step(f"{item.name}: copy"):
+        if planes is not None and not folder.planes.exists():
+            write_planes(folder.planes, planes)
         for path, mrcs in sources:
             if not path.exists():
                 write_mean(path, mrcs, item.ctf, ctf, device)
@@ -280,8 +283,9 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     item = read_one_series(config)
     path = output or item.series[0].path.with_name(f"{item.name}_rec.mrc")
     parts = [path.with_name(f"{path.stem}_half{i}{path.suffix}") for i in (0, 1)]
+    planes = planes_beside(parts[0])
     beads = path.with_name(f"{path.stem}_beads{path.suffix}")
-    results = [path, *parts, beads] if halves else [path]
+    results = [path, planes, *parts, beads] if halves else [path]
     refuse_sources(results, item.files)
     require_new(results, overwrite)
     item.binned_thickness(config.reconstruct)
@@ -297,6 +301,8 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
         )
     with step("reconstruct"):
         write_reconstruction(path, full, item, config.reconstruct, config.ctf, device)
+        if halves:
+            write_planes(planes, [planes_of(half, item, config.ctf) for half in (half0, half1)])
         for part, half in zip(parts, (half0, half1), strict=True):
             if halves:
                 write_reconstruction(part, half, item, config.reconstruct, config.ctf, device)
