@@ -200,6 +200,8 @@ def load_realistic(job: Job, seed: int, folder: Path) -> Data:
     difference = truth - truth.mean()
     truth *= np.vdot(difference, full) / np.vdot(difference, difference)
     whole = sets[-1]
+    planes = [planes_of(half, item, config.ctf, config.reconstruct) for half in sets[:2]]
+    assert planes[0] is not None and planes[1] is not None
     return Data(
         half0=half0,
         half1=half1,
@@ -211,7 +213,7 @@ def load_realistic(job: Job, seed: int, folder: Path) -> Data:
         images=whole.images.numpy(),
         geometry=whole.geometry,
         gold=gold,
-        planes=(planes_of(sets[0], item, config.ctf), planes_of(sets[1], item, config.ctf)),
+        planes=(planes[0], planes[1]),
     )
 
 

@@ -13,7 +13,7 @@ from dewedge.inputs.planes import planes_of, read_planes, write_planes
 from dewedge.inputs.run_input import SeriesInput
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.transfer import RADII
-from dewedge.settings.sections import CtfSection
+from dewedge.settings.sections import CtfSection, ReconstructSection
 
 TILTS = np.array([-40.0, 0, 40])
 
@@ -25,7 +25,11 @@ def planes(noise=(2.0, 1, 2), ctf: CtfParameters | None = None, pre=None, **sect
     images = np.zeros((3, 32, 64), dtype=np.float32)
     series = TiltSeries("ts", Path("ts.mrc"), images, geometry, (0, 0, 0), (), ())
     aligned = AlignedImages(torch.from_numpy(images), geometry, np.array(noise))
-    return planes_of(aligned, SeriesInput("ts", (series,)), CtfSection(**section))
+    found = planes_of(aligned, SeriesInput("ts", (series,)), CtfSection(**section), ReconstructSection())
+    assert found is not None
+    sirt = ReconstructSection(algorithm="sirt")
+    assert planes_of(aligned, SeriesInput("ts", (series,)), CtfSection(**section), sirt) is None
+    return found
 
 
 def test_without_exposure_or_ctf_only_the_noise_differs():
@@ -71,6 +75,8 @@ def test_they_are_read_as_they_were_written(tmp_path):
     assert read_planes(path) is None
     first, second = planes(), planes((3.0, 1, 3))
     write_planes(path, [first, second])
+    write_planes(tmp_path / "unknown.json", [first, None])
+    assert not (tmp_path / "unknown.json").exists()
     again = read_planes(path)
     assert again is not None
     np.testing.assert_array_equal(again[1].noise, second.noise)

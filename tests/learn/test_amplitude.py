@@ -1,12 +1,22 @@
 """How strong what fills the wedge is: measured where a wedge was cut from what is known."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
+from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.amplitude import WedgeAmplitude, measure_amplitude
+from dewedge.learn.checkpoint import Model, load_model, save_model
+from dewedge.learn.fit import fit
+from dewedge.learn.network import NetworkConfig, UNet
+from dewedge.learn.options import FitOptions
 from dewedge.learn.pairs import TomogramPair
+from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.sampling import CropSampler
 from dewedge.physics.fourier import frequencies
 from dewedge.physics.wedge import wedge_mask
@@ -76,3 +86,51 @@ def test_factors_hold_in_the_wedge_alone_between_shells_and_beyond_the_last():
     kz = 6  # 6 / 16 of a cycle per voxel along z is in the middle of the wedge, at shell 1.5
     assert mask[kz, 0, 0] == pytest.approx(0.4, abs=1e-3)
     assert mask[8, 8, 0] == pytest.approx(0.2, abs=1e-3)
+
+
+def test_a_model_keeps_it_and_one_that_cannot_be_is_refused(tmp_path):
+    network = NetworkConfig(channels=4, levels=1)
+    model = Model(
+        UNet(network).state_dict(), network, 8, 0.8, None, WedgeAmplitude((1.0, 0.5, 0.25), 4), RANGE, {}
+    )
+    path = tmp_path / "model.safetensors"
+    save_model(path, model)
+    assert load_model(path).wedge_amplitude == model.wedge_amplitude
+    for factors, width in (((1.0, 2.0, 0.5), 4), ((1.0, 0.5), 4), ((1.0, math.nan, 0.5), 4), ((), 0)):
+        save_model(path, replace(model, wedge_amplitude=WedgeAmplitude(factors, width)))
+        with pytest.raises(InputError, match="damaged"):
+            load_model(path)
+
+
+def test_a_fit_measures_it_where_space_is_held_out(batches):
+    rng = np.random.default_rng(1)
+    specimen = rng.standard_normal((24, 64, 64))
+    halves = [(specimen + rng.standard_normal(specimen.shape)).astype(np.float32) for _ in range(2)]
+    fabric = Fabric(accelerator="cpu", devices=1)
+    config = NetworkConfig(channels=4, levels=1)
+    for held_out, objective in ((0.1, "dewedge"), (0.0, "dewedge"), (0.1, "noise2noise")):
+        sizes = {"cube_size": 16, "epochs": 1, "epoch_samples": 4, "validation_crops": 2}
+        options = FitOptions(held_out=held_out, objective=objective, **sizes)
+        model, _ = fit([TomogramPair(*halves, RANGE)], config, options, fabric)
+        known = held_out > 0 and objective == "dewedge"
+        assert (model.wedge_amplitude is not None) == known
+
+
+def test_refinement_weakens_what_the_network_puts_into_the_wedge_and_nothing_else():
+    """A network that adds a plane wave in the wedge, along z, and one outside, along y."""
+    wave = torch.cos(2 * torch.pi * 4 / 32 * torch.arange(32))
+    z, y = wave[:, None, None], wave[:, None]
+
+    class Waves(torch.nn.Module):
+        multiple = 1
+
+        def forward(self, tiles: torch.Tensor) -> torch.Tensor:
+            return torch.zeros_like(tiles) + z + y
+
+    volume = np.random.default_rng(2).standard_normal((32, 32, 32)).astype(np.float32)
+    output = np.empty_like(volume)
+    options = RefineOptions(tile=32, overlap=0)
+    half = WedgeAmplitude((0.5,) * 9, 16)
+    [scale] = refine([volume], output, Waves(), RANGE, options, input_std=1.0, wedge_amplitude=half)
+    expected = scale.mean + scale.std * (0.5 * z + y).expand(32, 32, 32).numpy()
+    np.testing.assert_allclose(output, expected, atol=1e-4)

@@ -133,7 +133,7 @@ class Series:
                     beads,
                     item.series[0].origin_xyz_A,
                     (*item.series[0].labels, label),
-                    planes_of(aligned, item, ctf),
+                    planes_of(aligned, item, ctf, section),
                 )
             )
         half0, half1, full = made

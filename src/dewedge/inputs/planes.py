@@ -19,16 +19,21 @@ from dewedge.io.files import write_text_atomic
 from dewedge.physics.ctf import mean_amplitude
 from dewedge.physics.exposure import RELATIVE_EXPOSURE, balanced_weights, critical_exposure_e_per_A2
 from dewedge.physics.transfer import RADII, MeasuredPlanes, constant
-from dewedge.settings.sections import CtfSection
+from dewedge.settings.sections import CtfSection, ReconstructSection
 
 
-def planes_of(aligned: AlignedImages, item: SeriesInput, section: CtfSection) -> MeasuredPlanes:
-    """What aligned and corrected images of a series measured.
+def planes_of(
+    aligned: AlignedImages, item: SeriesInput, section: CtfSection, reconstruct: ReconstructSection
+) -> MeasuredPlanes | None:
+    """What aligned and corrected images of a series measured; None unless they are back-projected.
 
     The signal fades with the exposure, where it is known, and with the CTF where phases were flipped: beyond
     its first peak, for below it the fading is what gives a tomogram its contrast (as IsoNet2 has it). The
-    noise is that of counts, and weighting by exposure weights both.
+    noise is that of counts, and weighting by exposure weights both. Iterative reconstruction weighs tilts in
+    ways of its own.
     """
+    if reconstruct.algorithm != "fbp":
+        return None
     geometry = aligned.geometry
     radii = torch.from_numpy(RADII)
     signal = torch.from_numpy(constant(geometry.tilt_deg))
@@ -52,9 +57,11 @@ def _kept(exposures: NDArray[np.float64], frequency_per_A: Tensor, voltage_kV: f
     return torch.exp(-torch.tensor(exposures)[:, None] / (2 * critical))
 
 
-def write_planes(path: Path, halves: Sequence[MeasuredPlanes]) -> None:
-    """Write what both half-sets measured as JSON."""
-    write_text_atomic(path, json.dumps({f"half{i}": planes.as_dict() for i, planes in enumerate(halves)}))
+def write_planes(path: Path, halves: Sequence[MeasuredPlanes | None]) -> None:
+    """Write what both half-sets measured as JSON; nothing if it is not known."""
+    known = [planes.as_dict() for planes in halves if planes is not None]
+    if len(known) == 2:
+        write_text_atomic(path, json.dumps(dict(zip(("half0", "half1"), known, strict=True))))
 
 
 def planes_beside(half0: Path) -> Path:

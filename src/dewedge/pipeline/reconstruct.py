@@ -221,10 +221,14 @@ def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, 
         if gold is not None and not folder.beads.exists():
             geometry = sets[2].geometry
             write_beads(folder.beads, gold, geometry, item, config.reconstruct, config.ctf, device)
-        write_planes(folder.planes, [planes_of(half, item, config.ctf) for half in sets[:2]])
+        _write_planes(folder.planes, sets[:2], item, config)
         for path, aligned in zip(paths, sets, strict=True):
             if not path.exists():
                 write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)
+
+
+def _write_planes(path: Path, halves: Sequence[AlignedImages], item: SeriesInput, config: Config) -> None:
+    write_planes(path, [planes_of(half, item, config.ctf, config.reconstruct) for half in halves])
 
 
 def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device: torch.device) -> None:
@@ -302,7 +306,7 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     with step("reconstruct"):
         write_reconstruction(path, full, item, config.reconstruct, config.ctf, device)
         if halves:
-            write_planes(planes, [planes_of(half, item, config.ctf) for half in (half0, half1)])
+            _write_planes(planes, (half0, half1), item, config)
         for part, half in zip(parts, (half0, half1), strict=True):
             if halves:
                 write_reconstruction(part, half, item, config.reconstruct, config.ctf, device)
