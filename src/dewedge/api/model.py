@@ -110,7 +110,8 @@ class Model:
         progress
             Called with the number of tiles done and of all tiles.
         **options
-            ``tile`` and ``overlap`` in voxels, ``average_rotations`` (1, 2 or 4), as of ``dewedge refine``.
+            ``tile`` and ``overlap`` in voxels, ``average_rotations`` (1, 2 or 4), ``wedge_amplitude``
+            ("confirmed" or "predicted"), as of ``dewedge refine``.
 
         Returns
         -------
