@@ -24,6 +24,7 @@ FILES = {f"{name}.mrc" for name in VOLUMES} | {
     "checkpoint.safetensors",
     "beads.mrc",
     "planes.json",
+    "tv.mrc",
     "loss.csv",
     "loss.png",
     "slices.png",

@@ -131,8 +131,8 @@ def test_fit_then_refine_equals_the_run(finished: Path, tmp_path: Path, tiny_fit
     model = str(output / "model.safetensors")
     full = tmp_path / "TS.mrc"
     shutil.copy(finished / "full.mrc", full)
-    beads = ["--beads", str(finished / "beads.mrc")]
-    assert main(["refine", model, str(full), *beads, "--precision", "32-true"]) == 0
+    beside = ["--beads", str(finished / "beads.mrc"), "--tv", str(finished / "tv.mrc")]
+    assert main(["refine", model, str(full), *beside, "--precision", "32-true"]) == 0
     # A run measures the whole, a fit the average of the halves.
     of_run = data(finished / "refined.mrc")
     np.testing.assert_allclose(data(tmp_path / "TS_refined.mrc"), of_run, atol=1e-3 * of_run.std())

@@ -15,7 +15,15 @@ from torch import Tensor
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.physics import iterative
-from dewedge.physics.iterative import minimise_tv, noise_level, sirt, sirt_blocks, total_variation, tv
+from dewedge.physics.iterative import (
+    coarse_tv,
+    minimise_tv,
+    noise_level,
+    sirt,
+    sirt_blocks,
+    total_variation,
+    tv,
+)
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import fbp
 
@@ -254,3 +262,23 @@ def test_wrong_input_is_refused() -> None:
     for weight in (-1.0, float("nan")):
         with pytest.raises(InputError, match="weight of the total variation"):
             tv(images, of, 3, weight)
+
+
+def test_coarse_tv_is_half_as_large_and_on_the_grey_scale_and_place_of_the_images():
+    """A ball off the centre, in images of odd size."""
+    shape = (24, 41, 51)
+    z, y, x = (np.arange(n) - n // 2 for n in shape)
+    at = (3, -6, 8)
+    distance = np.sqrt((z[:, None, None] - at[0]) ** 2 + (y[:, None] - at[1]) ** 2 + (x - at[2]) ** 2)
+    ball = torch.from_numpy((distance < 5).astype(np.float32))
+    images = project(ball, TILTS, shape[1:])
+    images += 0.1 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    coarse = coarse_tv(images, geometry(TILTS, shape[1:]), shape[0]).numpy()
+    assert coarse.shape == (12, 20, 25)
+    weights = np.clip(coarse - 0.3, 0, None)
+    for n, axis, place in zip(coarse.shape, range(3), at, strict=True):
+        others = tuple(i for i in range(3) if i != axis)
+        centre = (weights.sum(axis=others) * (np.arange(n) - n // 2)).sum() / weights.sum()
+        assert 2 * centre == pytest.approx(place, abs=0.6)
+    middle = coarse[12 // 2 + 1 : 12 // 2 + 3, 20 // 2 - 4 : 20 // 2 - 2, 25 // 2 + 3 : 25 // 2 + 5]
+    assert middle.mean() == pytest.approx(1, abs=0.25)

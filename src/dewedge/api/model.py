@@ -111,7 +111,7 @@ class Model:
             Called with the number of tiles done and of all tiles.
         **options
             ``tile`` and ``overlap`` in voxels, ``average_rotations`` (1, 2 or 4), ``wedge_amplitude``
-            ("confirmed" or "predicted"), as of ``dewedge refine``.
+            ("confirmed" or "predicted"), ``tv_share``, as of ``dewedge refine``.
 
         Returns
         -------
@@ -149,6 +149,7 @@ class Model:
                     fabric,
                     names=[source.name for source in sources],
                     beads=first.beads,
+                    tv=first.tv,
                     on_tile=progress,
                 )
 

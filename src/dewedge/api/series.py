@@ -21,7 +21,13 @@ from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.files import StrPath
 from dewedge.io.mrc import Mrc
 from dewedge.physics.transfer import MeasuredPlanes
-from dewedge.pipeline.reconstruct import fill_beads, fill_reconstruction, half_sets, reconstruction_label
+from dewedge.pipeline.reconstruct import (
+    fill_beads,
+    fill_reconstruction,
+    half_sets,
+    made_coarse_tv,
+    reconstruction_label,
+)
 from dewedge.runtime.devices import choose_device
 from dewedge.settings.base import Section
 from dewedge.settings.file import resolve_options
@@ -98,8 +104,8 @@ class Series:
         Returns
         -------
         Halves
-            Half-set 0, half-set 1 and the full tomogram: ``(z, y, x)`` float32, with voxel size, tilt range
-            and what was gold.
+            Half-set 0, half-set 1 and the full tomogram: ``(z, y, x)`` float32, with voxel size, tilt range,
+            what was gold, and the total variation that has its share in a refinement.
 
         Raises
         ------
@@ -120,6 +126,9 @@ class Series:
         if gold is not None:
             beads = np.empty(shape, dtype=np.float32)
             fill_beads(beads, gold, geometry, item, section, ctf, where)
+        of_tv = None
+        if section.algorithm == "fbp":
+            of_tv = made_coarse_tv(sets[2], item, section, ctf, where)
         made = []
         for aligned, part in zip(sets, ("half-set 0", "half-set 1", "full"), strict=True):
             data = np.empty(shape, dtype=np.float32)
@@ -133,6 +142,7 @@ class Series:
                     beads,
                     item.series[0].origin_xyz_A,
                     (*item.series[0].labels, label),
+                    of_tv,
                     planes_of(aligned, item, ctf, section),
                 )
             )

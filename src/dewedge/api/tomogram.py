@@ -43,6 +43,9 @@ class Tomogram:
         Origin in Angstrom, x first, as MRC files have it.
     labels
         Labels of the file it is from.
+    tv
+        ``(z, y, x)`` total-variation reconstruction of the same images at twice the voxel size; a refinement
+        gives it its share of the result. None if there is none.
     planes
         What the tilts that it was reconstructed from measured; None if not known.
 
@@ -59,6 +62,7 @@ class Tomogram:
     beads: NDArray[np.float32] | None = None
     origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0)
     labels: tuple[str, ...] = ()
+    tv: NDArray[np.float32] | None = None
     planes: MeasuredPlanes | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +82,7 @@ class Tomogram:
         *,
         tilt_range: tuple[float, float] | None = None,
         beads: StrPath | None = None,
+        tv: StrPath | None = None,
     ) -> Tomogram:
         """Open an MRC file, memory-mapped.
 
@@ -89,6 +94,8 @@ class Tomogram:
             Lowest and highest measured tilt angle in degrees, which the file does not tell.
         beads
             MRC file of the gold beads that were painted over in it (beads.mrc).
+        tv
+            MRC file of its total-variation reconstruction at twice the voxel size (tv.mrc).
 
         Raises
         ------
@@ -104,6 +111,7 @@ class Tomogram:
             None if beads is None else read_mrc(beads).data,
             mrc.origin_xyz_A,
             mrc.labels,
+            None if tv is None else read_mrc(tv).data,
         )
 
     @property
@@ -114,8 +122,8 @@ class Tomogram:
 
     @property
     def files(self) -> list[Path]:
-        """Files that ``data`` and ``beads`` are memory-mapped from."""
-        names = [getattr(array, "filename", None) for array in (self.data, self.beads)]
+        """Files that ``data``, ``beads`` and ``tv`` are memory-mapped from."""
+        names = [getattr(array, "filename", None) for array in (self.data, self.beads, self.tv)]
         return [Path(name) for name in names if name is not None]
 
     def save(self, path: StrPath, *, overwrite: bool = False) -> None:

@@ -16,6 +16,7 @@ def refine(
     half1: list[Path] | None = None,
     tilt_range: tuple[float, float] | None = None,
     beads: Path | None = None,
+    tv: Path | None = None,
     overwrite: bool = False,
     flags: RefineFlags = RefineFlags(),
 ) -> None:
@@ -38,6 +39,8 @@ def refine(
     beads
         Tomogram of the gold beads that were painted over (beads.mrc, NAME_beads.mrc), to be added to the
         result.
+    tv
+        Total-variation reconstruction at twice the voxel size (tv.mrc), which has its share in the result.
     overwrite
         Replace files that exist.
     """
@@ -51,5 +54,13 @@ def refine(
         )
     sources += [list(pair) for pair in zip(half0 or [], half1 or [], strict=True)]
     refine_with_model(
-        model, sources, output, tilt_range, flags.refine, flags.compute, beads=beads, overwrite=overwrite
+        model,
+        sources,
+        output,
+        tilt_range,
+        flags.refine,
+        flags.compute,
+        beads=beads,
+        tv=tv,
+        overwrite=overwrite,
     )

@@ -18,6 +18,7 @@ from torch.nn.utils import convert_conv3d_weight_memory_format
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.amplitude import WedgeAmplitude
+from dewedge.learn.blend import share_of_network
 from dewedge.learn.grey_scale import GreyScale, clipped_scale, mean_and_covariance
 from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import UNet
@@ -80,6 +81,7 @@ def refine(
     input_std: float,
     clip: float | None = None,
     wedge_amplitude: WedgeAmplitude | None = None,
+    tv_share: float = 0.0,
     device: torch.device | None = None,
     names: Sequence[str] | None = None,
     fabric: Fabric | None = None,
@@ -114,6 +116,8 @@ def refine(
         such as the density of gold beads beyond that, is given back to the result. None to clip nothing.
     wedge_amplitude
         Factors of what the network fills the wedge with; None to take it as predicted.
+    tv_share
+        What is left out of the prediction at low frequencies, for `dewedge.learn.blend.sections_of_tv`.
     device
         Where the network runs; the CPU if not given.
     names
@@ -167,6 +171,7 @@ def refine(
         (z, y, x),
         wedge_mask((shape[0], 1, shape[2]), tilt_range, device=device),
         wedge_amplitude,
+        tv_share,
     )
     total = len(sources) * len(z.starts) * len(y.starts) * len(x.starts)
     done = 0
@@ -233,6 +238,7 @@ class _Bands:
     axes: tuple[AxisTiles, AxisTiles, AxisTiles]
     mask: Tensor
     wedge_amplitude: WedgeAmplitude | None
+    tv_share: float
 
     def add(self, k: int, column: range, blended: Tensor, tell: Callable[[int], None]) -> None:
         """Add the predictions of one band of rows of a column of tiles, which ``blended`` covers.
@@ -273,12 +279,17 @@ class _Bands:
         return tuple(torch.from_numpy(axis.weights).to(self.mask.device) for axis in self.axes)
 
     @cached_property
-    def _amplitude(self) -> Tensor | None:
-        """Factors of the spectrum of a tile."""
-        if self.wedge_amplitude is None:
-            return None
+    def _response(self) -> Tensor | None:
+        """Factors of the spectrum of a tile; None if all are 1."""
         depth, height, width = (axis.size for axis in self.axes)
-        return self.wedge_amplitude.mask((depth, height, width), self.tilt_range, self.mask.device)
+        shape, device = (depth, height, width), self.mask.device
+        factors = None
+        if self.wedge_amplitude is not None:
+            factors = self.wedge_amplitude.mask(shape, self.tilt_range, device)
+        if self.tv_share > 0:
+            left = share_of_network(shape, self.tv_share, device)
+            factors = left if factors is None else factors * left
+        return factors
 
     @torch.no_grad()
     def _predict(self, tiles: Tensor) -> Tensor:
@@ -295,7 +306,7 @@ class _Bands:
                 prediction: Tensor = self.network(moved.unsqueeze(1))
             total += prediction.squeeze(1).float().roll((-shift,) * 3, (1, 2, 3)).flip(axes)
         total /= count * options.average_shifts
-        return total if self._amplitude is None else cut_wedge(total, self._amplitude)
+        return total if self._response is None else cut_wedge(total, self._response)
 
 
 def _gather(blended: Tensor, theirs: int, rank: int) -> None:

@@ -17,11 +17,15 @@ from torch import Tensor
 
 from dewedge.errors import InputError
 from dewedge.geometry import Floats, TiltGeometry
+from dewedge.physics.fourier import fourier_crop
 from dewedge.physics.projection import back_project, project, row_blocks
 
 SIRT_ITERATIONS = 5
 TV_ITERATIONS = 100
 TV_WEIGHT = 1.0
+COARSE = 2  # binning of `coarse_tv`
+COARSE_TV_ITERATIONS = 60
+COARSE_TV_WEIGHT = 0.5
 
 # Bytes of one block of the slab.
 _BLOCK_BYTES = 2**27
@@ -146,6 +150,25 @@ def tv(
     slab_width = _slab_width(geometry.tilt_deg, width, thickness)
     slab = minimise_tv(images, geometry.tilt_deg, thickness, slab_width, radius, iterations)
     return _cut(slab, width)
+
+
+def coarse_tv(images: Tensor, geometry: TiltGeometry, thickness: int) -> Tensor:
+    """`tv` at twice the voxel size, of images binned by two, for what is coarse in a specimen.
+
+    It takes a tenth of the time. Parameters as those of `tv`; an odd last row and column of the images are
+    left out, so that voxels are twice as wide to the last digit.
+
+    Returns
+    -------
+    Tensor
+        ``(z, y, x)`` volume of half the size, on the grey scale of the images' own reconstruction; its
+        centre, index N // 2, is theirs.
+    """
+    height, width = (n // COARSE for n in geometry.image_shape_yx)
+    binned = fourier_crop(images[:, : height * COARSE, : width * COARSE], (height, width))
+    coarse = geometry.aligned(COARSE, (height, width))
+    # Rays are half as long in coarse voxels.
+    return tv(binned, coarse, -(-thickness // COARSE), COARSE_TV_WEIGHT, COARSE_TV_ITERATIONS) / COARSE
 
 
 def minimise_tv(

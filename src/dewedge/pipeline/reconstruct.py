@@ -22,8 +22,8 @@ from dewedge.inputs.images import AlignedImages, Gold, prepare
 from dewedge.inputs.planes import planes_beside, planes_of, read_planes, write_planes
 from dewedge.inputs.read import read_one_series
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
-from dewedge.io.mrc import Mrc, create_mrc
-from dewedge.physics.iterative import SIRT_ITERATIONS, TV_ITERATIONS, sirt_blocks, tv
+from dewedge.io.mrc import Mrc, create_mrc, write_mrc
+from dewedge.physics.iterative import COARSE, SIRT_ITERATIONS, TV_ITERATIONS, coarse_tv, sirt_blocks, tv
 from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.runtime.devices import choose_device
@@ -169,6 +169,41 @@ def fill_beads(
     cut_to_balls(target, gold.centres_zyx, gold.reach)
 
 
+def write_coarse_tv(
+    path: Path,
+    aligned: AlignedImages,
+    item: SeriesInput,
+    section: ReconstructSection,
+    ctf: CtfSection,
+    device: torch.device,
+) -> None:
+    """Write what `made_coarse_tv` makes."""
+    series = item.series[0]
+    write_mrc(
+        path,
+        made_coarse_tv(aligned, item, section, ctf, device),
+        COARSE * aligned.geometry.pixel_size_A,
+        origin_xyz_A=series.origin_xyz_A,
+        labels=series.labels,
+        what=f"total variation, binned by {COARSE}",
+    )
+
+
+def made_coarse_tv(
+    aligned: AlignedImages,
+    item: SeriesInput,
+    section: ReconstructSection,
+    ctf: CtfSection,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    """``(z, y, x)`` total-variation reconstruction at twice the voxel size, on the tomogram's grey scale."""
+    geometry = aligned.geometry
+    volume = coarse_tv(aligned.images.to(device), geometry, item.binned_thickness(section)).cpu().numpy()
+    parameters = untilted_ctf(item.series[0].geometry)
+    deconvolve_file(volume, parameters, COARSE * geometry.pixel_size_A, ctf, device)
+    return volume
+
+
 def reconstruction_label(section: ReconstructSection) -> str:
     """The reconstruction of a tomogram as its labels tell it.
 
@@ -222,6 +257,8 @@ def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, 
             geometry = sets[2].geometry
             write_beads(folder.beads, gold, geometry, item, config.reconstruct, config.ctf, device)
         _write_planes(folder.planes, sets[:2], item, config)
+        if config.refine.tv_share > 0 and config.reconstruct.algorithm == "fbp" and not folder.tv.exists():
+            write_coarse_tv(folder.tv, sets[2], item, config.reconstruct, config.ctf, device)
         for path, aligned in zip(paths, sets, strict=True):
             if not path.exists():
                 write_reconstruction(path, aligned, item, config.reconstruct, config.ctf, device)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.learn.blend import sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
@@ -36,6 +37,7 @@ def refine_files(
     compute: ComputeSection,
     fabric: Fabric,
     beads: Path | None = None,
+    tv: Path | None = None,
 ) -> None:
     """Refine the full tomogram, or both half-sets and average them, into a new file.
 
@@ -49,6 +51,8 @@ def refine_files(
         The full tomogram alone, or half-set 0 and half-set 1.
     beads
         Tomogram of gold beads that is added to the result.
+    tv
+        Total-variation reconstruction at twice the voxel size, which has its share in the result.
     """
     mrcs = [read_mrc(path) for path in sources]
     for mrc in mrcs[1:]:
@@ -92,6 +96,7 @@ def refine_files(
             fabric,
             names=[str(path) for path in sources],
             beads=None if gold is None else gold.data,
+            tv=None if tv is None else read_mrc(tv).data,
             on_tile=on_tile,
         )
 
@@ -107,6 +112,7 @@ def refine_arrays(
     *,
     names: Sequence[str],
     beads: NDArray[Any] | None = None,
+    tv: NDArray[Any] | None = None,
     on_tile: Callable[[int, int], None] | None = None,
 ) -> None:
     """Refine the full tomogram, or both half-sets and average them, into an array.
@@ -122,6 +128,9 @@ def refine_arrays(
         Of the sources, for messages.
     beads
         ``(z, y, x)`` tomogram of gold beads that is added to the result.
+    tv
+        Total-variation reconstruction at twice the voxel size, which has its share in the result; None for
+        the network alone.
     on_tile
         Called with the number of tiles done and of all tiles.
 
@@ -130,6 +139,7 @@ def refine_arrays(
     InputError
         As `dewedge.learn.refine.refine`.
     """
+    tv_share = 0.0 if tv is None else section.tv_share
     refine(
         sources,
         output,
@@ -145,11 +155,15 @@ def refine_arrays(
         input_std=model.full_std if len(sources) == 1 else 1.0,
         clip=model.clip,
         wedge_amplitude=model.wedge_amplitude if section.wedge_amplitude == "confirmed" else None,
+        tv_share=tv_share,
         device=fabric.device,
         names=names,
         fabric=fabric,
         on_tile=on_tile,
     )
+    if tv is not None and output is not None and tv_share > 0:
+        for refined, of_tv in zip(output, sections_of_tv(tv, output.shape, tv_share), strict=True):
+            refined += of_tv
     if beads is not None and output is not None:
         for refined, of_beads in zip(output, beads, strict=True):
             refined += of_beads
@@ -164,6 +178,7 @@ def refine_with_model(
     compute: ComputeSection,
     *,
     beads: Path | None = None,
+    tv: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Refine full tomograms, or pairs of half-sets, with the model of a file.
@@ -178,6 +193,8 @@ def refine_with_model(
         Where it is not that of the model.
     beads
         Tomogram of gold beads that is added to the one result.
+    tv
+        Total-variation reconstruction at twice the voxel size, which has its share in the one result.
 
     Raises
     ------
@@ -188,6 +205,8 @@ def refine_with_model(
         raise InputError("nothing to refine: expected at least one tomogram, or --half0 and --half1")
     if beads is not None and len(sources) > 1:
         raise InputError("--beads: expected one tomogram, whose beads they are")
+    if tv is not None and len(sources) > 1:
+        raise InputError("--tv: expected one tomogram, whose total variation it is")
     model = load_model(model_path)
     names = [f"{paths[0].stem}_refined.mrc" for paths in sources]
     if output is None:
@@ -198,11 +217,11 @@ def refine_with_model(
         outputs = [output / name for name in names]
     if len(set(outputs)) < len(outputs):
         raise InputError("two results would have the same name: expected tomograms of different names")
-    of_beads = [] if beads is None else [beads]
-    refuse_sources(outputs, [path for paths in [*sources, of_beads] for path in paths])
+    beside = [path for path in (beads, tv) if path is not None]
+    refuse_sources(outputs, [path for paths in [*sources, beside] for path in paths])
     require_new(outputs, overwrite)
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
     with launched(compute) as fabric:
         for paths, result in zip(sources, outputs, strict=True):
-            refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric, beads)
+            refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric, beads, tv)
             logger.info("done: %s", result)

@@ -255,6 +255,7 @@ def refine_all(
             config.compute,
             fabric,
             folder.beads if folder.beads.exists() else None,
+            folder.tv if folder.tv.exists() else None,
         )
 
 

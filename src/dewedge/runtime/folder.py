@@ -45,6 +45,8 @@ class ResultFolder:
     # What the tilts of both half-sets measured.
     planes = _File("planes.json")
     full = _File("full.mrc")
+    # Total variation at twice the voxel size, for the refined tomogram.
+    tv = _File("tv.mrc")
     beads = _File("beads.mrc")
     mask = _File("mask.mrc")
     refined = _File("refined.mrc")
@@ -75,7 +77,7 @@ class ResultFolder:
     @property
     def reconstructed(self) -> list[Path]:
         """Files of a tomogram that are there before the fit, from the first that is written to the last."""
-        return [self.planes, *self.halves, self.beads, self.full, self.mask]
+        return [self.planes, *self.halves, self.beads, self.tv, self.full, self.mask]
 
     @property
     def of_tomogram(self) -> list[Path]:

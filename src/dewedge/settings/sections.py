@@ -191,6 +191,14 @@ class TileSection(Section):
         "frequencies, or as the network predicts it.",
     )
 
+    tv_share: float = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Share of a total-variation reconstruction of the tilt series (tv.mrc) in the refined "
+        "tomogram, where structure is coarse; 0 for the network alone.",
+    )
+
     def edge(self, network: NetworkConfig, cube_size: int) -> int:
         """Return the largest edge of the tiles: as given, else what suits a network fitted to such cubes."""
         from dewedge.learn.tiling import tile_size  # and torch, which a command line must not wait for

@@ -163,7 +163,7 @@ def carry_out(methods: Sequence[Method], item: RunInput, output: Path, fabric: F
     raw = Estimate(folder.half0, folder.half1, folder.full)
 
     def reconstruct() -> None:
-        make_halves_of(Tomogram(item, folder), methods[0].stages[0].config, fabric)
+        make_halves_of(Tomogram(item, folder), config_of_raw(methods), fabric)
         for method in methods:
             first = method.stages[0]
             if first.recipe.network:
@@ -184,6 +184,14 @@ def carry_out(methods: Sequence[Method], item: RunInput, output: Path, fabric: F
                 estimate = Estimate(own.half0, own.half1, own.full)
         outcomes.append(Outcome(method, estimate, models))
     on_first_process(fabric, lambda: write_report(outcomes, item, output))
+
+
+def config_of_raw(methods: Sequence[Method]) -> Config:
+    """The settings of what all methods start from, with total variation if any of them has a share of it."""
+    stages = [stage for method in methods for stage in method.stages if stage.recipe.network]
+    share = max((stage.config.refine.tv_share for stage in stages), default=0.0)
+    config = methods[0].stages[0].config
+    return config.model_copy(update={"refine": config.refine.model_copy(update={"tv_share": share})})
 
 
 def reconstruct_stage(stage: Stage, item: RunInput, folder: ResultFolder, fabric: Fabric) -> None:
@@ -231,6 +239,7 @@ def fit_and_refine(
             config.refine,
             config.compute,
             fabric,
+            tv=raw.tv if path == result.full and raw.tv.exists() else None,
         )
     return result, model
 

@@ -1,0 +1,74 @@
+"""The refined tomogram as a mean of a network's prediction and of total variation, where it is coarse.
+
+A network is given cubes from which the missing wedge was cut. Total variation reaches across the specimen, is
+held to the images, and sees what they leak into the wedge; where structure is coarse, the errors of both have
+little in common, and their mean is nearer to the truth than either (docs/transfer.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dewedge.physics.fourier import frequencies
+from dewedge.physics.iterative import COARSE
+
+# Cycles per voxel up to which total variation has its share, and how fast that falls there.
+EDGE = 0.09
+_SOFTNESS = 0.008
+
+
+def share_of_tv(frequency: Tensor, share: float) -> Tensor:
+    """Share that total variation has at frequencies in cycles per voxel of the tomogram."""
+    return share * torch.sigmoid((EDGE - frequency) / _SOFTNESS)
+
+
+def share_of_network(shape_zyx: Sequence[int], share: float, device: torch.device) -> Tensor:
+    """``(d, h, w // 2 + 1)`` what is left for the network, on the half-spectrum of a tile."""
+    kz, ky, kx = frequencies(shape_zyx, device)
+    return 1 - share_of_tv((kz.square() + ky.square() + kx.square()).sqrt(), share)
+
+
+def sections_of_tv(
+    coarse: NDArray[np.float32], shape_zyx: tuple[int, int, int], share: float
+) -> Iterator[NDArray[np.float32]]:
+    """Sections of z of what total variation adds to a tomogram, its mean left out.
+
+    Parameters
+    ----------
+    coarse
+        ``(z, y, x)`` total-variation reconstruction at twice the voxel size; its centre, index N // 2, is
+        that of the tomogram. In memory is its spectrum.
+    shape_zyx
+        Shape of the tomogram.
+    share
+        At low frequencies.
+    """
+    volume = torch.from_numpy(np.array(coarse, dtype=np.float32))
+    axes = frequencies(volume.shape)
+    radius = sum(axis.square() for axis in axes).sqrt() / COARSE  # type: ignore[union-attr]
+    response = share_of_tv(radius, share)
+    for axis in axes:
+        response = response / torch.sinc(axis).square()  # what linear interpolation takes away
+    spectrum = torch.fft.rfftn(volume)
+    spectrum *= response
+    spectrum[0, 0, 0] = 0
+    smooth = torch.fft.irfftn(spectrum, s=volume.shape)
+    places = [_places(n, m) for n, m in zip(shape_zyx, volume.shape, strict=True)]
+    (z, z_share), (y, y_share), (x, x_share) = places
+    for below, part in zip(z, z_share, strict=True):
+        plane = torch.lerp(smooth[below], smooth[min(int(below) + 1, len(smooth) - 1)], float(part))
+        rows = torch.lerp(plane[y], plane[(y + 1).clamp(max=plane.shape[0] - 1)], y_share[:, None])
+        columns = torch.lerp(rows[:, x], rows[:, (x + 1).clamp(max=rows.shape[1] - 1)], x_share)
+        yield columns.numpy()
+
+
+def _places(n: int, coarse: int) -> tuple[Tensor, Tensor]:
+    """Coarse voxel below each of ``n`` voxels of the tomogram, and how far it is on the way to the next."""
+    place = ((torch.arange(n) - n // 2) / COARSE + coarse // 2).clamp(0, coarse - 1)
+    below = place.floor().long()
+    return below, place - below
