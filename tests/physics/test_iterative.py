@@ -282,3 +282,4 @@ def test_coarse_tv_is_half_as_large_and_on_the_grey_scale_and_place_of_the_image
         assert 2 * centre == pytest.approx(place, abs=0.6)
     middle = coarse[12 // 2 + 1 : 12 // 2 + 3, 20 // 2 - 4 : 20 // 2 - 2, 25 // 2 + 3 : 25 // 2 + 5]
     assert middle.mean() == pytest.approx(1, abs=0.25)
+    assert coarse_slab_voxels(geometry(TILTS, shape[1:]), shape[0]) > coarse.size

@@ -126,9 +126,7 @@ class Series:
         if gold is not None:
             beads = np.empty(shape, dtype=np.float32)
             fill_beads(beads, gold, geometry, item, section, ctf, where)
-        of_tv = None
-        if section.algorithm == "fbp":
-            of_tv = made_coarse_tv(sets[2], item, section, ctf, where)
+        of_tv = made_coarse_tv(sets[2], item, section, ctf, where)
         made = []
         for aligned, part in zip(sets, ("half-set 0", "half-set 1", "full"), strict=True):
             data = np.empty(shape, dtype=np.float32)

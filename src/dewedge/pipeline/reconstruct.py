@@ -23,7 +23,15 @@ from dewedge.inputs.planes import planes_beside, planes_of, read_planes, write_p
 from dewedge.inputs.read import read_one_series
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.mrc import Mrc, create_mrc, write_mrc
-from dewedge.physics.iterative import COARSE, SIRT_ITERATIONS, TV_ITERATIONS, coarse_tv, sirt_blocks, tv
+from dewedge.physics.iterative import (
+    COARSE,
+    SIRT_ITERATIONS,
+    TV_ITERATIONS,
+    coarse_slab_voxels,
+    coarse_tv,
+    sirt_blocks,
+    tv,
+)
 from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.runtime.devices import choose_device
@@ -33,6 +41,9 @@ from dewedge.settings.sections import Config, CtfSection, ImagesSection, Reconst
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
 
 logger = logging.getLogger(__name__)
+
+# Of the coarse slab of total variation: 2 GB.
+_MOST_TV_VOXELS = 2**26
 
 
 def half_sets(
@@ -177,11 +188,14 @@ def write_coarse_tv(
     ctf: CtfSection,
     device: torch.device,
 ) -> None:
-    """Write what `made_coarse_tv` makes."""
+    """Write what `made_coarse_tv` makes, if anything."""
     series = item.series[0]
+    volume = made_coarse_tv(aligned, item, section, ctf, device)
+    if volume is None:
+        return
     write_mrc(
         path,
-        made_coarse_tv(aligned, item, section, ctf, device),
+        volume,
         COARSE * aligned.geometry.pixel_size_A,
         origin_xyz_A=series.origin_xyz_A,
         labels=series.labels,
@@ -195,10 +209,20 @@ def made_coarse_tv(
     section: ReconstructSection,
     ctf: CtfSection,
     device: torch.device,
-) -> NDArray[np.float32]:
-    """``(z, y, x)`` total-variation reconstruction at twice the voxel size, on the tomogram's grey scale."""
-    geometry = aligned.geometry
-    volume = coarse_tv(aligned.images.to(device), geometry, item.binned_thickness(section)).cpu().numpy()
+) -> NDArray[np.float32] | None:
+    """``(z, y, x)`` total-variation reconstruction at twice the voxel size, on the tomogram's grey scale.
+
+    None of an iterative reconstruction, and of a tomogram for which it would take gigabytes.
+    """
+    geometry, thickness = aligned.geometry, item.binned_thickness(section)
+    if section.algorithm != "fbp":
+        return None
+    if coarse_slab_voxels(geometry, thickness) > _MOST_TV_VOXELS:
+        logger.info(
+            "%s: too large for total variation: the refined tomogram is the network's alone", item.name
+        )
+        return None
+    volume: NDArray[np.float32] = coarse_tv(aligned.images.to(device), geometry, thickness).cpu().numpy()
     parameters = untilted_ctf(item.series[0].geometry)
     deconvolve_file(volume, parameters, COARSE * geometry.pixel_size_A, ctf, device)
     return volume
@@ -257,7 +281,7 @@ def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, 
             geometry = sets[2].geometry
             write_beads(folder.beads, gold, geometry, item, config.reconstruct, config.ctf, device)
         _write_planes(folder.planes, sets[:2], item, config)
-        if config.refine.tv_share > 0 and config.reconstruct.algorithm == "fbp" and not folder.tv.exists():
+        if config.refine.tv_share > 0 and not folder.tv.exists():
             write_coarse_tv(folder.tv, sets[2], item, config.reconstruct, config.ctf, device)
         for path, aligned in zip(paths, sets, strict=True):
             if not path.exists():
