@@ -16,6 +16,7 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.physics import iterative
 from dewedge.physics.iterative import (
+    coarse_slab_voxels,
     coarse_tv,
     minimise_tv,
     noise_level,

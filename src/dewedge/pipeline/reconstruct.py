@@ -218,9 +218,7 @@ def made_coarse_tv(
     if section.algorithm != "fbp":
         return None
     if coarse_slab_voxels(geometry, thickness) > _MOST_TV_VOXELS:
-        logger.info(
-            "%s: too large for total variation: the refined tomogram is the network's alone", item.name
-        )
+        logger.info("%s: too large for total variation, which has no share in what is refined", item.name)
         return None
     volume: NDArray[np.float32] = coarse_tv(aligned.images.to(device), geometry, thickness).cpu().numpy()
     parameters = untilted_ctf(item.series[0].geometry)
