@@ -22,13 +22,14 @@ from specimens import Data, Volume, voxel_size_A
 
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.amplitude import WedgeAmplitude
+from dewedge.learn.blend import sections_of_tv
 from dewedge.learn.fit import fit
 from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.network import UNet
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.state import FitState
-from dewedge.physics.iterative import sirt, tv
+from dewedge.physics.iterative import coarse_tv, sirt, tv
 from dewedge.pipeline.initial import initial_weights
 from dewedge.runtime.devices import choose_precision
 from dewedge.scores import correlation
@@ -138,6 +139,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
         weights: UNet,
         region: tuple[slice, ...] = (slice(None),),
         wedge_amplitude: WedgeAmplitude | None = None,
+        tv_share: float = 0.0,
     ) -> Volume:
         halves = config.refine.refine == "halves"
         sources = [source[region] for source in ([first.half0, first.half1] if halves else [first.full])]
@@ -157,6 +159,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
             input_std=1.0 if halves else full_std,
             clip=options.clip,
             wedge_amplitude=wedge_amplitude,
+            tv_share=tv_share,
             device=device,
         )
         return output
@@ -191,7 +194,17 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
     model, rows = fit(pairs, network, options, fabric, clock=watch, initial=initial, **hooks)
     start = clock()
     confirmed = config.refine.wedge_amplitude == "confirmed"
-    volume = refined(best[1] or model.build(), wedge_amplitude=model.wedge_amplitude if confirmed else None)
+    # What the program refines has total variation in it; an oracle is to be a network alone.
+    share = 0.0 if truth else config.refine.tv_share
+    volume = refined(
+        best[1] or model.build(),
+        wedge_amplitude=model.wedge_amplitude if confirmed else None,
+        tv_share=share,
+    )
+    if share > 0:
+        coarse = coarse_tv(torch.from_numpy(np.array(first.images)), first.geometry, first.thickness).numpy()
+        for section, of_tv in zip(volume, sections_of_tv(coarse, first.full.shape, share), strict=True):
+            section += of_tv
     return Estimate(
         volume, rows[-1].samples, rows[-1].seconds, refine_s=clock() - start, selected_by_truth=by_truth
     )
