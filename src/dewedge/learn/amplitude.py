@@ -19,6 +19,7 @@ from dewedge.physics.wedge import wedge_mask
 
 CROPS = 64  # of the held-out region, from which it is measured
 _SMOOTHED = (0.25, 0.5, 0.25)  # weights of a shell and its neighbours
+_POWER = 0.5  # of the regression that a factor is
 
 
 class WedgeAmplitude(NamedTuple):
@@ -55,8 +56,9 @@ def measure_amplitude(network: Network, batches: Sequence[Batch]) -> WedgeAmplit
     from a crop. The network learns to read these hints, which a tomogram to be refined does not hold, and
     what it fills in is too strong at high frequencies. So a wedge is cut from crops of the held-out region,
     whose own wedge is filled by a prediction without hints, and in the frequencies that only the target
-    measured its regression on the prediction, sum F T* / sum abs(F)^2, is the factor of each shell. No factor
-    is above 1.
+    measured its regression on the prediction, sum F T* / sum abs(F)^2, is taken for each shell, at most 1.
+    Such a crop is noisier than the tomogram to be refined, and lacks two wedges, so its prediction is worse
+    and the regression lower: the factor is its root (docs/transfer.md).
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def measure_amplitude(network: Network, batches: Sequence[Batch]) -> WedgeAmplit
     common, power = sums
     slope = common / np.maximum(power, np.finfo(np.float64).tiny)
     slope[0] = 1.0  # zero frequency is in no wedge
-    factors = np.convolve(np.pad(slope, 1, mode="edge"), _SMOOTHED, "valid").clip(0, 1)
+    factors = np.convolve(np.pad(slope, 1, mode="edge"), _SMOOTHED, "valid").clip(0, 1) ** _POWER
     return WedgeAmplitude(tuple(float(factor) for factor in factors), width)
 
 
