@@ -133,6 +133,8 @@ def test_fit_then_refine_equals_the_run(finished: Path, tmp_path: Path, tiny_fit
     shutil.copy(finished / "full.mrc", full)
     beside = ["--beads", str(finished / "beads.mrc"), "--tv", str(finished / "tv.mrc")]
     assert main(["refine", model, str(full), *beside, "--precision", "32-true"]) == 0
+    wrong = ["--tv", str(finished / "full.mrc"), "-o", str(tmp_path / "wrong.mrc")]
+    assert main(["refine", model, str(full), *wrong]) == 2 and not (tmp_path / "wrong.mrc").exists()
     # A run measures the whole, a fit the average of the halves.
     of_run = data(finished / "refined.mrc")
     np.testing.assert_allclose(data(tmp_path / "TS_refined.mrc"), of_run, atol=1e-3 * of_run.std())

@@ -33,6 +33,12 @@ def share_of_network(shape_zyx: Sequence[int], share: float, device: torch.devic
     return 1 - share_of_tv((kz.square() + ky.square() + kx.square()).sqrt(), share)
 
 
+def coarse_shape(shape_zyx: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Shape of the total-variation reconstruction that belongs to a tomogram of this one."""
+    depth, height, width = shape_zyx
+    return -(-depth // COARSE), height // COARSE, width // COARSE
+
+
 def sections_of_tv(
     coarse: NDArray[np.float32], shape_zyx: tuple[int, int, int], share: float
 ) -> Iterator[NDArray[np.float32]]:
@@ -48,6 +54,8 @@ def sections_of_tv(
     share
         At low frequencies.
     """
+    if coarse.shape != coarse_shape(shape_zyx):
+        raise ValueError(f"total variation of shape {coarse.shape} for {shape_zyx}")
     volume = torch.from_numpy(np.array(coarse, dtype=np.float32))
     axes = frequencies(volume.shape)
     radius = sum(axis.square() for axis in axes).sqrt() / COARSE  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ far as both lie in it, the triangle of their overlap. A mask of the missing wedg
 planes without gaps, all alike: H and S are one where the tilts reach, and nothing elsewhere.
 
 The radial part of both is that of the filter, and of all tilts together. The fit has measures of its own for
-that (`dewedge.learn.signal`), so H and S are given here relative to their means in each shell.
+that (`dewedge.learn.signal`), so `Transfer` gives H relative to its mean in each shell.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.mrc import create_mrc, read_mrc
-from dewedge.learn.blend import sections_of_tv
+from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
@@ -139,6 +139,12 @@ def refine_arrays(
     InputError
         As `dewedge.learn.refine.refine`.
     """
+    shape = sources[0].shape
+    if tv is not None and tv.shape != coarse_shape(shape):
+        raise InputError(
+            f"total variation of shape {tv.shape} (z, y, x): expected {coarse_shape(shape)}, half of "
+            f"{names[0]}: give the tv.mrc of the same run"
+        )
     tv_share = 0.0 if tv is None else section.tv_share
     refine(
         sources,
