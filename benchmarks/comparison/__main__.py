@@ -236,7 +236,8 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.set_defaults(function=report)
     arguments = parser.parse_args(words)
     if arguments.json is None:
-        name = "realistic" if getattr(arguments, "table", None) == "realistic" else arguments.size
+        of_realistic = getattr(arguments, "table", None) in ("realistic", "converged")
+        name = "realistic" if of_realistic else arguments.size
         arguments.json = ROOT / "benchmarks" / "results" / f"comparison_{name}.json"
     arguments.function(arguments)
 

@@ -162,6 +162,14 @@ def realistic(size: str) -> Iterable[Job]:
         yield job(realistic_size(size), method, change=change, specimen=kind, snr=0.0, seed=seed)
 
 
+def converged(size: str) -> Iterable[Job]:
+    """A realistic cell, and the published losses with the network of dewedge, to their convergence."""
+    size = realistic_size(size)
+    budget_s = 24 * SIZES[size].budget_s
+    for method, change in (("isonet", SAME_NETWORK), ("deepdewedge", SAME_NETWORK), ("dewedge", "")):
+        yield job(size, method, change=change, specimen="cell", snr=0.0, seed=1, budget_s=budget_s)
+
+
 def hour(size: str) -> Iterable[Job]:
     """The default after two minutes and the published recipe after an hour, and both at equal time."""
     budget_s = SIZES[size].budget_s
@@ -235,6 +243,7 @@ TABLES: Mapping[str, Any] = {
     "joint": joint,
     "specimens": specimens,
     "realistic": realistic,
+    "converged": converged,
     "hour": hour,
     "screen": screen,
     "departures": departures,

@@ -241,12 +241,13 @@ def configuration(job: Job, recipe: str, budget_s: float) -> tuple[Config, dict[
         "epochs": "none" if size.max_epochs is None else size.max_epochs,
         "seed": job.seed,
     }
-    if recipe == "deepdewedge" and job.budget_s <= size.budget_s:
-        sizes["update_interval"] = size.update_interval
-    if recipe in SELECTED_BY_TRUTH and size.round_samples is not None:
-        sizes["epoch_samples"] = size.round_samples
-    if recipe == "isonet" and size.round_samples is not None:
-        sizes["update_interval"] = 1
+    if job.budget_s <= size.budget_s:  # rounds as published are longer than that
+        if recipe == "deepdewedge":
+            sizes["update_interval"] = size.update_interval
+        if recipe in SELECTED_BY_TRUTH and size.round_samples is not None:
+            sizes["epoch_samples"] = size.round_samples
+        if recipe == "isonet" and size.round_samples is not None:
+            sizes["update_interval"] = 1
     bfloat16 = BFLOAT16 if job.method.endswith(BF16) else {}
     settings = merged([
         read_recipe(recipe).settings, {"fit": sizes}, bfloat16, settings_of(job.method, job.change)

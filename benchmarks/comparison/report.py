@@ -38,6 +38,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
         "joint": tables.joint,
         "specimens": tables.specimens,
         "realistic": tables.realistic,
+        "converged": tables.converged,
         "hour": tables.hour,
     },
     "ablation.md": {
@@ -61,7 +62,7 @@ def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
     groups = grouped(rows_file, size, "machine")
     dropped = grouped(rows_file.with_stem(f"{rows_file.stem}_dropped"), size, "machine", "commit")
     realistic = grouped(rows_file.with_name(REALISTIC_FILE), realistic_size(size), "machine")
-    of_table = {"dropped": dropped, "realistic": realistic}
+    of_table = {"dropped": dropped, "realistic": realistic, "converged": realistic}
     rows = fullest("figure5", size, groups)
     figures = {
         "comparison_snr": snr_figure(size, rows),

@@ -64,8 +64,16 @@ def specimens(size: str, rows: Rows) -> str:
 
 
 def realistic(size: str, rows: Rows) -> str:
+    return by_realistic_specimen(size, rows, "realistic")
+
+
+def converged(size: str, rows: Rows) -> str:
+    return by_realistic_specimen(size, rows, "converged")
+
+
+def by_realistic_specimen(size: str, rows: Rows, table_name: str) -> str:
     """All scores of every method, then correlation by shells, two tables for each specimen."""
-    jobs = list(TABLES["realistic"](size))
+    jobs = list(TABLES[table_name](size))
     parts = []
     for specimen in REALISTIC:
         groups = [
