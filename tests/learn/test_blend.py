@@ -29,10 +29,18 @@ def test_coarse_structure_comes_back_at_its_place_with_its_share():
     fine = smooth(SHAPE)
     coarse = smooth(coarse_shape(SHAPE), scale=2.0)
     added = np.stack(list(sections_of_tv(coarse, SHAPE, 0.4)))
-    inner = tuple(slice(15, n - 15) for n in SHAPE)  # away from the edges, where the spectrum wraps
+    inner = tuple(slice(15, n - 15) for n in SHAPE)  # away from the edges, beyond which nothing is known
     shared = 0.4 * (fine - coarse.mean())
     np.testing.assert_allclose(added[inner], shared[inner], atol=0.05 * shared.std() * 3)
     assert np.corrcoef(added[inner].ravel(), shared[inner].ravel())[0, 1] > 0.995
+
+
+def test_what_is_at_one_side_does_not_come_back_at_the_other():
+    coarse = np.zeros(coarse_shape(SHAPE), np.float32)
+    coarse[:3] = 1.0
+    added = np.stack(list(sections_of_tv(coarse, SHAPE, 0.4)))
+    level = -0.4 * coarse.mean()
+    assert np.abs(added[-6:] - level).max() < 0.02 and (added[:4] - level).min() > 0.3
 
 
 def test_shares_of_both_add_up_to_one_and_fine_structure_is_the_networks():

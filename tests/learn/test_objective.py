@@ -75,6 +75,13 @@ def test_noise_of_isonet_rises_as_published():
 
 @pytest.mark.parametrize("kind", ["none", "ramp", "hamming"])
 def test_noise_of_isonet_has_its_level_and_lies_outside_the_wedge(batch, kind):
+    batch = batch._replace(
+        **{
+            name: torch.cat(8 * [getattr(batch, name)])
+            for name in ("half0", "half1", "tilt_range", "rotation")
+        }
+    )
+    torch.manual_seed(0)
     options = replace(OPTIONS, objective="isonet", noise_level=0.5, noise_start=0.0, noise_filter=kind)
     quiet, noisy = Recorder(), Recorder()
     objective_of(replace(options, noise_start=0.5))(quiet, batch)

@@ -16,7 +16,6 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.physics import iterative
 from dewedge.physics.iterative import (
-    coarse_slab_voxels,
     coarse_tv,
     minimise_tv,
     noise_level,
@@ -283,4 +282,14 @@ def test_coarse_tv_is_half_as_large_and_on_the_grey_scale_and_place_of_the_image
         assert 2 * centre == pytest.approx(place, abs=0.6)
     middle = coarse[12 // 2 + 1 : 12 // 2 + 3, 20 // 2 - 4 : 20 // 2 - 2, 25 // 2 + 3 : 25 // 2 + 5]
     assert middle.mean() == pytest.approx(1, abs=0.25)
-    assert coarse_slab_voxels(geometry(TILTS, shape[1:]), shape[0]) > coarse.size
+
+
+def test_total_variation_in_blocks_of_rows_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch):
+    rows, thickness = 90, 6
+    images = torch.randn((5, rows, 16), generator=torch.Generator().manual_seed(1))
+    of = geometry(np.linspace(-40, 40, 5), (rows, 16))
+    whole = tv(images, of, thickness, iterations=30)
+    monkeypatch.setattr(iterative, "_TV_BLOCK_VOXELS", 1)
+    torch.testing.assert_close(
+        tv(images, of, thickness, iterations=30), whole, atol=1e-3 * float(whole.std()), rtol=0
+    )

@@ -20,6 +20,7 @@ from dewedge.physics.iterative import COARSE
 # Cycles per voxel up to which total variation has its share, and how fast that falls there.
 EDGE = 0.09
 _SOFTNESS = 0.008
+_MIRRORED = 16  # coarse voxels beyond each side: a spectrum would go on with what is at the other side
 
 
 def share_of_tv(frequency: Tensor, share: float) -> Tensor:
@@ -56,7 +57,7 @@ def sections_of_tv(
     """
     if coarse.shape != coarse_shape(shape_zyx):
         raise ValueError(f"total variation of shape {coarse.shape} for {shape_zyx}")
-    volume = torch.from_numpy(np.array(coarse, dtype=np.float32))
+    volume = torch.from_numpy(np.pad(coarse - np.mean(coarse), _MIRRORED, mode="symmetric"))
     axes = frequencies(volume.shape)
     radius = sum(axis.square() for axis in axes).sqrt() / COARSE  # type: ignore[union-attr]
     response = share_of_tv(radius, share)
@@ -64,9 +65,9 @@ def sections_of_tv(
         response = response / torch.sinc(axis).square()  # what linear interpolation takes away
     spectrum = torch.fft.rfftn(volume)
     spectrum *= response
-    spectrum[0, 0, 0] = 0
     smooth = torch.fft.irfftn(spectrum, s=volume.shape)
-    places = [_places(n, m) for n, m in zip(shape_zyx, volume.shape, strict=True)]
+    smooth = smooth[tuple(slice(_MIRRORED, _MIRRORED + n) for n in coarse.shape)]
+    places = [_places(n, m) for n, m in zip(shape_zyx, smooth.shape, strict=True)]
     (z, z_share), (y, y_share), (x, x_share) = places
     for below, part in zip(z, z_share, strict=True):
         plane = torch.lerp(smooth[below], smooth[min(int(below) + 1, len(smooth) - 1)], float(part))

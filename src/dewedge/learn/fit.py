@@ -353,7 +353,7 @@ def _sampler(pairs: Sequence[TomogramPair], objective: Objective) -> CropSampler
         interpolation=options.interpolation,
         supervised=objective.against_truth,
         clip=options.clip,
-        transfers=options.measured == "tilts",
+        transfers=options.measured == "tilts" and objective.weighs_tilts,
     )
 
 

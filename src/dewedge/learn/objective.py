@@ -49,6 +49,8 @@ class Objective(ABC):
         Whether filled inputs get the range of grey values of the measured ones.
     calibrates
         Whether the amplitude of what fills the wedge is measured when the fit is done.
+    weighs_tilts
+        Whether the transfer of the target's single tilts may be in its loss.
     """
 
     options: FitOptions
@@ -60,6 +62,7 @@ class Objective(ABC):
     weighs_frequencies: ClassVar[bool] = True
     renormalises: ClassVar[bool] = False
     calibrates: ClassVar[bool] = False
+    weighs_tilts: ClassVar[bool] = False
 
     @property
     def turns(self) -> Turns:
@@ -102,6 +105,7 @@ class DeWedge(Objective):
     """Cut a second wedge from v0, apply the network, compare with v1 (Wiedemann and Heckel 2024)."""
 
     calibrates = True
+    weighs_tilts = True
 
     @property
     def has_rounds(self) -> bool:

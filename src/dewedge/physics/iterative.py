@@ -30,6 +30,10 @@ COARSE_TV_WEIGHT = 0.5
 _COARSE_MARGIN = 1 / 6  # above and below, in units of the thickness
 # Bytes of one block of the slab.
 _BLOCK_BYTES = 2**27
+# Voxels of one block of the slab in which total variation is minimised: 2 GB. And rows more on either side,
+# beyond which nothing changes it.
+_TV_BLOCK_VOXELS = 2**26
+_TV_MARGIN = 16
 # Tilts beyond this make the slab no wider.
 _STEEPEST_DEG = 75.0
 # Sums of rays and voxels below this meet nothing.
@@ -111,8 +115,8 @@ def tv(
 
     TV is the isotropic total variation in three dimensions: the sum over voxels of the length of the
     difference to the next voxels along z, y and x. It favours densities that are constant in parts with sharp
-    borders. The primal-dual iteration, from zero, has the diagonal step sizes of Pock and Chambolle. The
-    whole slab is in memory, about seven times.
+    borders. The primal-dual iteration, from zero, has the diagonal step sizes of Pock and Chambolle. Rows
+    along the tilt axis are in memory, about seven times, in overlapping blocks of 2 GB or 32 rows.
 
     Parameters
     ----------
@@ -146,11 +150,17 @@ def tv(
     _check(images, geometry, thickness, iterations)
     if not (math.isfinite(weight) and weight >= 0):
         raise InputError(f"weight of the total variation {weight:g}: expected a number of 0 or more")
-    width = geometry.image_shape_yx[1]
+    height, width = geometry.image_shape_yx
     radius = weight * noise_level(images) * math.sqrt(geometry.n_tilts)
     slab_width = _slab_width(geometry.tilt_deg, width, thickness)
-    slab = minimise_tv(images, geometry.tilt_deg, thickness, slab_width, radius, iterations)
-    return _cut(slab, width)
+    n_rows = max(_TV_BLOCK_VOXELS // (thickness * slab_width) - 2 * _TV_MARGIN, 2 * _TV_MARGIN)
+    volume = images.new_empty((thickness, height, width))
+    for rows in row_blocks(height, n_rows):
+        first = max(rows.start - _TV_MARGIN, 0)
+        seen = images[:, first : rows.stop + _TV_MARGIN]
+        slab = minimise_tv(seen, geometry.tilt_deg, thickness, slab_width, radius, iterations)
+        volume[:, rows] = _cut(slab, width)[:, rows.start - first : rows.stop - first]
+    return volume
 
 
 def coarse_tv(images: Tensor, geometry: TiltGeometry, thickness: int) -> Tensor:
@@ -174,13 +184,6 @@ def coarse_tv(images: Tensor, geometry: TiltGeometry, thickness: int) -> Tensor:
     slab = tv(binned, coarse, depth + 2 * margin, COARSE_TV_WEIGHT, COARSE_TV_ITERATIONS)
     # Rays are half as long in coarse voxels.
     return slab[margin : margin + depth] / COARSE
-
-
-def coarse_slab_voxels(geometry: TiltGeometry, thickness: int) -> int:
-    """Voxels of the slab of `coarse_tv`, of which some seven are in memory."""
-    height, width = (n // COARSE for n in geometry.image_shape_yx)
-    depth = math.ceil((1 + 2 * _COARSE_MARGIN) * thickness / COARSE)
-    return depth * height * _slab_width(geometry.tilt_deg, width, depth)
 
 
 def minimise_tv(

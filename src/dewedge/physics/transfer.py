@@ -141,16 +141,14 @@ class Transfer:
             the rotation.
         """
         self._table = self._table.to(rotation.device)
-        shape = (size, size, size // 2 + 1)
-        k = torch.stack([axis.expand(shape).flatten() for axis in frequencies((size,) * 3, rotation.device)])
-        place = rotation.to(torch.float32).T @ k
-        # It is even: the half with kx >= 0 holds all.
-        place = torch.where(place[2] < 0, -place, place)
-        grid = torch.stack([4 * place[2] - 1, 2 * place[1], 2 * place[0]], dim=-1)
-        found = F.grid_sample(
-            self._table[None, None], grid[None, None, None], align_corners=True, padding_mode="border"
-        )
-        return found.reshape(shape)
+        k = frequencies((size,) * 3, rotation.device)
+        # Component i of R^T k is k times column i of R.
+        z, y, x = (sum(r * axis for r, axis in zip(column, k, strict=True)) for column in rotation.float().T)
+        # H is even: the half with kx >= 0 holds all.
+        sign = torch.where(x < 0, -1.0, 1.0)
+        grid = torch.stack([4 * x.abs() - 1, 2 * sign * y, 2 * sign * z], dim=-1)
+        found = F.grid_sample(self._table[None, None], grid[None], align_corners=True, padding_mode="border")
+        return found[0, 0]
 
 
 def transfer_and_noise(planes: MeasuredPlanes, width: int, kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:

@@ -27,7 +27,6 @@ from dewedge.physics.iterative import (
     COARSE,
     SIRT_ITERATIONS,
     TV_ITERATIONS,
-    coarse_slab_voxels,
     coarse_tv,
     sirt_blocks,
     tv,
@@ -41,9 +40,6 @@ from dewedge.settings.sections import Config, CtfSection, ImagesSection, Reconst
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
 
 logger = logging.getLogger(__name__)
-
-# Of the coarse slab of total variation: 2 GB.
-_MOST_TV_VOXELS = 2**26
 
 
 def half_sets(
@@ -212,13 +208,10 @@ def made_coarse_tv(
 ) -> NDArray[np.float32] | None:
     """``(z, y, x)`` total-variation reconstruction at twice the voxel size, on the tomogram's grey scale.
 
-    None of an iterative reconstruction, and of a tomogram for which it would take gigabytes.
+    None beside an iterative reconstruction.
     """
     geometry, thickness = aligned.geometry, item.binned_thickness(section)
     if section.algorithm != "fbp":
-        return None
-    if coarse_slab_voxels(geometry, thickness) > _MOST_TV_VOXELS:
-        logger.info("%s: too large for total variation, which has no share in what is refined", item.name)
         return None
     volume: NDArray[np.float32] = coarse_tv(aligned.images.to(device), geometry, thickness).cpu().numpy()
     parameters = untilted_ctf(item.series[0].geometry)
