@@ -21,6 +21,7 @@ VERBS = {
     "compare": "Carry out several methods on one tilt series, and compare them.",
     "evaluate": "Score tomograms against the truth, or finished runs without it.",
     "validate": "Run on part of the tilts, and hold the result against those kept back.",
+    "trust": "Tell how far the filled wedge of a finished run is to be believed.",
     "demo": "Simulate, run and evaluate, in a few minutes on a CPU.",
 }
 

@@ -99,6 +99,14 @@ def run_folders(output: Path) -> list[ResultFolder]:
     return finished
 
 
+def model_file(run: ResultFolder, folder: ResultFolder) -> Path:
+    """The model of a tomogram of a run: its own, or that of all."""
+    path = next((path for path in (folder.model, run.model) if path.is_file()), None)
+    if path is None:
+        raise InputError(f"{folder.path}: no {folder.model.name}: expected the folder of a finished run")
+    return path
+
+
 def measure_file(
     mrc: Mrc,
     beads: NDArray[np.int64] | None = None,
@@ -112,9 +120,7 @@ def measure_file(
 def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) -> Measures:
     """All measures of one tomogram of a run, whose configuration lies in the run's own folder."""
     config = resolve_config(run.config_file, {})
-    model_path = next((path for path in (folder.model, run.model) if path.is_file()), None)
-    if model_path is None:
-        raise InputError(f"{folder.path}: no {folder.model.name}: expected the folder of a finished run")
+    model_path = model_file(run, folder)
     model = load_model(model_path)
     with step(f"measure {folder.name}"):
         full = read_mrc(folder.full)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dewedge.geometry import TiltRange
+from dewedge.report.figure import image_tag
 from dewedge.scores.fsc import ShellCorrelation, resolution_at
 from dewedge.scores.half_sets import HalfSetScores, highest_against_raw
 from dewedge.settings.recipes import Recipe
@@ -175,8 +175,8 @@ def page(comparison: Comparison, pictures_png: bytes, curves_png: bytes) -> str:
         facts=escape(f"{shape} voxels (z, y, x), {size}, tilts {low:g} to {high:g} degrees"),
         unit=comparison.unit,
         rows="\n".join(_row(comparison, method) for method in comparison.methods),
-        pictures=_image(pictures_png, "Central sections of every method's tomogram: xy above, xz below"),
-        curves=_image(curves_png, "Fourier shell correlations of every method"),
+        pictures=image_tag(pictures_png, "Central sections of every method's tomogram: xy above, xz below"),
+        curves=image_tag(curves_png, "Fourier shell correlations of every method"),
         settings=_settings_table(comparison.methods),
         about="\n".join(
             f"<tr><th scope=row>{escape(name)}</th><td>{escape(text)}</td></tr>"
@@ -231,10 +231,6 @@ def _settings_table(methods: Sequence[ComparedMethod]) -> str:
 
 def _setting(value: object) -> str:
     return "none" if value is None else str(value)
-
-
-def _image(png: bytes, text: str) -> str:
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
 
 
 def _time(seconds: float) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,18 @@ def save_figure(path: Path, figure: Figure) -> None:
     """Write a figure as PNG; the file appears whole or not at all."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG, for a page that holds it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def image_tag(data: bytes, text: str) -> str:
+    """A PNG within an HTML page, with the text that stands for it."""
+    return f'<img alt="{escape(text)}" src="data:image/png;base64,{base64.b64encode(data).decode("ascii")}">'
 
 
 def grey_limits(sections: Sequence[NDArray[Any]]) -> tuple[float, float]:

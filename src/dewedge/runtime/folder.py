@@ -54,6 +54,11 @@ class ResultFolder:
     refined_half0 = _File("refined_half0.mrc")
     refined_half1 = _File("refined_half1.mrc")
     slices = _File("slices.png")
+    # What dewedge trust makes of the refined tomogram: its two parts, and what can be said of them.
+    measured = _File("refined_measured.mrc")
+    added = _File("refined_added.mrc")
+    trust = _File("trust.json")
+    trust_page = _File("trust.html")
 
     @property
     def name(self) -> str:
@@ -75,6 +80,11 @@ class ResultFolder:
         return [self.checkpoint, self.loss_table, self.loss_figure, self.model]
 
     @property
+    def of_trust(self) -> list[Path]:
+        """Files of `dewedge trust`, from the first that is written to the last."""
+        return [self.measured, self.added, self.trust, self.trust_page]
+
+    @property
     def reconstructed(self) -> list[Path]:
         """Files of a tomogram that are there before the fit, from the first that is written to the last."""
         return [self.planes, *self.halves, self.beads, self.tv, self.full, self.mask]
@@ -82,7 +92,14 @@ class ResultFolder:
     @property
     def of_tomogram(self) -> list[Path]:
         """All files of a tomogram and of its fit, from the first that is written to the last."""
-        return [*self.reconstructed, *self.of_fit, self.refined, *self.refined_halves, self.slices]
+        return [
+            *self.reconstructed,
+            *self.of_fit,
+            self.refined,
+            *self.refined_halves,
+            self.slices,
+            *self.of_trust,
+        ]
 
 
 def tomogram_folders(output: Path, names: Sequence[str], several: bool) -> list[ResultFolder]:

@@ -1,0 +1,30 @@
+"""The verb trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from dewedge.cli.flags import show_messages
+
+
+def trust(path: Path, /, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
+    """Tell how far the filled wedge of a finished run is to be believed: docs/trust.md.
+
+    A second wedge is cut where there were tilts, the network fills it, and what it put there is held against
+    the half-set that it was not given. Written into the run's folder: trust.html (a verdict, figures and
+    pictures), trust.json, refined_measured.mrc (the result at measured frequencies, safe for averaging and
+    template matching) and refined_added.mrc (what the network put inside the wedge).
+
+    Parameters
+    ----------
+    path
+        Folder of a finished run; of several tomograms all are judged.
+    device
+        Kind of device; auto takes a CUDA GPU if there is one.
+    """
+    show_messages()
+    from dewedge.pipeline.trust import print_trust, trust
+    from dewedge.settings.sections import ComputeSection
+
+    print_trust(trust(path, ComputeSection(device=device)))

@@ -1,0 +1,174 @@
+"""A second wedge, cut where tilts did measure: what a network fills it with, held against the other half-set.
+
+What fills the missing wedge cannot be held against anything. But a wedge of the same width can be cut
+elsewhere, and what the network makes of the rest be held against the other half-set, which holds the signal
+there and noise of its own. It tells how well this network knows this specimen, if specimens look alike from
+all sides; wedges cut at several azimuths tell whether they do.
+
+The fit goes from half-set 0 to half-set 1. What a network learns by heart is the noise of its targets. So the
+other way, from half-set 1 to half-set 0, even a region that it was fitted to is a fair judge.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dewedge.geometry import TiltRange
+from dewedge.learn.grey_scale import PairGreyScale
+from dewedge.learn.loss import cut_wedge
+from dewedge.learn.network import UNet
+from dewedge.learn.objective import applied, filled_online
+from dewedge.learn.precision import AUTOCAST, Precision
+from dewedge.physics.rotation import cube_rotations
+from dewedge.physics.wedge import wedge_mask
+from dewedge.scores.extra_wedge import Azimuth, ExtraWedge
+from dewedge.scores.spectra import OFF_AXIS, ShellSums, Spectrum, shell_sums, tapered_spectrum
+
+BLOCK_VOXELS = 2**21  # that the network sees at once
+LEAST_EDGE = 64  # of a block, in voxels
+MOST_BLOCKS = 9
+
+
+def azimuths() -> dict[Azimuth, NDArray[np.float64]]:
+    """Exact rotations that bring a measured wedge into the place of the missing one.
+
+    The one whose axis is the tilt axis is none of them: beside the missing wedge nearly nothing would be left
+    between the two.
+    """
+    rotations: dict[Azimuth, NDArray[np.float64]] = {}
+    for rotation in cube_rotations("moving"):
+        # R^T z and R^T y: what comes to lie along z and y.
+        middle, axis = ("zyx"[int(np.abs(rotation[row]).argmax())] for row in (0, 1))
+        if axis != "y":
+            rotations.setdefault(Azimuth(middle, axis), rotation)
+    return rotations
+
+
+def extra_wedge(
+    network: UNet,
+    given: NDArray[Any],
+    kept: NDArray[Any],
+    tilt_range: TiltRange,
+    edges: Sequence[float],
+    scale: PairGreyScale,
+    clip: float | None,
+    precision: Precision,
+    device: torch.device,
+) -> dict[Azimuth, ExtraWedge]:
+    """Cut a wedge from a half-set at several azimuths, predict it, and hold it against the other half-set.
+
+    Blocks of the tomogram are turned so that the wedge to be cut lies where the network expects the missing
+    one. The true wedge, which turns with it, is filled first, by a prediction that has seen neither.
+
+    Parameters
+    ----------
+    network
+        In evaluation, on ``device``.
+    given, kept
+        ``(z, y, x)`` half-sets, in memory or memory-mapped: the network's input, and what it is held against.
+    tilt_range
+        Of the series.
+    edges
+        Of the shells in cycles per voxel.
+    scale, clip
+        The grey scale of the fit, and where it clipped its inputs.
+    precision, device
+        Of the network's computations.
+
+    Returns
+    -------
+    dict
+        Sums over blocks, by azimuth.
+    """
+    found: dict[Azimuth, ExtraWedge] = {}
+    for block in blocks(given.shape, network.multiple):
+        inputs, target = (standardised(half[block], scale, clip) for half in (given, kept))
+        for azimuth, rotation in azimuths().items():
+            turned, other = (_turned(half, rotation) for half in (inputs, target))
+            predicted = _predicted(network, turned, tilt_range, rotation, precision, device)
+            spectra = [tapered_spectrum(v, "half-set", edges[-1]) for v in (predicted, turned, other)]
+            judged = _judged(spectra[0], tilt_range, rotation, len(inputs))
+            sums = ExtraWedge(*(shell_sums(spectra[i], spectra[2], edges, judged) for i in (0, 1)))
+            found[azimuth] = _added(found[azimuth], sums) if azimuth in found else sums
+    return found
+
+
+@torch.no_grad()
+def _predicted(
+    network: UNet,
+    given: NDArray[np.float32],
+    tilt_range: TiltRange,
+    rotation: NDArray[np.float64],
+    precision: Precision,
+    device: torch.device,
+) -> NDArray[np.float32]:
+    volume = torch.from_numpy(given)[None].to(device)
+    cut = wedge_mask(given.shape, tilt_range, device=device)
+    true = wedge_mask(given.shape, tilt_range, torch.tensor(rotation), device=device)
+    dtype = AUTOCAST.get(precision)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        inputs = filled_online(network, cut_wedge(volume, cut), cut, true)
+        return applied(network, inputs)[0].cpu().numpy()
+
+
+def _judged(
+    spectrum: Spectrum, tilt_range: TiltRange, rotation: NDArray[np.float64], thickness: int
+) -> Tensor:
+    """True at frequencies that were cut and are not in the true wedge, away from the axes of both."""
+    own = spectrum.frequency
+    # Component i of R^T k is k times column i of R; the wedge depends on z and x.
+    z, x = (own[0] * r[0] + own[1] * r[1] + own[2] * r[2] for r in rotation.T[[0, 2]].tolist())
+    least = OFF_AXIS / thickness
+    off_axes = (torch.hypot(own[0], own[2]) >= least) & (torch.hypot(z, x) >= least)
+    return ~_measured(own[0], own[2], tilt_range) & _measured(z, x, tilt_range) & off_axes
+
+
+def _measured(kz: Tensor, kx: Tensor, tilt_range: TiltRange) -> Tensor:
+    folded = 90 - torch.remainder(90 - torch.rad2deg(torch.atan2(kz, kx)), 180)
+    return (folded >= tilt_range.min_deg) & (folded <= tilt_range.max_deg)
+
+
+def blocks(shape_zyx: Sequence[int], multiple: int) -> list[tuple[slice, ...]]:
+    """Blocks as deep as a tomogram, of edges that are multiples; at most `MOST_BLOCKS`, evenly spread."""
+    depth, *section = (n // multiple * multiple for n in shape_zyx)
+    most = max(math.isqrt(BLOCK_VOXELS // depth), LEAST_EDGE) // multiple * multiple
+    edges = [min(most, n) for n in section]
+    starts = [
+        np.linspace(0, n - edge, -(-n // edge)).astype(int) for n, edge in zip(section, edges, strict=True)
+    ]
+    found = [
+        (slice(depth), *(slice(start, start + edge) for start, edge in zip(corner, edges, strict=True)))
+        for corner in itertools.product(*(axis.tolist() for axis in starts))
+    ]
+    step = len(found) / min(len(found), MOST_BLOCKS)
+    return [found[int((i + 0.5) * step)] for i in range(min(len(found), MOST_BLOCKS))]
+
+
+def standardised(half: NDArray[Any], scale: PairGreyScale, clip: float | None) -> NDArray[np.float32]:
+    """Part of a half-set as a network is given it."""
+    values = (np.asarray(half, dtype=np.float32) - np.float32(scale.mean)) / np.float32(scale.std_half)
+    return values if clip is None else values.clip(-clip, clip)
+
+
+def _turned(volume: NDArray[np.float32], rotation: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A volume in an exact rotation: axes and their directions exchanged."""
+    order = np.abs(rotation).argmax(axis=1)
+    flipped = tuple(i for i in range(3) if rotation[i, order[i]] < 0)
+    return np.ascontiguousarray(np.flip(volume.transpose(order.tolist()), flipped))
+
+
+def _added(a: ExtraWedge, b: ExtraWedge) -> ExtraWedge:
+    return ExtraWedge(
+        *(
+            ShellSums(*(x + y for x, y in zip(vars(p).values(), vars(q).values(), strict=True)))
+            for p, q in zip(a, b, strict=True)
+        )
+    )

@@ -1,0 +1,150 @@
+"""How well a result knows what lies in the missing wedge, estimated from wedges that were cut elsewhere.
+
+A network is given one half-set without a wedge that tilts did measure; what it makes of it is held against
+the other half-set. With prediction f, halves t0 (before the cut) and t1, whose noise is independent,
+
+    c = sum f t1* / sqrt(sum abs(f)^2 sum t0 t1*)
+
+is in the mean the correlation of the prediction with the signal: noise is in neither cross sum. The result is
+made of both half-sets, not of one, so its error has half the noise, and its correlation is
+
+    r = sqrt(2 c^2 / (1 + c^2))
+
+It holds if the specimen looks alike from all sides; wedges cut at several azimuths tell.
+
+Source: Rosenthal and Henderson 2003, J. Mol. Biol. 333, 721 (correlation with the signal from half-sets, and
+of the whole from that of a half). Calibration: docs/trust.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dewedge.geometry import Floats
+from dewedge.scores.spectra import ShellSums
+
+# What the estimate is off by beside its own scatter, one sigma (docs/trust.md).
+MODEL_ERROR = 0.06
+# Normal quantile of the bounds, between which 90 % lie.
+QUANTILE = 1.645
+# The half-sets have something in common where their correlation is so much, and so many times that of chance.
+LEAST_COMMON = 0.1
+LEAST_SIGMA = 3.0
+# A slab's specimen looks different along z where structure is as coarse as a third of its thickness.
+LEAST_PERIODS = 3.0
+# Standard deviation between azimuths beyond which they tell different things.
+MOST_SPREAD = 0.2
+
+NO_SIGNAL = "the half-sets have too little in common here"
+TOO_COARSE = "as coarse as the specimen is thick: along the beam it looks different from what it does across"
+DISAGREE = "wedges cut at other azimuths disagree: the specimen does not look alike from all sides"
+
+
+class Azimuth(NamedTuple):
+    """Where a wedge is cut: the axis of the specimen in its middle, and the one that it turns about."""
+
+    middle: str
+    axis: str
+
+
+class ExtraWedge(NamedTuple):
+    """Sums over shells of frequencies that were cut from the input.
+
+    Parameters
+    ----------
+    predicted
+        Of what the network makes of one half-set, and of the other half-set.
+    halves
+        Of the one half-set, before the cut, and the other.
+    """
+
+    predicted: ShellSums
+    halves: ShellSums
+
+    @property
+    def correlation(self) -> Floats:
+        """``(s,)`` of the prediction with the signal; NaN where the half-sets have too little in common."""
+        least = np.maximum(LEAST_COMMON, LEAST_SIGMA * self.halves.chance)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            told = self.halves.correlation >= least
+            signal = np.where(told, self.halves.ab, np.nan)
+            return self.predicted.ab / np.sqrt(self.predicted.aa * signal)
+
+    @property
+    def error(self) -> Floats:
+        """``(s,)`` standard deviation of that correlation, from the noise of the half-set held against it."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.halves.chance / np.sqrt(self.halves.correlation)
+
+
+@dataclass(frozen=True)
+class TrustShell:
+    """What is estimated of one shell of frequency.
+
+    Parameters
+    ----------
+    edges_per_voxel
+        Of the shell in cycles per voxel.
+    correlation, low, high
+        Of result and truth inside the missing wedge, and the bounds between which it lies with 90 %
+        probability; None where it cannot be told.
+    reason
+        Why it cannot; empty where it can.
+    """
+
+    edges_per_voxel: tuple[float, float]
+    correlation: float | None
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+
+def of_whole(correlation: NDArray[np.float64]) -> Floats:
+    """Correlation with the signal of what is made of both half-sets, from that of one; the sign stays."""
+    square = np.square(correlation)
+    return np.sign(correlation) * np.sqrt(2 * square / (1 + square))
+
+
+def trust_shells(
+    found: Mapping[Azimuth, ExtraWedge], edges: tuple[float, ...], thickness: int
+) -> list[TrustShell]:
+    """Estimate, shell by shell, how well the result knows what lies in the missing wedge.
+
+    Parameters
+    ----------
+    found
+        Sums of `dewedge.learn.extra_wedge.extra_wedge`, by azimuth.
+    edges
+        Of the shells in cycles per voxel.
+    thickness
+        Of the tomogram in voxels.
+    """
+    correlations = np.array([one.correlation for one in found.values()])
+    errors = np.array([one.error for one in found.values()])
+    shells = []
+    for i, bounds in enumerate(itertools.pairwise(edges)):
+        told = np.isfinite(correlations[:, i])
+        reason = ""
+        if bounds[0] < LEAST_PERIODS / thickness:
+            reason = TOO_COARSE
+        elif not told.any():
+            reason = NO_SIGNAL
+        elif correlations[told, i].std() > MOST_SPREAD:
+            reason = DISAGREE
+        if reason:
+            shells.append(TrustShell(bounds, None, None, None, reason))
+            continue
+        of_half = correlations[told, i].mean()
+        variance = (correlations[told, i].var() + np.square(errors[told, i]).mean()) / told.sum()
+        # The derivative of `of_whole`.
+        steepness = np.sqrt(2) / (1 + of_half**2) ** 1.5
+        reach = QUANTILE * float(np.sqrt(variance * steepness**2 + MODEL_ERROR**2))
+        estimate = float(np.clip(of_whole(of_half), -1, 1))
+        shells.append(TrustShell(bounds, estimate, max(estimate - reach, -1.0), min(estimate + reach, 1.0)))
+    return shells

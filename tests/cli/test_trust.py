@@ -1,0 +1,84 @@
+"""`dewedge trust`: a verdict, its figures, and the two parts of the result."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dewedge.cli import main
+from dewedge.geometry import TiltRange
+from dewedge.io.mrc import read_mrc
+from dewedge.learn.checkpoint import load_model
+from dewedge.physics.wedge import wedge_mask
+
+
+@pytest.fixture(scope="module")
+def trusted(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("trusted") / "OUT"
+    shutil.copytree(finished, output)
+    assert main(["trust", str(output), "--device", "cpu"]) == 0
+    return output
+
+
+def inside(path: Path, tilt_range: TiltRange) -> float:
+    """Share of a tomogram's power that lies in the wedge."""
+    data = read_mrc(path).data.astype(np.float64)
+    spectrum = np.abs(np.fft.rfftn(data - data.mean())) ** 2
+    measured = wedge_mask(data.shape, tilt_range).numpy()
+    return float((spectrum * (1 - measured)).sum() / spectrum.sum())
+
+
+def test_the_figures_are_written_and_read_well(trusted: Path, capsys):
+    found = json.loads((trusted / "trust.json").read_text())
+    resolutions = [shell["resolution_A"] for shell in found["wedge"]]
+    assert resolutions == sorted(resolutions, reverse=True) and len(resolutions) == 7
+    for shell in found["wedge"]:
+        if shell["correlation"] is None:
+            assert shell["reason"] and shell["low"] is None and shell["high"] is None
+        else:
+            assert -1 <= shell["low"] <= shell["correlation"] <= shell["high"] <= 1 and not shell["reason"]
+    assert len(found["extra_wedge"]) == 4
+    page = (trusted / "trust.html").read_text()
+    assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 2
+    assert f'class="verdict {found["verdict"]["level"]}"' in page
+
+
+def test_both_parts_are_the_result(trusted: Path):
+    refined, measured, added = (
+        read_mrc(trusted / name).data for name in ("refined.mrc", "refined_measured.mrc", "refined_added.mrc")
+    )
+    np.testing.assert_allclose(measured + added, refined, atol=1e-4 * refined.std())
+    tilt_range = load_model(trusted / "model.safetensors").tilt_range
+    assert inside(trusted / "refined_added.mrc", tilt_range) > 0.99
+    if not (trusted / "beads.mrc").exists():
+        assert inside(trusted / "refined_measured.mrc", tilt_range) < 0.01
+
+
+def test_a_run_is_told_with_its_verdict(trusted: Path, tmp_path: Path, capsys):
+    output = tmp_path / "OUT"
+    shutil.copytree(trusted, output)
+    before = (output / "trust.json").read_text()
+    torch.manual_seed(5)
+    assert main(["trust", str(output), "--device", "cpu"]) == 0
+    assert (output / "trust.json").read_text() == before  # nothing is left to chance
+    assert json.loads(before)["verdict"]["sentence"] in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda folder: (folder / "half0.mrc").unlink(), "no half-sets"),
+        (lambda folder: (folder / "refined.mrc").unlink(), "no finished run"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
+        (shutil.rmtree, "no such folder"),
+    ],
+)
+def test_what_cannot_be_judged(finished: Path, tmp_path: Path, capsys, spoil, message):
+    output = tmp_path / "OUT"
+    shutil.copytree(finished, output)
+    spoil(output)
+    assert main(["trust", str(output), "--device", "cpu"]) == 2
+    assert message in capsys.readouterr().err
