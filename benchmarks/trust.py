@@ -1,0 +1,234 @@
+"""Is what `dewedge trust` estimates true? Held against specimens whose truth is known, fits good and bad.
+
+    python benchmarks/trust.py run [--data FOLDER] [--json FILE] [--case NAME ...] [--seeds 1 2]
+    python benchmarks/trust.py report [--json FILE] [--docs FOLDER]
+
+A case is a realistic specimen (`dewedge simulate --realistic`, 100 x 220 x 220 voxels of 20 A), an exposure
+and a fit. Each runs as a user would run it, in a process of one thread; then the correlation of the refined
+tomogram with the truth inside the wedge is measured as `dewedge trust` means it. Rows that are there are
+not computed again. ``report`` draws the estimates against the truth and writes the table of docs/trust.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from dewedge.geometry import TiltRange
+from dewedge.io.angles import read_tilt_angles
+from dewedge.io.files import write_text_atomic
+from dewedge.io.mrc import read_mrc
+from dewedge.io.particles import read_particles
+from dewedge.pipeline.trust import EDGES
+from dewedge.scores.spectra import from_axis, listed, plane_angle_deg, shell_sums, tapered_spectrum
+from dewedge.simulate.gold import Beads, bead_mask
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "trust.json"
+DOCS = ROOT / "docs"
+SHAPE_ZYX = (100, 220, 220)
+GOLD_MARGIN_A = 60.0
+BLOCK = re.compile(r"(<!-- table trust -->\n).*?(<!-- end -->)", re.DOTALL)
+# Of a fit as long as those of the comparison, and of one that has learnt next to nothing.
+LONG, SHORT = ("--epochs", "20"), ("--epochs", "1")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A specimen and a fit.
+
+    Parameters
+    ----------
+    specimen
+        Flags of `dewedge simulate --realistic`.
+    fit
+        Flags of `dewedge run`.
+    bad
+        Whether the estimate must be low, or none: the fit or its input is wrong.
+    stretch
+        Factor by which the tilt angles given to the run are wrong.
+    """
+
+    specimen: tuple[str, ...]
+    fit: tuple[str, ...] = LONG
+    bad: bool = False
+    stretch: float = 1.0
+
+
+CASES = {
+    **{
+        f"{kind}, {exposure:g} e/A2": Case(("--specimen", kind, "--exposure", str(exposure)))
+        for kind in ("cell", "lamella", "purified")
+        for exposure in (3.0, 1.0, 6.0)
+    },
+    **{
+        f"{kind}, short fit": Case(("--specimen", kind), SHORT, bad=True)
+        for kind in ("cell", "lamella", "purified")
+    },
+    "purified, few particles": Case(("--specimen", "purified", "--particles", "8", "--membranes", "0")),
+    "cell, angles 15 % too small": Case(("--specimen", "cell"), bad=True, stretch=0.85),
+    "lamella, as published": Case(("--specimen", "lamella"), ("--recipe", "deepdewedge", *SHORT), bad=True),
+}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    rows = read_rows(arguments.json)
+    there = {(row["case"], row["seed"]) for row in rows}
+    for seed in arguments.seeds:
+        for name in arguments.case or CASES:
+            if (name, seed) in there:
+                continue
+            row = computed(name, seed, arguments.data)
+            rows = [*read_rows(arguments.json), row]
+            write_text_atomic(arguments.json, json.dumps({"rows": rows}, indent=1) + "\n")
+            print(name, seed, row["correlation"], row["truth"], flush=True)
+
+
+def computed(name: str, seed: int, data: Path) -> dict[str, Any]:
+    """Simulate, run, judge, and measure the truth."""
+    case = CASES[name]
+    series = data / re.sub(r"\W+", "_", f"{' '.join(case.specimen)} {seed}")
+    if not (series / "TS_beads.star").exists():
+        shape = ("--shape", *map(str, SHAPE_ZYX))
+        dewedge("simulate", "--realistic", *case.specimen, *shape, "--seed", str(seed), "--name", "TS",
+                "-o", str(series), "--overwrite")  # fmt: skip
+    output = data / "OUT"
+    angles = series / "TS.tlt"
+    if case.stretch != 1:
+        angles = data / "wrong.tlt"
+        angles.write_text(
+            "\n".join(f"{tilt * case.stretch:.2f}" for tilt in read_tilt_angles(series / "TS.tlt"))
+        )
+    dewedge("run", str(series / "TS.mrc"), "--angles", str(angles), "--thickness", str(SHAPE_ZYX[0]),
+            *case.fit, "--seed", str(seed), "--no-check", "-o", str(output), "--overwrite")  # fmt: skip
+    dewedge("trust", str(output), "--device", "cpu")
+    found = json.loads((output / "trust.json").read_text())
+    return {
+        "case": name,
+        "seed": seed,
+        "bad": case.bad,
+        "verdict": found["verdict"]["level"],
+        **{key: [shell[key] for shell in found["wedge"]] for key in ("correlation", "low", "high", "reason")},
+        "truth": listed(true_correlation(output / "refined.mrc", series)),
+    }
+
+
+def true_correlation(refined: Path, series: Path) -> np.ndarray[Any, Any]:
+    """``(s,)`` of a tomogram with the truth inside the true wedge, gold left out of both."""
+    volume, truth = (np.array(read_mrc(path).data) for path in (refined, series / "TS_truth.mrc"))
+    beads = read_particles(series / "TS_beads.star")
+    voxel_A = read_mrc(refined).voxel_size_A
+    gold = bead_mask(truth.shape, Beads(beads.centre_zyx, beads.radii_A), voxel_A, GOLD_MARGIN_A)
+    spectra = [
+        tapered_spectrum(np.where(gold, np.median(v), v), "tomogram", EDGES[-1]) for v in (volume, truth)
+    ]
+    tilts = read_tilt_angles(series / "TS.tlt")
+    tilt_range = TiltRange(float(min(tilts)), float(max(tilts)))
+    angle = plane_angle_deg(spectra[0])
+    inside = ((angle < tilt_range.min_deg) | (angle > tilt_range.max_deg)) & (
+        from_axis(spectra[0]) >= 2 / truth.shape[0]
+    )
+    return shell_sums(*spectra, EDGES, inside).correlation
+
+
+def dewedge(*words: str) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dewedge", *words], env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"dewedge {' '.join(words)}\n{done.stderr}")
+
+
+def report(arguments: argparse.Namespace) -> None:
+    rows = read_rows(arguments.json)
+    figure = plt.figure(figsize=(5.4, 5.4), layout="constrained")
+    axes = figure.subplots()
+    for bad, colour, label in ((False, "C0", "good fits"), (True, "C3", "bad fits or input")):
+        pairs = [pair for row in rows if row["bad"] == bad for pair in told(row)]
+        if pairs:
+            truth, estimate, low, high = np.array(pairs).T
+            reach = (estimate - low, high - estimate)
+            axes.errorbar(truth, estimate, reach, fmt="o", ms=3, lw=0.6, color=colour, label=label)
+    axes.plot([-0.2, 1], [-0.2, 1], color="0.5", lw=0.8)
+    axes.fill_between([-0.2, 1], [-0.3, 0.9], [-0.1, 1.1], color="0.9", zorder=0)
+    axes.set(xlim=(-0.2, 1), ylim=(-0.2, 1), xlabel="true correlation inside the wedge", ylabel="estimated")
+    axes.legend(frameon=False)
+    figure.savefig(arguments.docs / "images" / "trust_calibration.png", dpi=150)
+    page = arguments.docs / "trust.md"
+    write_text_atomic(
+        page, BLOCK.sub(lambda match: f"{match[1]}\n{table(rows)}\n\n{match[2]}", page.read_text())
+    )
+
+
+def told(row: dict[str, Any]) -> list[tuple[float, float, float, float]]:
+    """Truth, estimate and bounds of the shells that were told."""
+    columns = zip(row["truth"], row["correlation"], row["low"], row["high"], strict=True)
+    return [(t, c, low, high) for t, c, low, high in columns if c is not None]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """A line for each case and seed, and what they are together."""
+    pairs = np.array([pair for row in rows for pair in told(row)])
+    off = np.abs(pairs[:, 1] - pairs[:, 0])
+    within = (pairs[:, 0] >= pairs[:, 2]) & (pairs[:, 0] <= pairs[:, 3])
+    high = pairs[:, 1] - pairs[:, 0]
+    lines = [
+        f"{len(rows)} tomograms, {len(pairs)} shells: off by at most 0.1 in {np.mean(off <= 0.1):.0%}, "
+        f"within the bounds in {np.mean(within):.0%}; "
+        f"too high by {max(high.max(), 0):.2f} at most, too low by {max(-high.min(), 0):.2f} at most.",
+        "",
+        "| case | seed | verdict | estimated / true, by shells |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [
+            f"{number(estimate)} / {number(truth)}"
+            for estimate, truth in zip(row["correlation"], row["truth"], strict=True)
+        ]
+        lines.append(f"| {row['case']} | {row['seed']} | {row['verdict']} | {', '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    verbs = parser.add_subparsers(required=True)
+    verb = verbs.add_parser("run")
+    verb.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "dewedge_trust")
+    verb.add_argument("--json", type=Path, default=RESULTS)
+    verb.add_argument("--case", action="append", choices=list(CASES), help="only this one; repeat for more")
+    verb.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    verb.set_defaults(function=run)
+    verb = verbs.add_parser("report")
+    verb.add_argument("--json", type=Path, default=RESULTS)
+    verb.add_argument("--docs", type=Path, default=DOCS)
+    verb.set_defaults(function=report)
+    arguments = parser.parse_args()
+    arguments.function(arguments)
+
+
+if __name__ == "__main__":
+    main()
