@@ -58,7 +58,7 @@ def test_the_correlation_with_the_truth_is_found_without_it(error):
     expected = 1 / np.sqrt(1 + error**2)
     mean = np.mean([one.correlation for one in found.values()], axis=0)
     np.testing.assert_allclose(mean[1:], expected, atol=0.06)
-    first, *others = trust_shells(found, EDGES, 40)
+    first, *others = trust_shells(found, EDGES, 60)
     assert first.reason == TOO_COARSE and first.correlation is None
     for shell in others:
         assert shell.low <= of_whole(expected) <= shell.high + 1e-6

@@ -36,8 +36,9 @@ QUANTILE = 1.645
 # The half-sets have something in common where their correlation is so much, and so many times that of chance.
 LEAST_COMMON = 0.1
 LEAST_SIGMA = 3.0
-# A slab's specimen looks different along z where structure is as coarse as a third of its thickness.
-LEAST_PERIODS = 3.0
+# A slab's specimen looks different along z where structure is as coarse as a fifth of its thickness: of a
+# flat cell, what is told there is too high by up to 0.25 (docs/trust.md).
+LEAST_PERIODS = 5.0
 # Standard deviation between azimuths beyond which they tell different things.
 MOST_SPREAD = 0.2
 
