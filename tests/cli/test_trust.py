@@ -43,6 +43,10 @@ def test_the_figures_are_written_and_read_well(trusted: Path, capsys):
     assert len(found["extra_wedge"]) == 4
     page = (trusted / "trust.html").read_text()
     assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 2
+    withheld = found["withheld"]
+    assert len(withheld["explained"]) == len(withheld["edges_per_voxel"]) - 1 == 4
+    assert f"beyond {withheld['beyond_deg']:.0f} degrees" in page
+    assert (trusted / "withheld" / "validate.md").exists()
     assert f'class="verdict {found["verdict"]["level"]}"' in page
 
 
@@ -62,8 +66,11 @@ def test_a_run_is_told_with_its_verdict(trusted: Path, tmp_path: Path, capsys):
     shutil.copytree(trusted, output)
     before = (output / "trust.json").read_text()
     torch.manual_seed(5)
+    fit = output / "withheld" / "seed0" / "model.safetensors"
+    fitted = fit.stat().st_mtime_ns
     assert main(["trust", str(output), "--device", "cpu"]) == 0
     assert (output / "trust.json").read_text() == before  # nothing is left to chance
+    assert fit.stat().st_mtime_ns == fitted  # or fitted twice
     assert json.loads(before)["verdict"]["sentence"] in " ".join(capsys.readouterr().out.split())
 
 

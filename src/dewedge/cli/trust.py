@@ -8,18 +8,32 @@ from typing import Literal
 from dewedge.cli.flags import show_messages
 
 
-def trust(path: Path, /, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
+def trust(
+    path: Path,
+    /,
+    *,
+    quick: bool = False,
+    budget: str | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
     """Tell how far the filled wedge of a finished run is to be believed: docs/trust.md.
 
     A second wedge is cut where there were tilts, the network fills it, and what it put there is held against
-    the half-set that it was not given. Written into the run's folder: trust.html (a verdict, figures and
-    pictures), trust.json, refined_measured.mrc (the result at measured frequencies, safe for averaging and
-    template matching) and refined_added.mrc (what the network put inside the wedge).
+    the half-set that it was not given: a minute or less. Then the run is made again without its outermost
+    tilts, and the result held against them: as long as the run.
+
+    Written into the run's folder: trust.html (a verdict, figures and pictures), trust.json,
+    refined_measured.mrc (the result at measured frequencies, safe for averaging and template matching),
+    refined_added.mrc (what the network put inside the wedge), and the folder withheld.
 
     Parameters
     ----------
     path
         Folder of a finished run; of several tomograms all are judged.
+    quick
+        Only what takes no fit.
+    budget
+        Time of the fit without the outermost tilts, such as 10min; that of the run if not given.
     device
         Kind of device; auto takes a CUDA GPU if there is one.
     """
@@ -27,4 +41,4 @@ def trust(path: Path, /, *, device: Literal["auto", "cpu", "cuda"] = "auto") -> 
     from dewedge.pipeline.trust import print_trust, trust
     from dewedge.settings.sections import ComputeSection
 
-    print_trust(trust(path, ComputeSection(device=device)))
+    print_trust(trust(path, ComputeSection(device=device), withhold=not quick, budget=budget))

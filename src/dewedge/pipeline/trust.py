@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,28 +25,48 @@ from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
 from dewedge.physics.wedge import cut_wedge_from_rows, wedge_mask
 from dewedge.pipeline.measures import model_file, run_folders
-from dewedge.pipeline.validate.validate import without_gold
+from dewedge.pipeline.validate.validate import (
+    FIGURES,
+    SETTINGS,
+    ValidationSettings,
+    validate,
+    without_gold,
+)
 from dewedge.report.figure import png
 from dewedge.report.slices import slices_figure
-from dewedge.report.trust import Trust, curve_figure, page
+from dewedge.report.trust import Trust, Withheld, curve_figure, page
 from dewedge.runtime.devices import choose_device, choose_precision
-from dewedge.runtime.folder import ResultFolder
+from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.log import step
 from dewedge.scores.extra_wedge import trust_shells
 from dewedge.scores.spectra import from_axis, plane_angle_deg, shell_sums, tapered_spectrum
+from dewedge.settings.file import resolve_config
 from dewedge.settings.sections import ComputeSection
 
 logger = logging.getLogger(__name__)
 
+WITHHELD = "withheld"  # folder of the run without the outermost tilts
 # Of the shells, in cycles per voxel. Finer structure has no signal in a tomogram of single tilts.
 EDGES = (0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2, 0.25)
 
 
-def trust(output: Path, compute: ComputeSection) -> list[Trust]:
+def trust(
+    output: Path, compute: ComputeSection, *, withhold: bool = True, budget: str | None = None
+) -> list[Trust]:
     """Judge every tomogram of a finished run, and write into its folder what was found.
 
     Written: trust.json, trust.html, refined_measured.mrc (the result at the frequencies that tilts measured)
     and refined_added.mrc (what the network put inside the wedge); both together are the result.
+
+    Parameters
+    ----------
+    output
+        The run's folder.
+    withhold
+        Run again without the outermost tilts, in the folder `WITHHELD` of the run's, and hold the result
+        against them: one more fit. Left out where the run is not of one tilt series.
+    budget
+        Of that fit; the run's own if not given.
 
     Raises
     ------
@@ -53,13 +75,36 @@ def trust(output: Path, compute: ComputeSection) -> list[Trust]:
     """
     if not output.is_dir():
         raise InputError(f"{output}: no such folder: expected that of a finished run")
-    found = []
-    for folder in run_folders(output):
-        result = judged(folder, load_model(model_file(ResultFolder(output), folder)), compute)
+    run = ResultFolder(output)
+    folders = run_folders(output)
+    found = [judged(folder, load_model(model_file(run, folder)), compute) for folder in folders]
+    if withhold and folders == [run]:
+        found[0] = replace(found[0], withheld=without_outer_tilts(run, budget))
+    for folder, result in zip(folders, found, strict=True):
         write(result, folder)
         logger.info("%s: %s", folder.name, result.verdict().sentence)
-        found.append(result)
     return found
+
+
+def without_outer_tilts(run: ResultFolder, budget: str | None) -> Withheld | None:
+    """Run again without the outermost tilts, or go on with that, and say what came of it; None of halves."""
+    output = run.path / WITHHELD
+    given: dict[str, object] = {"output": output} | ({"budget": budget} if budget else {})
+    config = resolve_config(run.config_file, given)
+    if config.tomograms.half0:
+        logger.info("%s: of half tomograms no tilts can be kept back", run.name)
+        return None
+    # One of an earlier run in this folder is none of this one.
+    resume = is_newer(output / SETTINGS, run.model)
+    validate(config, ValidationSettings(), resume=resume, overwrite=not resume)
+    validation = json.loads((output / FIGURES).read_text("utf-8"))
+    [scores] = validation["cone"].values()
+    return Withheld(
+        beyond_deg=max(abs(tilt) for tilt in validation["given_deg"]),
+        edges_per_voxel=tuple(scores["edges_per_voxel"]),
+        correlation=[math.nan if value is None else value for value in scores["prediction"]["correlation"]],
+        explained=[math.nan if value is None else value for value in scores["prediction"]["explained"]],
+    )
 
 
 def judged(folder: ResultFolder, model: Model, compute: ComputeSection) -> Trust:
@@ -167,4 +212,6 @@ def print_trust(found: Sequence[Trust]) -> None:
             table.add_row(f"{low} to {high}", estimate, bounds, shell.reason)
         console.print(table)
         verdict = result.verdict()
+        if result.withheld is not None:
+            console.print(result.withheld.sentence(result), markup=False)
         console.print(f"{verdict.sentence} {verdict.advice}", markup=False)

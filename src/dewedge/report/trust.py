@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Henderson 2003, J. Mol. Biol. 333, 721: C_ref 0.5), and more signal than error (its square is a half).
 LOOK = 0.5
 PICK = math.sqrt(0.5)
+NOT_WITHHELD = "No tilts were kept back."
 FIGURE_INCHES = (8.0, 4.2)
 
 Level = Literal["good", "some", "none", "unknown"]
@@ -36,6 +38,43 @@ class Verdict:
     level: Level
     sentence: str
     advice: str
+
+
+@dataclass(frozen=True, eq=False)
+class Withheld:
+    """What a fit without the outermost tilts knows of them, in the directions that only they measured.
+
+    Parameters
+    ----------
+    beyond_deg
+        The steepest tilt it was given.
+    edges_per_voxel
+        ``(s + 1,)`` of the shells in cycles per voxel.
+    correlation, explained
+        ``(s,)`` with their reconstruction, whose noise is in it, and the share of its power that vanishes
+        when the prediction is subtracted (`dewedge.scores.withheld.ConeScore`).
+    """
+
+    beyond_deg: float
+    edges_per_voxel: tuple[float, ...]
+    correlation: Sequence[float]
+    explained: Sequence[float]
+
+    def sentence(self, trust: Trust) -> str:
+        """The figures in words, of every shell that was judged."""
+        unit = trust.unit.replace("A", "Å")
+        parts = [
+            f"{explained:.0%} at {trust.length(low):.0f} to {trust.length(high):.0f} {unit} "
+            f"(correlation {correlation:.2f})"
+            for (low, high), correlation, explained in zip(
+                itertools.pairwise(self.edges_per_voxel), self.correlation, self.explained, strict=True
+            )
+            if math.isfinite(explained)
+        ]
+        return (
+            f"Of what the tilts beyond {self.beyond_deg:.0f} degrees hold, noise included, a fit without "
+            f"them explains {', '.join(parts)}."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +95,8 @@ class Trust:
         What it is made of, by azimuth.
     added
         ``(s,)`` mean power of the result inside the wedge, in units of that outside.
+    withheld
+        What a fit without the outermost tilts knows of them; None if there was none.
     """
 
     name: str
@@ -64,6 +105,7 @@ class Trust:
     shells: Sequence[TrustShell]
     extra_wedge: Mapping[Azimuth, ExtraWedge]
     added: Floats
+    withheld: Withheld | None = None
 
     @property
     def unit(self) -> str:
@@ -154,6 +196,14 @@ class Trust:
                 for azimuth, found in self.extra_wedge.items()
             ],
             "added_power": listed(self.added),
+            "withheld": None
+            if self.withheld is None
+            else {
+                "beyond_deg": self.withheld.beyond_deg,
+                "edges_per_voxel": list(self.withheld.edges_per_voxel),
+                "correlation": listed(self.withheld.correlation),
+                "explained": listed(self.withheld.explained),
+            },
         }
 
     def _text(self, resolution: float) -> str:
@@ -202,6 +252,7 @@ def page(trust: Trust, curve_png: bytes, slices_png: bytes) -> str:
         sentence=escape(verdict.sentence),
         advice=escape(verdict.advice),
         unit=trust.unit.replace("A", "Å"),
+        withheld=escape(NOT_WITHHELD if trust.withheld is None else trust.withheld.sentence(trust)),
         rows="\n".join(_row(trust, i) for i in range(len(trust.shells))),
         curve=image_tag(
             curve_png, "Estimated correlation with the truth inside the missing wedge, by resolution"
