@@ -15,6 +15,7 @@ from dewedge.inputs.mask import choose_mask, read_mask
 from dewedge.inputs.open_files import allow_many_files
 from dewedge.inputs.run_input import HalvesInput, Mask, RunInput, SeriesInput
 from dewedge.io.entries import HalvesEntry, SeriesEntry
+from dewedge.io.image_numbers import image_numbers
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
 from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
@@ -22,7 +23,6 @@ from dewedge.learn.sampling import held_out_side
 from dewedge.learn.tiling import tile_axis
 from dewedge.runtime.faults import Faults
 from dewedge.settings.fit import FitSection
-from dewedge.settings.image_numbers import image_numbers
 from dewedge.settings.sections import Config
 from dewedge.split import split_tilts
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 from dewedge.geometry import TiltRange
 from dewedge.io.files import atomic_path
 from dewedge.learn.amplitude import WedgeAmplitude
@@ -152,7 +152,7 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
             metadata = file.metadata() or {}
             if metadata.get("kind") != kind:
                 raise InputError(
-                    f"{path}: expected a {kind!r} file, found {metadata.get('kind', 'another')!r}"
+                    f"{path}: expected a {kind!r} file, found {shown(metadata.get('kind', 'another'))}"
                 )
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["json"])  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from dewedge.errors import InputError
-from dewedge.settings.image_numbers import image_numbers
+from dewedge.io.image_numbers import image_numbers
 
 
 class Section(BaseModel):
