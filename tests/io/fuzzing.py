@@ -344,8 +344,8 @@ def _relion(folder: Path) -> None:
 
 def _toml(folder: Path) -> None:
     (folder / "my.toml").write_text(
-        'recipe = "deepdewedge"\npaths = ["a.mrc", "b.mrc"]\n\n[fit]\ncube_size = 16\nbudget = "10min"\nclip = 5.0\n\n'
-        '[series]\nexclude_tilts = ["1-3,41"]\n\n[tomograms]\ntilt_range = [[-60, 60]]\n\n[refine]\ntile = 128\n'
+        'recipe = "deepdewedge"\npaths = ["a.mrc", "b.mrc"]\n\n[fit]\ncube_size = 16\nbudget = "10min"\nclip = 5.0\n'
+        '[series]\nexclude_tilts = ["1-3,41"]\n\n[tomograms]\ntilt_range = [[-60, 60]]\n'
     )
 
 
@@ -375,6 +375,12 @@ def _mrc(folder: Path) -> None:
 def _read_mrc(path: Path) -> None:
     for stack in (False, True):
         np.asarray(read_mrc(path, stack=stack).data[0, 0], dtype=np.float64)
+
+
+def _read_model(path: Path) -> None:
+    model = load_model(path)
+    with torch.no_grad():
+        assert model.build()(torch.ones(1, 1, 8, 8, 8)).isfinite().all()
 
 
 def _in_folder(path: Path) -> object:
@@ -413,7 +419,7 @@ READERS = {
     "planes json": Reader(_planes, "planes.json", read_planes, change_text),
     "mrc header": Reader(_mrc, "a.mrc", _read_mrc, change_mrc),
     "tiff": Reader(_tiff, "movie.tif", lambda p: list(movie_frames(read_movie(p))), change_binary),
-    "safetensors": Reader(_model, "model.safetensors", load_model, change_tensors),
+    "safetensors": Reader(_model, "model.safetensors", _read_model, change_tensors),
 }
 
 

@@ -1,4 +1,4 @@
-"""Whatever a file holds: it is read, or there is one line that says why not; benchmarks/fuzz.py tries more."""
+"""Whatever a file holds: it is read, or one line says why not; benchmarks/fuzz.py tries more."""
 
 from __future__ import annotations
 

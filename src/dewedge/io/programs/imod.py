@@ -106,9 +106,7 @@ def read_etomo(folder: Path, root: str) -> Etomo:
     for key in ("EXCLUDELIST", "EXCLUDELIST2", "EXCLUDE"):
         excluded |= _sections(folder / name, tilt.get(key, ""))
     if value("SHIFT", "0") or value("SHIFT", "0", 1):
-        notes.append(
-            f"{name}: SHIFT {tilt['SHIFT']} is not used: the tomogram is centred on the tilt axis"
-        )
+        notes.append(f"{name}: SHIFT {tilt['SHIFT']} is not used: the tomogram is centred on the tilt axis")
     for key, what in (("LOCALFILE", "local alignments"), ("ZFACTORFILE", "Z factors")):
         if tilt.get(key):
             notes.append(f"{name}: {what} ({tilt[key]}) are not used")
