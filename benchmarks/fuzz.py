@@ -3,8 +3,8 @@
     python benchmarks/fuzz.py --inputs 10000
 
 Every reader has a process of its own, so that its memory is its own. The inputs are those of
-tests/io/fuzzing.py, drawn anew each time, also of sizes beyond any text that is believed; what fails is printed
-as hypothesis has shrunk it. The table counts how many were read, and how many refused in one line.
+tests/io/fuzzing.py, drawn anew each time, also of sizes beyond any text that is believed; what fails is
+printed as hypothesis has shrunk it. The table counts how many were read, and how many refused in one line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "io"))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--inputs", type=int, default=10_000, help="of each reader")
     parser.add_argument("--readers", nargs="*", help="their names in tests/io/fuzzing.py; all if not given")
     parser.add_argument("--here", metavar="READER", help=argparse.SUPPRESS)

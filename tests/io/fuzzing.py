@@ -344,7 +344,7 @@ def _relion(folder: Path) -> None:
 
 def _toml(folder: Path) -> None:
     (folder / "my.toml").write_text(
-        'recipe = "deepdewedge"\npaths = ["a.mrc", "b.mrc"]\n\n[fit]\ncube_size = 16\nbudget = "10min"\nclip = 5.0\n'
+        'recipe = "deepdewedge"\npaths = ["a.mrc", "b.mrc"]\n\n[fit]\ncube_size = 16\nclip = 5.0\n'
         '[series]\nexclude_tilts = ["1-3,41"]\n\n[tomograms]\ntilt_range = [[-60, 60]]\n'
     )
 

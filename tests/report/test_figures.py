@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from dewedge.learn.state import EpochRow
 from dewedge.report.comparison import comparison_figure
-from dewedge.report.figure import grey_limits, round_length, save_figure
+from dewedge.report.figure import grey_limits, round_length, write_figure
 from dewedge.report.loss import loss_figure
 from dewedge.report.slices import slices_figure
 
@@ -99,6 +99,6 @@ def test_loss_curve_without_held_out_region():
 
 
 def test_figures_are_written_whole(tmp_path: Path):
-    save_figure(tmp_path / "slices.png", slices_figure({"FBP": volume()}, 10.0, "TS"))
+    write_figure(tmp_path / "slices.png", lambda: slices_figure({"FBP": volume()}, 10.0, "TS"))
     assert [path.name for path in tmp_path.iterdir()] == ["slices.png"]
     assert (tmp_path / "slices.png").read_bytes().startswith(b"\x89PNG")

@@ -67,6 +67,8 @@ class FitState:
     ----------
     cooling
         Step and progress at which the held-out loss had stopped falling; None before.
+    losses
+        Of the steps of an epoch that was stopped within it, as means over the processes.
     """
 
     step: int = 0
@@ -75,6 +77,7 @@ class FitState:
     best_loss: float = math.inf
     best_epoch: int = 0
     cooling: tuple[int, float] | None = None
+    losses: list[float] = field(default_factory=list)
 
     def progress(self, options: FitOptions) -> float:
         """Share of the fit that is done, by steps or by time, whichever is further.

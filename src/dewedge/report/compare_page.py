@@ -234,6 +234,8 @@ def _setting(value: object) -> str:
 
 
 def _image(png: bytes, text: str) -> str:
+    if not png:
+        return "<p>It could not be drawn.</p>"
     return f'<img alt="{escape(text)}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
 
 

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dewedge.errors import reason
 from dewedge.io.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
+
 PERCENTILES = (0.5, 99.5)
 DPI = 150
 
 
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG; the file appears whole or not at all."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+@contextmanager
+def dispensable(path: Path) -> Iterator[None]:
+    """Where a figure or page cannot be made, whatever the reason, a warning is all: results do without."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning("%s: not made: %s: %s", path, type(error).__name__, reason(error))
+        logger.debug("traceback", exc_info=True)
+
+
+def write_figure(path: Path, make: Callable[[], Figure]) -> None:
+    """Write a figure as PNG, in matplotlib's own style, whatever a matplotlibrc says.
+
+    The file appears whole or not at all; where it cannot be made, a warning is logged.
+    """
+    with dispensable(path):
+        import matplotlib.style
+
+        with matplotlib.style.context("default"), atomic_path(path) as temporary:
+            make().savefig(temporary, format="png", dpi=DPI)
 
 
 def grey_limits(sections: Sequence[NDArray[Any]]) -> tuple[float, float]:

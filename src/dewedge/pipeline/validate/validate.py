@@ -22,7 +22,7 @@ from dewedge.io.nested import read_toml
 from dewedge.pipeline.reconstruct import half_sets, write_reconstruction
 from dewedge.pipeline.run import run
 from dewedge.pipeline.validate.report import Validation, markdown, print_validation
-from dewedge.report.figure import save_figure
+from dewedge.report.figure import write_figure
 from dewedge.report.slices import slices_figure
 from dewedge.runtime.devices import choose_device, is_first_process
 from dewedge.runtime.folder import CONFIG, ResultFolder
@@ -269,8 +269,8 @@ def judge(
     volumes = {"FBP of the tilts given": read_mrc(of_given).data}
     volumes |= {name: read_mrc(path).data for name, path in predictions.items()}
     volumes["FBP of all tilts"] = reference.data
-    save_figure(output / PICTURES, slices_figure(volumes, reference.voxel_size_A, item.name))
     print_validation(validation)
+    write_figure(output / PICTURES, lambda: slices_figure(volumes, reference.voxel_size_A, item.name))
 
 
 def score_files(
