@@ -11,6 +11,7 @@ import foreign
 import numpy as np
 import pytest
 
+import dewedge
 from dewedge import limits
 from dewedge.errors import InputError, is_out_of_memory, reason, shown
 from dewedge.io.angles import read_tilt_angles
@@ -125,6 +126,11 @@ def test_a_value_in_a_message_is_short_and_printable(value: object) -> None:
     text = shown(value)
     assert len(text) <= limits.SHOWN + 2 and text.isprintable()
     assert str(InputError(f"a: {value if isinstance(value, str) else 1}")).isprintable()
+
+
+def test_values_get_into_messages_by_one_function() -> None:
+    for path in (Path(dewedge.__file__).parent / "io").rglob("*.py"):
+        assert "!r}" not in path.read_text("utf-8"), path
 
 
 def test_what_a_library_says_is_cut_too() -> None:

@@ -116,9 +116,10 @@ def _free_of_limit() -> float | None:
 def _free_of_container() -> float | None:
     folder = Path("/sys/fs/cgroup")
     try:
-        most, taken = ((folder / name).read_text() for name in ("memory.max", "memory.current"))
-        return float(most) - float(taken)
-    except (OSError, ValueError):  # "max", or no such container
+        most, taken = (float((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+        parts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return most - taken + float(parts["file"])  # pages of files, which are given up when needed
+    except (OSError, ValueError, KeyError):  # "max", or no such container
         return None
 
 

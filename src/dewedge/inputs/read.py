@@ -210,6 +210,8 @@ def require_sound_images(series: TiltSeries) -> None:
                 f"{where} holds NaN or infinite values: leave this tilt out or export the stack again"
             )
         if max(-low, high) > limits.PIXEL:
-            raise InputError(f"{where} holds {max(low, high, key=abs):g}: leave this tilt out or export it again")
+            raise InputError(
+                f"{where} holds {max(low, high, key=abs):g}: leave this tilt out or export it again"
+            )
         if low == high:
             raise InputError(f"{where} is constant ({low:g}): leave this tilt out or export the stack again")

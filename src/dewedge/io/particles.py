@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 from dewedge.geometry import Floats
 from dewedge.io.files import StrPath, write_text_atomic
 from dewedge.io.star import Table, numbers, read_star
@@ -73,7 +73,7 @@ def write_particles(
         raise ValueError(f"{len(centres)} centres, but {len(species)} species")
     for text in (tomogram_name, *species):
         if text in _MISSING or set(text) & set("\"'#\t\r\n"):
-            raise ValueError(f"{text!r} cannot be written to a STAR file")
+            raise ValueError(f"{shown(text)} cannot be written to a STAR file")
     columns: dict[str, object] = {_NAME: [tomogram_name] * len(centres)}
     columns |= {name: centres[:, i] for i, name in reversed(list(enumerate(_COORDINATES)))}
     if rotations is not None:
