@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from dewedge.errors import InputError, LostProcessError, is_out_of_memory, printable, reason
+from dewedge.limits import MESSAGE
 
 USER_ERROR = 2
 OTHER_ERROR = 1
@@ -63,7 +64,8 @@ def _guarded(command: Callable[[], object]) -> int:
             text = f"out of memory ({reason(error)}); use more binning or smaller cubes, batches or tiles"
             return _fail(text, OTHER_ERROR)
         where = "" if path is None else f"; traceback in {path}"
-        return _fail(f"unexpected {type(error).__name__}: {reason(error)}{where}", OTHER_ERROR)
+        first = (str(error).splitlines() or [""])[0][:MESSAGE]
+        return _fail(f"unexpected {type(error).__name__}: {first}{where}", OTHER_ERROR)
     finally:
         signal.signal(signal.SIGTERM, before)
         if "dewedge.runtime.log" in sys.modules:

@@ -22,6 +22,10 @@ from dewedge.learn.amplitude import WedgeAmplitude
 from dewedge.learn.network import NetworkConfig, UNet
 
 MODEL_KIND = "dewedge model 1"
+_TYPES = (
+    "F32",
+    "F16",
+)  # of tensors, in the words of safetensors; the weights of the package are of the latter
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +188,7 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     Raises
     ------
     InputError
-        If the file is missing, damaged, of another kind, or holds other than finite float32 numbers.
+        If the file is missing, damaged, of another kind, or holds other than finite float32 or float16 numbers.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a {kind.rpartition(' ')[0]} (.safetensors)")
@@ -200,8 +204,10 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
                 raise InputError(f"{path}: {len(names)} tensors: expected at most {limits.TENSORS}")
             for name in names:
                 dtype = file.get_slice(name).get_dtype()
-                if dtype != "F32":
-                    raise InputError(f"{path}: {shown(name)} is of type {shown(dtype)}: expected float32")
+                if dtype not in _TYPES:
+                    raise InputError(
+                        f"{path}: {shown(name)} is of type {shown(dtype)}: expected {' or '.join(_TYPES)}"
+                    )
             tensors = {name: file.get_tensor(name) for name in names}
             text = metadata["json"]
     except (SafetensorError, OSError, KeyError, ValueError) as error:
