@@ -188,7 +188,8 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     Raises
     ------
     InputError
-        If the file is missing, damaged, of another kind, or holds other than finite float32 or float16 numbers.
+        If the file is missing, damaged, of another kind, or holds numbers that are not finite or of no type
+        that weights have.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a {kind.rpartition(' ')[0]} (.safetensors)")
