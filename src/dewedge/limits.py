@@ -11,11 +11,12 @@ TEXT_BYTES = 1 << 24
 LINES = 200_000
 WORDS = 1_000_000
 NUMBER_CHARACTERS = 64  # of one number, as it is written
-NESTED_BYTES = 1 << 18  # of YAML and TOML, whose parsers are slow
+NESTED_BYTES = 1 << 19  # of YAML and TOML, whose parsers are slow
 NESTED_LINE = 1024  # characters, of TOML: what a key costs grows with the square of its parts
 NESTING = 32  # of brackets, in YAML, TOML and JSON
 JSON_CHARACTERS = 1 << 24
 COLUMNS = 200  # of a table
+NODES = 40_000  # of a grid of Warp
 
 # Values in a message.
 SHOWN = 80

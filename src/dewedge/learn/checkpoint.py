@@ -16,7 +16,7 @@ from torch import Tensor
 from dewedge import limits
 from dewedge.errors import InputError, printable, reason, shown
 from dewedge.geometry import TiltRange
-from dewedge.io.files import atomic_path
+from dewedge.io.files import atomic_path, open_input
 from dewedge.io.nested import parse_json
 from dewedge.learn.amplitude import WedgeAmplitude
 from dewedge.learn.network import NetworkConfig, UNet
@@ -193,6 +193,8 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a {kind.rpartition(' ')[0]} (.safetensors)")
+    with open_input(path):  # the library takes what it may not read for damaged
+        pass
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

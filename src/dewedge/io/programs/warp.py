@@ -297,8 +297,8 @@ def _grid(path: Path, root: ET.Element, tag: str) -> Floats | None:
         else ("Depth", "Height", "Width")
     )
     nodes = element.findall("Node")
-    if len(nodes) > limits.TILTS:
-        raise InputError(f"{path}: <{tag}>: {len(nodes)} nodes: expected at most {limits.TILTS}")
+    if len(nodes) > limits.NODES:
+        raise InputError(f"{path}: <{tag}>: {len(nodes)} nodes: expected at most {limits.NODES}")
     shape = tuple(int(_floats(path, element.get(axis, "1"), f"{tag} {axis}")[0]) for axis in axes)
     if min(shape) < 1 or math.prod(shape) != len(nodes):
         raise InputError(f"{path}: <{tag}>: expected {shape} nodes, got {len(nodes)}")
