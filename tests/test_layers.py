@@ -14,6 +14,7 @@ import dewedge
 ROOT = Path(dewedge.__file__).parent
 LAYERS = {
     "errors": 0,
+    "limits": 0,
     "geometry": 0,
     "split": 0,
     "physics": 1,

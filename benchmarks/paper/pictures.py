@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from dewedge.io.mrc import read_mrc
-from dewedge.report.figure import save_figure
+from dewedge.report.figure import write_figure
 from paper.experiments import METHODS, OF_PREPARATIONS
 from paper.figures import Panel, curves_figure, label_text, sections_figure
 from paper.results import Row
@@ -38,7 +39,7 @@ def draw(
             continue
         if number in CURVES:
             drawn.append(output / f"figure{number}.png")
-            save_figure(drawn[-1], curves_figure(here, *CURVES[number]))
+            write_figure(drawn[-1], partial(curves_figure, here, *CURVES[number]))
             continue
         names = [entry.name for entry in shown[0].entries]
         for i, name in enumerate(names):
@@ -49,7 +50,7 @@ def draw(
                 drawn.append(
                     output / (f"figure{number}_{name}.png" if len(names) > 1 else f"figure{number}.png")
                 )
-                save_figure(drawn[-1], sections_figure(panels))
+                write_figure(drawn[-1], partial(sections_figure, panels))
     return drawn
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dewedge import limits
 from dewedge.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -170,6 +171,11 @@ class TiltGeometry:
         if tilts.ndim != 1 or tilts.size == 0:
             raise InputError(f"tilt angles: expected a list of at least one angle, got shape {tilts.shape}")
         n = tilts.size
+        if n > limits.TILTS or max(self.image_shape_yx) > limits.AXIS:
+            raise InputError(
+                f"{n} tilt images of {self.image_shape_yx} pixels (y, x): expected at most {limits.TILTS}, "
+                f"of {limits.AXIS} pixels along an axis"
+            )
         _set(self, "tilt_deg", tilts, (n,))
         linear = np.broadcast_to(np.eye(2), (n, 2, 2)) if self.linear_yx is None else self.linear_yx
         _set(self, "linear_yx", linear, (n, 2, 2))

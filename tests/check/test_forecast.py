@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dewedge.check.forecast import Forecast, check_forecast, forecast, free_memory_GB, network_speed
+from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
+from dewedge.check.memory import free_memory_GB
 from dewedge.learn.network import PRESETS
 from dewedge.learn.options import FitOptions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from dewedge.cli import main
 from dewedge.io.mrc import read_mrc, write_mrc
@@ -114,7 +116,7 @@ def test_flags_win_over_the_file(finished: Path, tmp_path: Path):
     assert written["reconstruct"]["bin"] == 2 and written["reconstruct"]["thickness"] == 32
 
 
-KILLED_IN_EPOCH_2 = """
+KILLED_AFTER_AN_EPOCH = """
 import sys, time
 import dewedge.learn.fit, dewedge.pipeline.fit
 from dewedge.cli import main
@@ -122,17 +124,17 @@ dewedge.learn.fit.CHECKPOINT_INTERVAL_S = 0.0
 write = dewedge.pipeline.fit.write_loss_table
 def write_and_wait(path, rows):
     write(path, rows)
-    if len(rows) == 2:
+    if len(rows) == int(sys.argv[1]):
         print("waiting", flush=True)
-        time.sleep(600)
+        time.sleep(float(sys.argv[2]))
 dewedge.pipeline.fit.write_loss_table = write_and_wait
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[3:]))
 """
 
 
-def start_and_wait(arguments: list[str]) -> subprocess.Popen[str]:
-    """A run that has fitted one epoch, has a checkpoint of it, and waits in the second."""
-    command = [sys.executable, "-c", KILLED_IN_EPOCH_2, *arguments]
+def start_and_wait(arguments: list[str], epoch: int, seconds: float) -> subprocess.Popen[str]:
+    """A run that waits at the end of an epoch, before the checkpoint of it."""
+    command = [sys.executable, "-c", KILLED_AFTER_AN_EPOCH, str(epoch), str(seconds), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "waiting\n"
     return process
@@ -142,7 +144,7 @@ def test_resume_after_a_kill_equals_the_unbroken_run(
     finished: Path, series: Path, tmp_path: Path, tiny: list[str]
 ):
     output = tmp_path / "OUT"
-    with start_and_wait(["run", str(series / "TS.mrc"), *tiny, "-o", str(output)]) as process:
+    with start_and_wait(["run", str(series / "TS.mrc"), *tiny, "-o", str(output)], 2, 600) as process:
         process.kill()
     assert (output / "checkpoint.safetensors").exists() and not (output / "model.safetensors").exists()
     (output / ".refined.12345.mrc").write_bytes(b"half a file")
@@ -155,17 +157,41 @@ def test_resume_after_a_kill_equals_the_unbroken_run(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interruption_says_how_to_resume(
+def test_interruption_leaves_a_checkpoint_and_says_how_to_resume(
     series: Path, tmp_path: Path, number: signal.Signals, tiny: list[str]
 ):
     output = tmp_path / "OUT"
-    with start_and_wait(["run", str(series / "TS.mrc"), *tiny, "-o", str(output)]) as process:
+    with start_and_wait(["run", str(series / "TS.mrc"), *tiny, "-o", str(output)], 1, 2) as process:
         process.send_signal(number)
         assert process.stderr is not None
         message = process.stderr.read()
     assert process.returncode == 128 + number
     assert "Traceback" not in message
     assert message.splitlines()[-1].endswith(f"continue with: dewedge run --resume -o {output}")
+    with safe_open(output / "checkpoint.safetensors", framework="np") as file:
+        state = json.loads(file.metadata()["json"])["state"]
+    assert state["step"] == 21 and len(state["rows"]) == 1 and len(state["losses"]) == 1
+
+
+def test_a_figure_that_fails_is_a_warning_and_resume_says_where_it_goes_on(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "OUT"
+    shutil.copytree(finished, output)
+    for name in ("model.safetensors", "refined.mrc", "slices.png", "loss.png"):
+        (output / name).unlink()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("latex was not found")
+
+    monkeypatch.setattr("dewedge.pipeline.fit.loss_figure", fail)
+    monkeypatch.setattr("dewedge.pipeline.run.slices_figure", fail)
+    assert main(["run", "--resume", "-o", str(output)]) == 0
+    np.testing.assert_array_equal(data(output / "refined.mrc"), data(finished / "refined.mrc"))
+    log = (output / "dewedge.log").read_text()
+    assert "WARNING" in log and "loss.png: not made: RuntimeError: latex was not found" in log
+    assert "the fit goes on after step 40, in epoch 3, 100 % done" in log
+    assert not (output / "loss.png").exists()
 
 
 def test_resume_of_a_finished_run_changes_no_result(finished: Path, tmp_path: Path):

@@ -10,9 +10,9 @@ import pytest
 from dewedge.errors import InputError
 from dewedge.inputs.read import read_inputs
 from dewedge.io.angles import write_tilt_angles
+from dewedge.io.image_numbers import image_numbers, numbers_text
 from dewedge.io.mrc import write_mrc
 from dewedge.settings.file import resolve_config
-from dewedge.settings.image_numbers import image_numbers, numbers_text
 
 TILTS = np.arange(-40.0, 41, 8)
 

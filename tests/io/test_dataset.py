@@ -166,10 +166,10 @@ class TestHalves:
             ("b_odd.rec\n    - ./d/a_odd", "a_odd.rec\n    - ./d/b_odd", "same place, but their names"),
             ("    - ./d/b_odd.rec\n", "", "2 tomo0_files and 1 tomo1_files"),
             ("mw_angle: 50", "mw_angle: wide", "mw_angle 'wide'"),
-            ("mw_angle: 50", "mw_angle: 180", "mw_angle 180"),
+            ("mw_angle: 50", "mw_angle: 180", "mw_angle '180'"),
             ("shared:", "common:", "no section shared"),
             ("shared:", "shared: [", "not a YAML file"),
-            ("shared:", "!!python/object/apply:os.system ['true']\nx:", "not a YAML file"),
+            ("shared:", "!!python/object/apply:os.system ['true']\nx:", "alias or tag"),
             ("    - ./d/m.mrc\n", "", "expected a list|1 mask_files|^$"),
         ],
     )

@@ -71,7 +71,7 @@ def test_tilt_com(tmp_path: Path) -> None:
         "OFFSET of -2 degrees added",
         "SHIFT 0.0 25.0 is not used",
         "tilt of 2 degrees about x is not used",
-        "views 1, 3, 4, 21 (counted from 1) left out",
+        "views 1,3-4,21 (counted from 1) left out",
     ):
         assert what in text, text
     for name in ("TS_1.tlt", "TS_1.xf", "TS_1.xtilt", "tilt.com"):

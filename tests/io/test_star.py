@@ -103,7 +103,6 @@ def test_relion_file_with_optics(tmp_path: Path) -> None:
         "hello",
         "data_\n",
         "data_\n\nloop_\n_rlnCoordinateX #1\n1\n",
-        "data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2\n3 4 5 6\n",
         "data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2 x\n",
         "data_\n\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2 nan\n",
         'data_\n\n_a "b\n',

@@ -9,6 +9,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
+from safetensors import safe_open
+from safetensors.torch import save
 from scipy import ndimage
 from test_sampling import make_pair
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -438,3 +440,78 @@ def test_the_held_out_loss_of_no_prediction_is_one(fabric, monkeypatch):
     options = replace(OPTIONS, epochs=1, update_interval=None)
     fit([TomogramPair(*halves, pair.tilt_range)], NETWORK, options, fabric)
     assert losses == pytest.approx([1.0], abs=0.1)
+
+
+@pytest.mark.parametrize("steps, rounds", [(6, None), (10, 2), (8, 2)])
+def test_a_fit_that_is_stopped_resumes_to_the_unbroken_one(fabric, pairs, tmp_path: Path, steps, rounds):
+    """Within an epoch of four steps, within one after a round, and at the end of one."""
+    options = replace(OPTIONS, epochs=3, update_interval=rounds, schedule="constant", warm_up=0.0)
+    unbroken, rows = fit(pairs, NETWORK, options, fabric)
+    file, reached, resumed_at = tmp_path / "checkpoint.safetensors", [0], []
+
+    def count(state: FitState, progress: float) -> None:
+        reached[0] = state.step
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(
+            pairs, NETWORK, options, fabric,
+            checkpoint=file, on_step=count, stop=lambda: reached[0] == steps - 1,
+        )  # fmt: skip
+    resumed, resumed_rows = fit(
+        pairs, NETWORK, options, fabric,
+        checkpoint=file, resume=True, on_resume=lambda state: resumed_at.append(state.step),
+    )  # fmt: skip
+    assert resumed_at == [steps]
+    assert_same_weights(unbroken, resumed)
+    assert [row.fit_loss for row in resumed_rows] == [row.fit_loss for row in rows]
+    assert [row.validation_loss for row in resumed_rows] == [row.validation_loss for row in rows]
+
+
+class ShortOfMemory(UNet):
+    """Fails as torch does on a CPU that has no memory for more than so many crops with their gradients."""
+
+    most = 1
+
+    def forward(self, volume):
+        if torch.is_grad_enabled() and len(volume) > self.most:
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+            )
+        return super().forward(volume)
+
+
+def test_a_batch_for_which_memory_is_short_is_done_in_parts(fabric, pairs, monkeypatch):
+    options = replace(OPTIONS, epochs=2, batch_size=4)
+    _, rows = fit(pairs, NETWORK, options, fabric)
+    monkeypatch.setattr(fit_module, "UNet", ShortOfMemory)
+    monkeypatch.setattr(ShortOfMemory, "most", 2)
+    told: list[str] = []
+    _, rows_of_parts = fit(pairs, NETWORK, options, fabric, on_shortage=told.append)
+    assert len(told) == 1 and "two parts" in told[0]
+    assert rows_of_parts[-1].fit_loss == pytest.approx(rows[-1].fit_loss, rel=1e-3)
+    monkeypatch.setattr(ShortOfMemory, "most", 1)
+    with pytest.raises(RuntimeError, match="allocate"):
+        fit(pairs, NETWORK, options, fabric)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda t: t.update({"best.head.bias": torch.full((1,), float("nan"))}), "not finite"),
+        (lambda t: t.update({"network.head.bias": torch.full((1,), 1e30)}), "beyond"),
+        (lambda t: t.update({"network.head.bias": torch.zeros(1, dtype=torch.int8)}), "expected F32 or F16"),
+        (lambda t: t.update({"network.head.bias": torch.zeros(2)}), "do not fit"),
+        (lambda t: t.pop("best.head.bias"), "do not fit"),
+        (lambda t: t.update({"optimiser.0.momentum": torch.zeros(3)}), "is of shape"),
+    ],
+)
+def test_a_hostile_checkpoint_is_refused(fabric, pairs, tmp_path: Path, change, message):
+    file = tmp_path / "checkpoint.safetensors"
+    options = replace(OPTIONS, epochs=1, update_interval=None)
+    fit(pairs, NETWORK, options, fabric, checkpoint=file)
+    with safe_open(file, framework="pt") as opened:
+        tensors, metadata = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+    change(tensors)
+    file.write_bytes(save(tensors, metadata=metadata))
+    with pytest.raises(InputError, match=message):
+        fit(pairs, NETWORK, options, fabric, checkpoint=file, resume=True)

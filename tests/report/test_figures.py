@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from dewedge.learn.state import EpochRow
 from dewedge.report.comparison import comparison_figure
-from dewedge.report.figure import grey_limits, round_length, save_figure
+from dewedge.report.figure import grey_limits, round_length, write_figure
 from dewedge.report.loss import loss_figure
 from dewedge.report.slices import slices_figure
 
@@ -99,6 +101,23 @@ def test_loss_curve_without_held_out_region():
 
 
 def test_figures_are_written_whole(tmp_path: Path):
-    save_figure(tmp_path / "slices.png", slices_figure({"FBP": volume()}, 10.0, "TS"))
+    write_figure(tmp_path / "slices.png", lambda: slices_figure({"FBP": volume()}, 10.0, "TS"))
     assert [path.name for path in tmp_path.iterdir()] == ["slices.png"]
     assert (tmp_path / "slices.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_matplotlibrc_matters(tmp_path: Path):
+    """With usetex, matplotlib would start latex and fail where there is none."""
+    write_figure(tmp_path / "own.png", lambda: loss_figure(rows(held_out=True)))
+    with matplotlib.rc_context({"text.usetex": True, "savefig.dpi": 10, "figure.facecolor": "red"}):
+        write_figure(tmp_path / "other.png", lambda: loss_figure(rows(held_out=True)))
+    assert (tmp_path / "other.png").read_bytes() == (tmp_path / "own.png").read_bytes()
+
+
+def test_a_figure_that_cannot_be_made_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "folder.png").mkdir()
+    with caplog.at_level(logging.WARNING, "dewedge"):
+        write_figure(tmp_path / "a.png", lambda: loss_figure([]))
+        write_figure(tmp_path / "folder.png", lambda: loss_figure(rows(held_out=True)))
+    assert len(caplog.records) == 2 and "a.png: not made: IndexError" in caplog.messages[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]

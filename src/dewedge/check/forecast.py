@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.check.finding import Finding
+from dewedge.check.memory import BASE_BYTES, fit_bytes, free_memory_GB, refine_bytes
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import AUTOCAST, Precision
-from dewedge.learn.refine import COLUMN_VOXELS
-from dewedge.learn.rounds import blocks
 
 # The edge of the cube on which the network's speed is measured.
 _PROBE = 48
 # A step of the fit against applying the network to as many voxels: measured on a CPU (backward pass, crops,
 # wedge masks and transforms included).
 _FIT_TIMES = 4.1
-# Values a channel and voxel keeps for the backward pass, for two convolutions a block: measured 18 to 20.
-_KEPT = 20
-# Interpreter, torch and the buffers of a back-projection.
-_BASE_BYTES = 1.0e9
 # Half-set 0, half-set 1, full, beads, refined and mask: all of 4 bytes a voxel.
 _FILES = 6
 
@@ -121,20 +114,13 @@ def forecast(
     # Tiles overlap along every axis they divide.
     shared = [_tiles(n, tile, overlap) for shape in shapes_zyx for n in shape]
     growth = [a * b * c for a, b, c in zip(shared[::3], shared[1::3], shared[2::3], strict=True)]
-    bytes_each = 4 if precision == "32-true" else 2
-    kept = _KEPT * config.convolutions / 2 * config.channels / config.fold**3 * bytes_each
-    fit_bytes = kept * options.batch_size * options.cube_size**3
-    if options.update_interval is not None:  # the filled inputs, both halves
-        edges = [np.diff(blocks(shape, options.cube_size)[0], axis=0) for shape in shapes_zyx]
-        fit_bytes += 8 * sum(float(edge.prod()) for edge in edges)
-    band_bytes = 12 * max(
-        min(z * min(tile, y) * x, max(COLUMN_VOXELS, z * min(tile, y) * min(tile, x)))
-        for z, y, x in shapes_zyx
-    )
-    tile_bytes = kept / 4 * max(min(tile, z) * min(tile, y) * min(tile, x) for z, y, x in shapes_zyx)
     # The whole, its half-sets, and what is taken from it with the gold.
     align_bytes = 3 * 4 * largest_stack_pixels
-    memory = _BASE_BYTES + max(fit_bytes, band_bytes + tile_bytes, align_bytes)
+    fit, refinement = (
+        fit_bytes(config, options, shapes_zyx, precision),
+        refine_bytes(config, shapes_zyx, tile, precision),
+    )
+    memory = BASE_BYTES + max(fit, refinement, align_bytes)
     return Forecast(
         memory_GB=memory / 1e9,
         free_memory_GB=free_memory_GB(),
@@ -173,20 +159,6 @@ def check_forecast(name: str, predicted: Forecast, cube_size: int, batch_size: i
             )
         )
     return findings
-
-
-def free_memory_GB() -> float | None:
-    """Memory that is free, or could be, now; None where the system does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            values = dict(line.split(":", 1) for line in file)
-        return int(values["MemAvailable"].split()[0]) * 1024 / 1e9
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    except (OSError, ValueError):
-        return None
 
 
 def _tiles(size: int, tile: int, overlap: int) -> float:

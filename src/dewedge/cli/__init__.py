@@ -8,10 +8,12 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from dewedge.errors import InputError, LostProcessError
+from dewedge.errors import InputError, LostProcessError, is_out_of_memory, printable, reason
+from dewedge.limits import MESSAGE
 
 USER_ERROR = 2
 OTHER_ERROR = 1
@@ -56,18 +58,14 @@ def _guarded(command: Callable[[], object]) -> int:
         _log_traceback()
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return _fail(f"{where}{error.strerror or error}", USER_ERROR)
-    except MemoryError as error:
-        _log_traceback()
-        return _fail(
-            f"out of memory ({error}); use more binning or smaller cubes, batches or tiles", OTHER_ERROR
-        )
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not a MemoryError
-            _log_traceback()
-            return _fail("out of GPU memory; use smaller cubes, batches or tiles", OTHER_ERROR)
-        text = str(error).splitlines()
-        summary = f"{type(error).__name__}: {text[0] if text else ''}"
-        return _fail(f"unexpected {summary}; traceback in {_log_traceback()}", OTHER_ERROR)
+        path = _log_traceback()
+        if is_out_of_memory(error):
+            text = f"out of memory ({reason(error)}); use more binning or smaller cubes, batches or tiles"
+            return _fail(text, OTHER_ERROR)
+        where = "" if path is None else f"; traceback in {path}"
+        first = (str(error).splitlines() or [""])[0][:MESSAGE]
+        return _fail(f"unexpected {type(error).__name__}: {first}{where}", OTHER_ERROR)
     finally:
         signal.signal(signal.SIGTERM, before)
         if "dewedge.runtime.log" in sys.modules:
@@ -79,19 +77,22 @@ def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = F
     """Print one line, on the first process only unless it may be the one that is gone."""
     compute = sys.modules.get("dewedge.runtime.devices")
     if everywhere or compute is None or compute.is_first_process():
-        print(f"dewedge: {kind}{' '.join(message.split())}\n", end="", file=sys.stderr, flush=True)
+        print(f"dewedge: {kind}{printable(' '.join(message.split()))}\n", end="", file=sys.stderr, flush=True)
         logging.getLogger("dewedge").debug("%s%s", kind, message)
     return status
 
 
-def _log_traceback() -> Path:
-    """Write the traceback to the run's log, or to a file of its own where there is none; return its path."""
+def _log_traceback() -> Path | None:
+    """Write the traceback to the run's log, or to a new file where there is none; return its path, if any."""
     from dewedge.runtime.log import log_file, log_to_file
 
     if log_file() is None:
-        log_to_file(Path(tempfile.gettempdir()) / f"dewedge-{os.getpid()}.log")
+        with suppress(OSError, InputError):  # no folder for temporary files can be written
+            number, name = tempfile.mkstemp(prefix="dewedge-", suffix=".log")
+            os.close(number)
+            log_to_file(Path(name))
     logging.getLogger("dewedge").debug("traceback", exc_info=True)
-    return log_file() or Path()
+    return log_file()
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dewedge.check.finding import Finding
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.ctf_files import read_ctf_file
@@ -286,5 +286,5 @@ def _corrected_already(path: Path, labels: Sequence[str], section: CtfSection) -
         text = next((text for text in (path.name, *labels) if sign.search(text)), None)
         if text is not None:
             twice = f", and {again} does it again" if again else ""
-            notes.append(f"{path.name} seems to be corrected for the {what} already ({text!r}){twice}")
+            notes.append(f"{path.name} seems to be corrected for the {what} already ({shown(text)}){twice}")
     return notes

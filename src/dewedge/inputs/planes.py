@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, reason
 from dewedge.inputs.ctf import exposed_voltage_kV, series_correction
 from dewedge.inputs.images import AlignedImages
 from dewedge.inputs.run_input import SeriesInput
-from dewedge.io.files import write_text_atomic
+from dewedge.io.files import read_text, write_text_atomic
+from dewedge.io.nested import parse_json
 from dewedge.physics.ctf import mean_amplitude
 from dewedge.physics.exposure import RELATIVE_EXPOSURE, balanced_weights, critical_exposure_e_per_A2
 from dewedge.physics.transfer import RADII, MeasuredPlanes, constant
@@ -80,7 +81,9 @@ def read_planes(path: Path) -> tuple[MeasuredPlanes, MeasuredPlanes] | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = parse_json(path, read_text(path))
         return MeasuredPlanes.from_dict(values["half0"]), MeasuredPlanes.from_dict(values["half1"])
-    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
-        raise InputError(f"{path}: damaged ({error}): remove it, and the run is fitted without it") from error
+    except (ValueError, KeyError, TypeError, InputError) as error:
+        raise InputError(
+            f"{path}: damaged ({reason(error)}): remove it, and the run is fitted without it"
+        ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dewedge import limits
 from dewedge.errors import InputError
 from dewedge.inputs.ctf import with_ctf, with_tomogram_ctf
 from dewedge.inputs.entries import entries_of, known_range
@@ -15,14 +16,14 @@ from dewedge.inputs.mask import choose_mask, read_mask
 from dewedge.inputs.open_files import allow_many_files
 from dewedge.inputs.run_input import HalvesInput, Mask, RunInput, SeriesInput
 from dewedge.io.entries import HalvesEntry, SeriesEntry
+from dewedge.io.image_numbers import image_numbers
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
-from dewedge.learn.grey_scale import measure_grey_scale
+from dewedge.learn.grey_scale import mean_and_covariance, measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import held_out_side
 from dewedge.learn.tiling import tile_axis
 from dewedge.runtime.faults import Faults
 from dewedge.settings.fit import FitSection
-from dewedge.settings.image_numbers import image_numbers
 from dewedge.settings.sections import Config
 from dewedge.split import split_tilts
 
@@ -190,6 +191,8 @@ def require_usable(item: RunInput, config: Config) -> None:
         read_mask(item.mask, shape)
     if isinstance(item, HalvesInput):
         measure_grey_scale(TomogramPair(item.half0.data, item.half1.data, item.tilt_range, name=item.name))
+        if item.full is not None:
+            mean_and_covariance([item.full.data], [str(item.full.path)])
         return
     if not item.has_frames:
         split_tilts(item.series[0].geometry, config.split.of_tilts, config.split.fraction, config.fit.seed)
@@ -205,6 +208,10 @@ def require_sound_images(series: TiltSeries) -> None:
         if not np.isfinite([low, high]).all():
             raise InputError(
                 f"{where} holds NaN or infinite values: leave this tilt out or export the stack again"
+            )
+        if max(-low, high) > limits.PIXEL:
+            raise InputError(
+                f"{where} holds {max(low, high, key=abs):g}: leave this tilt out or export it again"
             )
         if low == high:
             raise InputError(f"{where} is constant ({low:g}): leave this tilt out or export the stack again")

@@ -6,16 +6,17 @@ of the two defocus values.
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
 import numpy as np
 
-from dewedge.errors import InputError
+from dewedge import limits
+from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, Floats
-from dewedge.io.files import StrPath, read_text, write_text_atomic
-from dewedge.io.star import number, numbers, read_star
+from dewedge.io import star
+from dewedge.io.files import StrPath, number, numbers, read_text, write_text_atomic
+from dewedge.io.star import read_star
 
 _NM, _A = 1e-3, 1e-4  # in micrometres
 # Flags on the first line of ctfplotter's files from version 3 on.
@@ -49,7 +50,7 @@ def read_ctffind(path: StrPath, n_images: int) -> CtfParameters:
 
     def of_header(name: str) -> float | None:
         match = re.search(rf"{name}:\s*([0-9.]+)", comments)
-        return float(match[1]) if match else None
+        return number(match[1]) if match else None
 
     return CtfParameters(
         defocus_u_um=rows[:, 1] * _A,
@@ -90,16 +91,16 @@ def read_gctf(path: StrPath, n_images: int) -> CtfParameters:
     if not tables:
         raise InputError(f"{path}: no column rlnDefocusU: expected a STAR file of Gctf")
     table = tables[0]
-    u = numbers(path, table, "rlnDefocusU")
+    u = star.numbers(path, table, "rlnDefocusU")
     _expect(path, len(u), n_images)
     return CtfParameters(
         defocus_u_um=u * _A,
-        defocus_v_um=numbers(path, table, "rlnDefocusV") * _A,
-        astigmatism_deg=numbers(path, table, "rlnDefocusAngle"),
-        phase_shift_deg=numbers(path, table, "rlnPhaseShift", 0.0),
-        voltage_kV=number(path, table, "rlnVoltage"),
-        spherical_aberration_mm=number(path, table, "rlnSphericalAberration"),
-        amplitude_contrast=number(path, table, "rlnAmplitudeContrast"),
+        defocus_v_um=star.numbers(path, table, "rlnDefocusV") * _A,
+        astigmatism_deg=star.numbers(path, table, "rlnDefocusAngle"),
+        phase_shift_deg=star.numbers(path, table, "rlnPhaseShift", 0.0),
+        voltage_kV=star.number(path, table, "rlnVoltage"),
+        spherical_aberration_mm=star.number(path, table, "rlnSphericalAberration"),
+        amplitude_contrast=star.number(path, table, "rlnAmplitudeContrast"),
     )
 
 
@@ -109,11 +110,8 @@ def read_ctfplotter(path: StrPath, n_images: int) -> CtfParameters:
     An image gets the values at the middle of its range; between ranges they are interpolated by view number.
     """
     lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
-    try:
-        table = [[float(word) for word in line] for line in lines]
-    except ValueError:
-        table = []
-    if not table or not all(math.isfinite(value) for row in table for value in row):
+    table = [row for row in map(numbers, lines[: limits.TILTS + 1]) if row is not None]
+    if not table or len(table) < len(lines):
         raise InputError(f"{path}: expected a .defocus file of IMOD's ctfplotter: only numbers, in lines")
     flags = 0
     version = 1
@@ -156,17 +154,15 @@ def read_ctfplotter(path: StrPath, n_images: int) -> CtfParameters:
 
 def _rows(path: StrPath, text: str, widths: tuple[int, ...], expected: str) -> Floats:
     rows: list[list[float]] = []
-    for number_, line in enumerate(text.splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
+    for place, line in enumerate(text.splitlines(), start=1):
+        words = line.split(maxsplit=max(widths))
+        if not words or words[0].startswith("#"):
             continue
-        try:
-            row = [float(word) for word in line.split()]
-        except ValueError:
-            row = []
-        # CTFFIND writes inf where it could fit no rings.
-        if len(row) not in widths or not all(map(math.isfinite, row[:5])):
-            raise InputError(f"{path}, line {number_}: expected {expected}, got {line.strip()[:60]!r}")
-        rows.append(row[: widths[0]])
+        # The rest is not used; CTFFIND writes inf there where it could fit no rings.
+        row = numbers(words[:5])
+        if row is None or len(words) not in widths or len(rows) == limits.TILTS:
+            raise InputError(f"{path}, line {place}: expected {expected}, got {shown(line)}")
+        rows.append(row)
     if not rows:
         raise InputError(f"{path}: expected {expected}, found no line of numbers")
     return np.array(rows)

@@ -5,11 +5,11 @@ Every failure is an `InputError` that names the file.
 
 from __future__ import annotations
 
+import codecs
 import errno
-import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -17,11 +17,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.errors import InputError, UnwritableError
+from dewedge import limits
+from dewedge.errors import InputError, UnwritableError, shown
 
 StrPath = str | os.PathLike[str]
-
-LARGEST_TEXT_BYTES = 1 << 26
 
 _USER_ERRORS = {
     errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO, errno.EISDIR, errno.ELOOP,
@@ -42,36 +41,90 @@ def open_input(path: StrPath) -> Iterator[BinaryIO]:
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: expected a file, this is {'a folder' if path.is_dir() else 'none'}")
-        with open(path, "rb") as file:
-            yield file
-    except FileNotFoundError:
+        file = open(path, "rb")  # noqa: SIM115
+    except (FileNotFoundError, ValueError):  # the latter for a name that no file can have
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    with file:
+        try:
+            yield file
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def read_text(path: StrPath) -> str:
-    """Text of a small file in UTF-8 (with or without byte order mark) or, failing that, Latin-1.
+def read_text(path: StrPath, most_bytes: int = limits.TEXT_BYTES) -> str:
+    """Text of a small file: UTF-8 or UTF-16, with or without byte order mark, or, failing that, Latin-1.
 
     Raises
     ------
     InputError
-        If it cannot be read, is far too large for a text file or holds NUL bytes.
+        If it cannot be read, is binary, or larger than any text that is believed (`dewedge.limits`).
     """
     with open_input(path) as file:
-        raw = file.read(LARGEST_TEXT_BYTES + 1)
-    if len(raw) > LARGEST_TEXT_BYTES or b"\0" in raw:
-        raise InputError(f"{path}: expected a text file, this one is binary or larger than 64 MiB")
+        raw = file.read(most_bytes + 1)
+    if len(raw) > most_bytes:
+        raise InputError(f"{path}: expected a text file of at most {most_bytes} bytes, this one is larger")
+    text = _decoded(raw)
+    if text is None:
+        raise InputError(f"{path}: expected a text file, this one is binary")
+    if text.count("\n") > limits.LINES or _count_words(text) > limits.WORDS:
+        raise InputError(
+            f"{path}: expected a text file of at most {limits.LINES} lines and {limits.WORDS} words, this "
+            "one has more"
+        )
+    return text
+
+
+def _decoded(raw: bytes) -> str | None:
+    """Text of bytes; None if they hold NUL, as no text does."""
+    encoding = "utf-8-sig"
+    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        encoding = "utf-16"
+    elif raw[1::2].count(0) > len(raw) // 4:
+        encoding = "utf-16-le"  # most letters of any program's file are of ASCII
+    elif raw[::2].count(0) > len(raw) // 4:
+        encoding = "utf-16-be"
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode(encoding)
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        text = "\0" if encoding.startswith("utf-16") else raw.decode("latin-1")
+    return None if "\0" in text else text
+
+
+def _count_words(text: str) -> int:
+    """Words, not split: a million of them would take a hundred times the memory of the text."""
+    is_space = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8) <= ord(" ")
+    return int(np.count_nonzero(is_space[1:] < is_space[:-1])) + 1
+
+
+def number(text: str) -> float | None:
+    """The number that a file holds as text, with a point or a comma for the decimals; None if it is none.
+
+    None, too, for what is not finite or beyond `dewedge.limits.NUMBER`.
+    """
+    if len(text) > limits.NUMBER_CHARACTERS:
+        return None
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return value if abs(value) <= limits.NUMBER else None
+
+
+def numbers(words: Iterable[str]) -> list[float] | None:
+    """Numbers of words, each as `number` has it; None if one of them is none."""
+    values = []
+    for word in words:
+        value = number(word)
+        if value is None:
+            return None
+        values.append(value)
+    return values
 
 
 def read_numbers(path: StrPath, columns: int, expected: str) -> tuple[NDArray[np.float64], list[int]]:
     """``(n, columns)`` numbers of a text file and the line number of each row; blank lines do not count.
-
-    A comma within a number is read as a decimal point.
 
     Parameters
     ----------
@@ -81,25 +134,32 @@ def read_numbers(path: StrPath, columns: int, expected: str) -> tuple[NDArray[np
     Raises
     ------
     InputError
-        If a line holds something else, or no line holds anything.
+        If a line holds something else, there are more than `dewedge.limits.TILTS`, or no line holds anything.
     """
     rows: list[list[float]] = []
     line_numbers: list[int] = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        words = line.split()
+    for place, line in enumerate(read_text(path).splitlines(), start=1):
+        words = line.split(maxsplit=columns)
         if not words:
             continue
-        try:
-            row = [float(word.replace(",", ".")) for word in words]
-        except ValueError:
-            row = []
-        if len(row) != columns or not all(map(math.isfinite, row)):
-            raise InputError(f"{path}, line {number}: expected {expected}, got {line.strip()[:60]!r}")
+        row = numbers(words)
+        if row is None or len(row) != columns:
+            raise InputError(f"{path}, line {place}: expected {expected}, got {shown(line)}")
+        if len(rows) == limits.TILTS:
+            raise InputError(f"{path}: expected {expected} on at most {limits.TILTS} lines, there are more")
         rows.append(row)
-        line_numbers.append(number)
+        line_numbers.append(place)
     if not rows:
         raise InputError(f"{path}: expected {expected} on every line, the file is empty")
     return np.array(rows), line_numbers
+
+
+def is_file(path: Path) -> bool:
+    """True if there is such a file; false for a name that no file can have, as another file may hold it."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
-from dewedge.io.files import StrPath
+from dewedge.io.files import StrPath, is_file
 from dewedge.io.half_names import halves_of, is_half, other_half, pair_halves, without_half
 from dewedge.io.mdoc import read_mdoc
 from dewedge.io.programs.aretomo import read_aretomo_halves, read_aretomo_series
@@ -193,11 +193,11 @@ def _imod(stack: Path, overrides: Overrides) -> SeriesEntry:
 def _of_mdoc(path: Path, overrides: Overrides) -> SeriesEntry:
     document = read_mdoc(path)
     names = [path.stem, *([document.image_file] if document.image_file else []), f"{path.stem}.mrc"]
-    stacks = [stack for name in names if (stack := path.with_name(name)).is_file() and stack != path]
+    stacks = [stack for name in names if is_file(stack := path.with_name(name)) and stack != path]
     if not stacks:
         raise InputError(
-            f"{path}: no stack {document.image_file or path.stem} beside it: expected the stack; of movies "
-            "make the averages first, with motion correction"
+            f"{path}: no stack {document.image_file or path.stem} beside it: expected the stack; of "
+            "movies make the averages first, with motion correction"
         )
     return _imod(stacks[0], overrides)
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.errors import InputError
+from dewedge import limits
+from dewedge.errors import InputError, reason
 from dewedge.geometry import Floats, TiltGeometry
-from dewedge.io.files import StrPath, read_text, write_text_atomic
+from dewedge.io.files import StrPath, number, read_text, write_text_atomic
 
 _AXIS_ANGLE = re.compile(r"tilt axis angle\s*=\s*([-+]?[0-9.]+)", re.IGNORECASE)
 _DATE_FORMATS = ("%d-%b-%y %H:%M:%S", "%d-%b-%Y %H:%M:%S")
@@ -89,7 +90,8 @@ def read_mdoc(path: StrPath) -> Mdoc:
     defocus_um = _column(sections, "TargetDefocus")
     pixel_sizes = _column(sections[:1], "PixelSpacing")
     pixel_size_A = header.PixelSpacing or (None if pixel_sizes is None else float(pixel_sizes[0]))
-    angles = [float(match[1]) for title in document.titles for match in _AXIS_ANGLE.finditer(title)]
+    found = (number(match[1]) for title in document.titles for match in _AXIS_ANGLE.finditer(title))
+    angles = [angle for angle in found if angle is not None]
     size = header.ImageSize
     # Folders end in a slash or, on Windows, in a backslash.
     movies = tuple(PureWindowsPath(str(section.SubFramePath or "")).name for section in sections)
@@ -187,14 +189,12 @@ def _parse(path: StrPath, text: str) -> Any:
     # It warns on every run of keys it does not know and of keys it renames.
     logging.getLogger("mdocfile").setLevel(logging.ERROR)
     # In the mdoc of single frames SerialEM leaves out the brackets by which the library knows a title.
-    text = re.sub(r"^T = (.*?)\s*$", r"[T = \1]", text, flags=re.MULTILINE)
+    lines = (line.rstrip() for line in text.splitlines())
+    lines = (f"[{line}]" if line.startswith("T = ") else line for line in lines)
     try:
-        return Document.from_string(text)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        reason = str(error).splitlines()[:3]
-        raise InputError(
-            f"{path}: not an mdoc of SerialEM's format: {' '.join(' '.join(reason).split())}"
-        ) from None
+        return Document.from_string("\n".join(lines))
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise InputError(f"{path}: not an mdoc of SerialEM's format: {reason(error)}") from None
 
 
 def _column(sections: list[Any], key: str) -> Floats | None:
@@ -202,7 +202,7 @@ def _column(sections: list[Any], key: str) -> Floats | None:
     values = np.array(
         [np.nan if getattr(s, key) is None else getattr(s, key) for s in sections], dtype=np.float64
     )
-    return values if np.isfinite(values).all() else None
+    return values if (np.abs(values) <= limits.NUMBER).all() else None
 
 
 def _acquisition_order(sections: list[Any]) -> NDArray[np.int64]:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.errors import InputError
+from dewedge import limits
+from dewedge.errors import InputError, reason
 from dewedge.io.files import StrPath, open_input
 from dewedge.io.mrc import read_mrc
 
@@ -23,8 +24,6 @@ _TIFF = (".tif", ".tiff")
 _EER = (".eer",)
 _EER_COMPRESSIONS = (65000, 65001, 65002)
 MOVIE_SUFFIXES = (*_MRC, *_TIFF, *_EER)
-# More than any detector has; bounds what a compressed page may unpack to.
-_MOST_PIXELS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -126,14 +125,17 @@ def even_odd_averages(
         If a frame cannot be decoded or holds values that are not finite.
     """
     sums = np.zeros((2, *movie.shape_yx), dtype=np.float32)
-    for i, frame in enumerate(movie_frames(movie)):
-        sums[i % 2] += frame
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i, frame in enumerate(movie_frames(movie)):
+            sums[i % 2] += frame
+        sums[0] /= (movie.n_frames + 1) // 2
+        sums[1] /= movie.n_frames // 2
+        if gain is not None:
+            sums *= gain
     if not np.isfinite(sums).all():
-        raise InputError(f"{movie.path}: holds values that are not finite: expected numbers only")
-    sums[0] /= (movie.n_frames + 1) // 2
-    sums[1] /= movie.n_frames // 2
-    if gain is not None:
-        sums *= gain
+        raise InputError(
+            f"{movie.path}: holds values that are not finite, or are not any more when multiplied by the gain"
+        )
     return sums[0], sums[1]
 
 
@@ -154,7 +156,7 @@ def _tiff_pages(path: Path) -> Iterator[list[Any]]:
             pages = list(tiff.pages)
             end = _next_directory(file, tiff.tiff, pages[-1].offset)
         except Exception as error:  # its parser raises of every kind
-            raise InputError(f"{path}: truncated or not a TIFF file: {_line(error)}") from None
+            raise InputError(f"{path}: truncated or not a TIFF file: {reason(error)}") from None
         size = file.seek(0, 2)
         if end != 0:
             raise InputError(f"{path}: truncated: frames are missing after the first {len(pages)}")
@@ -162,16 +164,22 @@ def _tiff_pages(path: Path) -> Iterator[list[Any]]:
             pages = [page for page in pages if page.compression in _EER_COMPRESSIONS] or pages
         for i, page in enumerate(pages):
             shape = page.shape
-            if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] > _MOST_PIXELS:
+            if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > limits.FRAME_PIXELS:
                 raise InputError(f"{path}: frame {i} of shape {shape}: expected a grey-scale image (y, x)")
             if shape != pages[0].shape:
                 raise InputError(f"{path}: frame {i} of shape {shape}: expected {pages[0].shape}, as frame 0")
-            chunks = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-            if len(chunks) != math.prod(page.chunked) or any(
-                o < 1 or n < 1 or o + n > size for o, n in chunks
-            ):
+            if not _has_its_data(page, size):
                 raise InputError(f"{path}: truncated: the data of frame {i} are not all in the file")
         yield pages
+
+
+def _has_its_data(page: Any, size: int) -> bool:
+    """True if all chunks of a page lie within the ``size`` bytes of its file."""
+    try:
+        chunks = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+        return len(chunks) == math.prod(page.chunked) and all(o > 0 < n and o + n <= size for o, n in chunks)
+    except (ZeroDivisionError, ValueError, TypeError):  # of nonsensical tags
+        return False
 
 
 def _next_directory(file: Any, layout: Any, offset: int) -> int:
@@ -187,11 +195,7 @@ def _decoded(path: Path, i: int, page: Any) -> NDArray[Any]:
     try:
         frame: NDArray[Any] = page.asarray(maxworkers=1)
     except Exception as error:  # each codec raises its own kind
-        raise InputError(f"{path}: frame {i} cannot be decoded: {_line(error)}") from None
+        raise InputError(f"{path}: frame {i} cannot be decoded: {reason(error)}") from None
     if frame.shape != page.shape or frame.dtype.kind not in "buif":
         raise InputError(f"{path}: frame {i} has values of type {frame.dtype}: expected real numbers")
     return frame
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

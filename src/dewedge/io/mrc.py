@@ -19,12 +19,12 @@ from mrcfile.dtypes import HEADER_DTYPE
 from numpy.typing import ArrayLike, NDArray
 
 import dewedge
+from dewedge import limits
 from dewedge.errors import InputError
 from dewedge.io.files import StrPath, atomic_path, open_input
 
 _ITEM_BYTES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}
 _IMOD_STAMP = 1146047817
-_PLAUSIBLE_A = (1e-2, 1e4)
 _MAX_LABELS = 10
 
 
@@ -199,6 +199,11 @@ def _checked_header(path: Path, head: bytes, size: int) -> np.void:
             f"{path}: truncated or not an MRC file: {size} bytes, but its header promises {expected} "
             f"(size (z, y, x) = {shape}, mode {header['mode']})"
         )
+    if max(shape) > limits.AXIS or extended > limits.EXTENDED_HEADER:
+        raise InputError(
+            f"{path}: size (z, y, x) = {shape}, with {extended} bytes of further header: expected at most "
+            f"{limits.AXIS} voxels along an axis and {limits.EXTENDED_HEADER} bytes"
+        )
     return header
 
 
@@ -212,7 +217,7 @@ def _voxel_size_A(path: Path, header: np.void, stack: bool) -> float | None:
     sizes = [length / n if n > 0 else 0.0 for length, n in zip(cell, grid, strict=True)]
     # Image stacks by the MRC2014 rule have one section a cell.
     axes = 2 if stack or (int(header["ispg"]) == 0 and grid[2] == 1) else 3
-    low, high = _PLAUSIBLE_A
+    low, high = limits.LENGTH_A
     if not all(low <= size <= high for size in sizes[:axes]):
         return None
     if max(sizes[:axes]) > 1.01 * min(sizes[:axes]):

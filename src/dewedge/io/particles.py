@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 from dewedge.geometry import Floats
-from dewedge.io.files import StrPath, read_text, write_text_atomic
+from dewedge.io.files import StrPath, write_text_atomic
+from dewedge.io.star import Table, numbers, read_star
 
 _COORDINATES = ["rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX"]
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 _NAME, _SPECIES, _PIXEL_SIZE = "rlnTomoName", "dewedgeSpecies", "rlnTomoTiltSeriesPixelSize"
 _RADIUS = "dewedgeRadiusAngst"
 
-# What the library reads as no value.
+# What the library that writes takes for no value.
 _MISSING = ("", "nan", "NaN", "<NA>")
 
 
@@ -72,7 +73,7 @@ def write_particles(
         raise ValueError(f"{len(centres)} centres, but {len(species)} species")
     for text in (tomogram_name, *species):
         if text in _MISSING or set(text) & set("\"'#\t\r\n"):
-            raise ValueError(f"{text!r} cannot be written to a STAR file")
+            raise ValueError(f"{shown(text)} cannot be written to a STAR file")
     columns: dict[str, object] = {_NAME: [tomogram_name] * len(centres)}
     columns |= {name: centres[:, i] for i, name in reversed(list(enumerate(_COORDINATES)))}
     if rotations is not None:
@@ -97,40 +98,24 @@ def read_particles(path: StrPath) -> Particles:
     InputError
         If the file cannot be read or has no table with coordinates.
     """
-    import pandas as pd
-    import starfile
-
-    read_text(path)  # says what is wrong with a file that cannot be read
-    try:
-        blocks = starfile.read(path, always_dict=True, parse_as_string=[_NAME, _SPECIES])
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: not a STAR file: {' '.join(str(error).split())[:200]}") from None
-    tables = [
-        b for b in blocks.values() if isinstance(b, pd.DataFrame) and set(_COORDINATES) <= set(b.columns)
-    ]
+    tables = [table for table in read_star(path).values() if set(_COORDINATES) <= set(table)]
     if not tables:
         raise InputError(f"{path}: expected a STAR file with a table of {', '.join(_COORDINATES)}")
     table = tables[0]
     centres = _numbers(path, table, _COORDINATES)
     rotations = None
-    if set(_ANGLES) <= set(table.columns):
+    if set(_ANGLES) <= set(table):
         eulers = _numbers(path, table, _ANGLES)
         rotations = np.empty((0, 3, 3))
         if len(eulers):
             rotations = (
                 Rotation.from_euler("ZYZ", eulers, degrees=True).inv().as_matrix()[:, ::-1, ::-1].copy()
             )
-    sizes = _numbers(path, table, [_PIXEL_SIZE])[:, 0] if _PIXEL_SIZE in table.columns else np.empty(0)
-    species = table[_SPECIES].astype(str) if _SPECIES in table.columns else ["particle"] * len(table)
-    radii = _numbers(path, table, [_RADIUS])[:, 0] if _RADIUS in table.columns else None
+    sizes = numbers(path, table, _PIXEL_SIZE) if _PIXEL_SIZE in table else np.empty(0)
+    species = table.get(_SPECIES, ["particle"] * len(centres))
+    radii = numbers(path, table, _RADIUS) if _RADIUS in table else None
     return Particles(centres, tuple(species), rotations, float(sizes[0]) if sizes.size else None, radii)
 
 
-def _numbers(path: StrPath, table: object, names: list[str]) -> Floats:
-    try:
-        values: Floats = table[names].to_numpy(dtype=np.float64)  # type: ignore[index]
-    except ValueError:
-        values = np.array([[np.nan]])
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: expected numbers in {', '.join(names)}")
-    return values
+def _numbers(path: StrPath, table: Table, columns: Sequence[str]) -> Floats:
+    return np.stack([numbers(path, table, column) for column in columns], axis=1)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dewedge.errors import InputError
+from dewedge import limits
+from dewedge.errors import InputError, reason, shown
 from dewedge.geometry import Floats
+from dewedge.io import files
 from dewedge.io.files import StrPath, read_text, write_text_atomic
 
 Table = dict[str, list[str]]
@@ -34,8 +36,7 @@ def read_star(path: StrPath) -> dict[str, Table]:
     try:
         document = cif.read_string(text)
     except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: not a STAR file: {reason}") from None
+        raise InputError(f"{path}: not a STAR file: {reason(error)}") from None
     blocks: dict[str, Table] = {}
     for block in document:
         table: Table = {}
@@ -45,10 +46,12 @@ def read_star(path: StrPath) -> dict[str, Table]:
             if pair is not None:
                 table[_name(pair[0])] = [_text(cif.as_string(pair[1]))]
             elif loop is not None:
-                width = loop.width()
+                width, values = loop.width(), list(loop.values)
+                if width > limits.COLUMNS:
+                    raise InputError(f"{path}: a table of {width} columns: expected at most {limits.COLUMNS}")
                 # A block of pairs and a loop, or of two loops, is none of this field's tables.
                 table = {
-                    _name(tag): [_text(cif.as_string(value)) for value in loop.values[i::width]]
+                    _name(tag): [_text(cif.as_string(value)) for value in values[i::width]]
                     for i, tag in enumerate(loop.tags)
                 }
         blocks[_text(block.name).strip()] = table
@@ -80,13 +83,10 @@ def numbers(path: StrPath, table: Table, column: str, default: float | None = No
         if default is None:
             raise InputError(f"{path}: no column {column}: expected one number for each row")
         return np.full(rows, default)
-    try:
-        values = np.array([float(value) for value in table[column]])
-    except ValueError:
-        values = np.array([np.nan])
-    if not np.isfinite(values).all():
+    values = files.numbers(table[column])
+    if values is None:
         raise InputError(f"{path}: expected numbers in column {column}")
-    return values
+    return np.array(values)
 
 
 def number(path: StrPath, table: Table, column: str, row: int = 0) -> float | None:
@@ -94,12 +94,9 @@ def number(path: StrPath, table: Table, column: str, row: int = 0) -> float | No
     text = words(table, column, row)
     if text is None:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise InputError(f"{path}: expected a number in column {column}, got {text!r}")
+    value = files.number(text)
+    if value is None:
+        raise InputError(f"{path}: expected a number in column {column}, got {shown(text)}")
     return value
 
 
@@ -107,6 +104,13 @@ def words(table: Table, column: str, row: int = 0) -> str | None:
     """The text of one row; None if the column is absent or the row has nothing there."""
     text = table[column][row] if column in table else ""
     return None if text in _NOTHING else text
+
+
+def require_few_rows(path: StrPath, table: Table) -> None:
+    """Refuse a table of tilt images or tomograms of more rows than there are of either."""
+    rows = len(next(iter(table.values()), []))
+    if rows > limits.TILTS:
+        raise InputError(f"{path}: a table of {rows} rows: expected at most {limits.TILTS}")
 
 
 def find_named(name: str, beside: StrPath) -> Path:
@@ -117,7 +121,7 @@ def find_named(name: str, beside: StrPath) -> Path:
     """
     given = Path(name)
     folder = Path(beside).absolute().parent
-    with suppress(OSError):  # a name too long for a file
+    with suppress(OSError, ValueError):  # a name that no file can have
         for candidate in (given, *(parent / given for parent in (folder, *folder.parents))):
             if candidate.exists():
                 return candidate
@@ -125,8 +129,12 @@ def find_named(name: str, beside: StrPath) -> Path:
 
 
 def _text(value: str) -> str:
-    """Undo what `read_star` did to letters beyond ASCII."""
-    return re.sub(r"&#(\d{2,7});", lambda match: chr(min(int(match[1]), 0x10FFFF)), value)
+    """Undo what `read_star` did to letters beyond ASCII; it wrote no control characters."""
+    return re.sub(r"&#(\d{3,7});", lambda match: _letter(int(match[1])), value)
+
+
+def _letter(code: int) -> str:
+    return chr(code) if code < 0xD800 or 0xDFFF < code <= 0x10FFFF else "\N{REPLACEMENT CHARACTER}"
 
 
 def _name(tag: str) -> str:
@@ -141,5 +149,5 @@ def _word(value: object) -> str:
     text = str(value)
     # gemmi would write ; blocks over several lines where a name holds both kinds of quotes.
     if "\n" in text or ('"' in text and "'" in text):
-        raise InputError(f"{text!r}: cannot be written to a STAR file: rename it")
+        raise InputError(f"{shown(text)}: cannot be written to a STAR file: rename it")
     return text if re.fullmatch(r"[\w./:@+\[\],-]+", text) and text[0] not in "_[" else str(cif.quote(text))

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dewedge.errors import InputError
+from dewedge import limits
+from dewedge.errors import InputError, printable, reason, shown
 from dewedge.geometry import TiltRange
-from dewedge.io.files import atomic_path
+from dewedge.io.files import atomic_path, open_input
+from dewedge.io.nested import parse_json
 from dewedge.learn.amplitude import WedgeAmplitude
 from dewedge.learn.network import NetworkConfig, UNet
 
 MODEL_KIND = "dewedge model 1"
+_TYPES = (
+    "F32",
+    "F16",
+)  # of tensors, in the words of safetensors; the weights of the package are of the latter
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,40 +92,79 @@ def load_model(path: Path) -> Model:
     InputError
         If the file is missing, damaged, or not a model.
     """
-    weights, header = load_tensors(path, MODEL_KIND)
+    weights, values = load_tensors(path, MODEL_KIND)
     try:
-        network = NetworkConfig(**header["network"])
-        with torch.device("meta"):
-            expected = {name: tensor.shape for name, tensor in UNet(network).state_dict().items()}
-        if {name: tensor.shape for name, tensor in weights.items()} != expected:
-            raise InputError(f"{path}: its weights do not fit its network configuration; fit the model again")
-        full_std = float(header["full_std"])
-        if not 0 < full_std < math.inf:
-            raise ValueError(f"full_std is {full_std}")
-        clip = None if header["clip"] is None else float(header["clip"])
-        if clip is not None and not 3 <= clip < math.inf:
-            raise ValueError(f"clip is {clip}")
-        return Model(
-            weights=weights,
-            network=network,
-            cube_size=int(header["cube_size"]),
-            full_std=full_std,
-            clip=clip,
-            wedge_amplitude=_amplitude(header["wedge_amplitude"]),
-            tilt_range=TiltRange(*map(float, header["tilt_range"])).validated(),
-            details=dict(header["details"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: the description of the model is damaged ({error}); fit it again"
-        ) from error
+        header = _Header.model_validate(values)
+        amplitude = _amplitude(header.wedge_amplitude)
+        tilt_range = TiltRange(*header.tilt_range).validated()
+    except (ValueError, InputError) as error:
+        text = explained(error) if isinstance(error, ValidationError) else reason(error)
+        raise InputError(f"{path}: the description of the model is damaged ({text}); fit it again") from error
+    require_weights(path, weights, header.network)
+    return Model(
+        weights=weights,
+        network=header.network,
+        cube_size=header.cube_size,
+        full_std=header.full_std,
+        clip=header.clip,
+        wedge_amplitude=amplitude,
+        tilt_range=tilt_range,
+        details=header.details.model_dump(exclude_unset=True),
+    )
 
 
-def _amplitude(value: Any) -> WedgeAmplitude | None:
+class _Details(BaseModel):
+    """What describes a fit; only what a program reads has a type."""
+
+    model_config = ConfigDict(extra="allow")
+
+    epochs: list[dict[str, Any]] = []
+    tomograms: list[str] = []
+
+
+class _Header(BaseModel):
+    """The description of a model, as its file holds it."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    network: NetworkConfig
+    cube_size: int = Field(ge=1, le=limits.CUBE)
+    full_std: float = Field(ge=1e-6, le=1e6)
+    clip: float | None = Field(ge=3, le=limits.NUMBER)
+    wedge_amplitude: tuple[list[float], int] | None
+    tilt_range: tuple[float, float]
+    details: _Details
+
+
+def require_weights(path: Path, weights: dict[str, Tensor], network: NetworkConfig) -> None:
+    """Refuse weights that are not those of such a network, or larger than any fit makes them.
+
+    Raises
+    ------
+    InputError
+        If one is missing, too many, of another shape, or beyond `dewedge.limits.WEIGHT`.
+    """
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in UNet(network).state_dict().items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+        raise InputError(f"{path}: its weights do not fit its network configuration; fit the model again")
+    for name, tensor in weights.items():
+        if float(tensor.abs().max()) > limits.WEIGHT:
+            raise InputError(f"{path}: damaged: {name} holds a weight beyond {limits.WEIGHT:g}")
+
+
+def explained(error: ValidationError) -> str:
+    """The first thing wrong with a description: which value, and what was expected and came."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"][:3])
+    return f"{printable(place)[: limits.SHOWN]}: {first['msg']}, got {shown(first['input'])}"
+
+
+def _amplitude(value: tuple[list[float], int] | None) -> WedgeAmplitude | None:
     if value is None:
         return None
     factors, width = value
-    amplitude = WedgeAmplitude(tuple(float(factor) for factor in factors), int(width))
+    amplitude = WedgeAmplitude(tuple(factors), width)
     if amplitude.width < 2 or len(amplitude.factors) != amplitude.width // 2 + 1:
         raise ValueError(
             f"wedge_amplitude has {len(amplitude.factors)} factors for cubes of {amplitude.width}"
@@ -143,17 +188,37 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     Raises
     ------
     InputError
-        If the file is missing, damaged, or of another kind.
+        If the file is missing, damaged, of another kind, or holds numbers that are not finite or of no type
+        that weights have.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a {kind.rpartition(' ')[0]} (.safetensors)")
+    with open_input(path):  # the library takes what it may not read for damaged
+        pass
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            names = list(file.keys())
             if metadata.get("kind") != kind:
                 raise InputError(
-                    f"{path}: expected a {kind!r} file, found {metadata.get('kind', 'another')!r}"
+                    f"{path}: expected a {kind!r} file, found {shown(metadata.get('kind', 'another'))}"
                 )
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata["json"])  # noqa: SIM118
+            if len(names) > limits.TENSORS:
+                raise InputError(f"{path}: {len(names)} tensors: expected at most {limits.TENSORS}")
+            for name in names:
+                dtype = file.get_slice(name).get_dtype()
+                if dtype not in _TYPES:
+                    raise InputError(
+                        f"{path}: {shown(name)} is of type {shown(dtype)}: expected {' or '.join(_TYPES)}"
+                    )
+            tensors = {name: file.get_tensor(name) for name in names}
+            text = metadata["json"]
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: damaged or not a safetensors file ({error})") from error
+        raise InputError(f"{path}: damaged or not a safetensors file ({reason(error)})") from error
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{path}: damaged: {shown(name)} holds a value that is not finite")
+    header = parse_json(path, text)
+    if not isinstance(header, dict):
+        raise InputError(f"{path}: damaged: expected a description, got {shown(header)}")
+    return tensors, header

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, is_out_of_memory
 from dewedge.geometry import TiltRange
 from dewedge.learn.ahead import made_ahead
 from dewedge.learn.amplitude import CROPS as CALIBRATION_CROPS
@@ -48,7 +48,10 @@ def fit(
     checkpoint: Path | None = None,
     resume: bool = False,
     initial: dict[str, Tensor] | None = None,
+    stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
+    on_shortage: Callable[[str], None] = lambda remedy: None,
+    on_resume: Callable[[FitState], None] = lambda state: None,
     on_step: Callable[[FitState, float], None] = lambda state, progress: None,
     on_epoch: Callable[[FitState, UNet], None] = lambda state, network: None,
 ) -> tuple[Model, list[EpochRow]]:
@@ -63,17 +66,22 @@ def fit(
     fabric
         A launched Fabric: devices, precision, processes.
     checkpoint
-        File for the state of the fit, written at most once a minute and at the end; None for none.
+        File for the state of the fit, written at most once a minute, at the end and where it is stopped; None
+        for none.
     resume
         Continue from ``checkpoint`` if it exists. On a CPU, with a limit in epochs, the result is that of an
         unbroken fit.
     initial
         Weights to start from; random ones if not given.
+    stop
+        Asked after each step, of several processes after some: true to write the checkpoint and end there.
     clock
         Seconds that ``options.budget_s`` counts.
-    on_step, on_epoch
-        Called on every process after a step, with the share of the fit that is done, and after an epoch, with
-        the network of now.
+    on_shortage
+        Called, with what is done about it, when memory runs out the first time.
+    on_resume, on_step, on_epoch
+        Called on every process once a checkpoint was read; after a step, with the share of the fit that is
+        done; and after an epoch, with the network of now.
 
     Returns
     -------
@@ -85,13 +93,16 @@ def fit(
     ------
     InputError
         If the data or the checkpoint cannot be used.
+    KeyboardInterrupt
+        Where ``stop`` was true.
 
     Source: Wiedemann and Heckel 2024, algorithm 1.
     """
-    run = _Fit(pairs, network_config, options, fabric, initial)
+    run = _Fit(pairs, network_config, options, fabric, initial, on_shortage)
     state = run.state
     if resume and checkpoint is not None and checkpoint.exists():
         state = run.restore(checkpoint)
+        on_resume(state)
     started = clock() - state.seconds
     saved = time.monotonic()
 
@@ -100,7 +111,11 @@ def fit(
 
     while not state.finished(options):
         with _tuned_convolutions():
-            loss = run.epoch(since_start, on_step)
+            loss = run.epoch(since_start, on_step, stop)
+        if loss is None and run.stopped:
+            if checkpoint is not None:
+                run.save(checkpoint)
+            raise KeyboardInterrupt
         if loss is None:
             break
         run.record(loss)
@@ -112,10 +127,12 @@ def fit(
         on_epoch(state, run.plain)
         done = state.finished(options)
         # The first process decides: others would wait for it, or it for them, where their clocks differ.
-        due = fabric.broadcast(done or time.monotonic() - saved > CHECKPOINT_INTERVAL_S)
+        due = fabric.broadcast(done or run.stopped or time.monotonic() - saved > CHECKPOINT_INTERVAL_S)
         if checkpoint is not None and due:
             run.save(checkpoint)
             saved = time.monotonic()
+        if run.stopped and not done:
+            raise KeyboardInterrupt
     return run.model(), state.rows
 
 
@@ -129,6 +146,7 @@ class _Fit:
         options: FitOptions,
         fabric: Fabric,
         initial: dict[str, Tensor] | None,
+        on_shortage: Callable[[str], None],
     ) -> None:
         self.options, self.fabric, self.config = options, fabric, network_config
         self.objective = objective_of(options)
@@ -154,6 +172,9 @@ class _Fit:
             "data": _fingerprint(self.sampler),
         }
         self.state = FitState()
+        self.stopped = False
+        self.parts = 1  # in which the gradient of a batch is made
+        self.on_shortage = on_shortage
         self.rate = options.learning_rate
         self.best = self.weights()
         self.updating: dict[str, Tensor] = {}
@@ -164,26 +185,45 @@ class _Fit:
             )
 
     def epoch(
-        self, since_start: Callable[[], float], on_step: Callable[[FitState, float], None]
+        self,
+        since_start: Callable[[], float],
+        on_step: Callable[[FitState, float], None],
+        stop: Callable[[], bool],
     ) -> float | None:
-        """Make the steps of an epoch, or fewer at the end of the fit; their mean loss, None without any."""
-        options, state = self.options, self.state
-        losses: list[Tensor] = []
-        batches = self._batches()
-        for _ in range(options.epoch_steps):
+        """Make the steps of an epoch, or fewer at the end of the fit; their mean loss, None without any.
+
+        Where the fit was stopped within an epoch, the rest of it follows, and none of it counts anew. None,
+        too, where it is to stop: then `stopped` is true, and the losses so far are in the state.
+        """
+        options, state, fabric = self.options, self.state, self.fabric
+        losses = [torch.tensor(loss, device=fabric.device) for loss in state.losses]
+        left = options.epoch_steps - len(losses)
+        batches = self._batches(left)
+        for _ in range(left):
             progress = state.progress(options)
             if progress >= 1:
                 break
             losses.append(self._step(next(batches), progress))
             state.step += 1
-            if self.fabric.world_size == 1 or len(losses) % CLOCK_STEPS == 0:
+            if fabric.world_size == 1 or len(losses) % CLOCK_STEPS == 0:
                 state.seconds = since_start()
+                self.stopped = bool(fabric.broadcast(stop()))
             on_step(state, state.progress(options))
+            if self.stopped:
+                break
         state.seconds = since_start()
-        return _mean_over_processes(torch.stack(losses).mean(), self.fabric) if losses else None
+        if not losses:
+            return None
+        if self.stopped and len(losses) < options.epoch_steps and state.progress(options) < 1:
+            means = fabric.all_reduce(torch.stack(losses), reduce_op="mean")
+            assert isinstance(means, Tensor)
+            state.losses = means.tolist()
+            return None
+        state.losses = []
+        return _mean_over_processes(torch.stack(losses).mean(), fabric)
 
-    def _batches(self) -> Iterator[Batch]:
-        """The batches of an epoch, of this process."""
+    def _batches(self, count: int) -> Iterator[Batch]:
+        """The next batches, of this process."""
         options, fabric = self.options, self.fabric
 
         def read(step: int) -> Sources:
@@ -191,7 +231,7 @@ class _Fit:
             crops = [self.sampler.draw(first + i) for i in range(self.local_batch)]
             return self.sampler.read(crops, pin=fabric.device.type == "cuda")
 
-        steps = range(self.state.step, self.state.step + options.epoch_steps)
+        steps = range(self.state.step, self.state.step + count)
         for sources in made_ahead(read, steps) if fabric.device.type == "cuda" else map(read, steps):
             yield self.sampler.rotate(sources, fabric.device)
 
@@ -201,17 +241,43 @@ class _Fit:
         self.rate = learning_rate(progress, options)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
-        first = self.state.step * options.batch_size + fabric.global_rank * self.local_batch
-        with _seeded(options.seed, first, fabric.device):
-            loss = self.objective(self.network, batch, progress)
-            fabric.backward(loss)
+        try:
+            loss = self._gradient(batch, progress)
+        except (MemoryError, RuntimeError) as error:
+            # Of several processes the others would wait for this one.
+            if not is_out_of_memory(error) or self.parts > 1 or fabric.world_size > 1 or self.local_batch < 2:
+                raise
+            loss = None
+        if loss is None:  # not in the clause above, in which the error still holds what filled the memory
+            self.parts = 2
+            self.optimiser.zero_grad()
+            if fabric.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.on_shortage("the gradient of a batch is made in two parts from now on")
+            loss = self._gradient(batch, progress)
         if options.gradient_clip is not None:
             fabric.clip_gradients(
                 self.network, self.optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
             )
         self.optimiser.step()
         self.optimiser.zero_grad()
-        return loss.detach()
+        return loss
+
+    def _gradient(self, batch: Batch, progress: float) -> Tensor:
+        """Add the gradient of one batch, of its parts in turn; its loss, of this process."""
+        options, fabric = self.options, self.fabric
+        first = self.state.step * options.batch_size + fabric.global_rank * self.local_batch
+        total = torch.zeros((), device=fabric.device)
+        size = -(-self.local_batch // self.parts)
+        for begin in range(0, self.local_batch, size):
+            part = batch if self.parts == 1 else batch.part(begin, begin + size)
+            with _seeded(options.seed, first + begin, fabric.device):
+                loss = self.objective(self.network, part, progress)
+                if self.parts > 1:
+                    loss = loss * (len(part.half0) / self.local_batch)
+                fabric.backward(loss)
+            total = loss.detach() if self.parts == 1 else total + loss.detach()
+        return total
 
     def record(self, loss: float) -> None:
         """Append the row of an epoch with this mean loss to the loss curve, and keep the best weights."""
@@ -274,7 +340,8 @@ class _Fit:
         self.state, self.best, updating = restore_fit(
             checkpoint, self.identity, self.plain, self.optimiser, self.fabric.strategy.precision
         )
-        if self.state.rows and self.state.ends_round(self.interval):
+        at_its_end = bool(self.state.rows) and self.state.step == self.state.rows[-1].step
+        if at_its_end and self.state.ends_round(self.interval):
             updating = self.weights()  # a fit that ended with a round did not replace them any more
         if updating:
             self.renew(updating)

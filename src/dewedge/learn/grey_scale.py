@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dewedge import limits
 from dewedge.errors import InputError
 from dewedge.learn.pairs import TomogramPair
 
@@ -58,6 +59,8 @@ def mean_and_covariance(volumes: Sequence[NDArray[Any]], names: Sequence[str]) -
             raise InputError(
                 f"{name}: holds NaN or infinite values; expected numbers, so reconstruct it again"
             )
+        if square > limits.PIXEL**2 * volumes[0].size:
+            raise InputError(f"{name}: holds values beyond {limits.PIXEL:g}; reconstruct it again")
     offsets = sums / volumes[0].size
     squares /= volumes[0].size
     covariance = squares - np.outer(offsets, offsets)

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dewedge import limits
+
 NEGATIVE_SLOPE = 0.05
 
 
@@ -62,8 +64,13 @@ class NetworkConfig:
         return self.fold * 2**self.levels
 
     def __post_init__(self) -> None:
-        # The bounds are far beyond use: a damaged file must not ask for all the memory.
-        for name, most in (("channels", 1024), ("fold", 4), ("levels", 8), ("convolutions", 16)):
+        sizes = {
+            "channels": limits.CHANNELS,
+            "fold": limits.FOLD,
+            "levels": limits.LEVELS,
+            "convolutions": limits.CONVOLUTIONS,
+        }
+        for name, most in sizes.items():
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name}: expected 1 to {most}, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:

@@ -267,6 +267,11 @@ class _Bands:
                     for i, j in batch
                 ]
                 predictions = self._predict(torch.stack([band[box] for box in boxes]))
+                if not torch.isfinite(predictions).all():
+                    raise InputError(
+                        "the network's prediction is not finite: its weights do not suit this tomogram, or "
+                        "are damaged; fit it again"
+                    )
                 for (i, j), box, prediction in zip(batch, boxes, predictions, strict=True):
                     prediction *= gain * self._weights[0][i, :, None, None]
                     prediction *= self._weights[1][k, :, None] * self._weights[2][j]

@@ -54,6 +54,16 @@ class Batch(NamedTuple):
     rotation: Tensor
     transfers: tuple[Transfer, ...] = ()
 
+    def part(self, begin: int, end: int) -> Batch:
+        """Some of the crops."""
+        return Batch(
+            self.half0[begin:end],
+            self.half1[begin:end],
+            self.tilt_range[begin:end],
+            self.rotation[begin:end],
+            self.transfers[begin:end],
+        )
+
     def input_mask(self) -> Tensor:
         """``(b, n, 1, n // 2 + 1)`` of the wedge in its own place, the same for all frequencies along y."""
         depth, _, width = self.half0.shape[-3:]

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.precision import Precision
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from dewedge.errors import InputError
-from dewedge.learn.checkpoint import load_tensors, save_tensors
+from dewedge.errors import InputError, reason, shown
+from dewedge.learn.checkpoint import explained, load_tensors, require_weights, save_tensors
 from dewedge.learn.network import UNet
 from dewedge.learn.options import FitOptions
 
@@ -66,6 +67,8 @@ class FitState:
     ----------
     cooling
         Step and progress at which the held-out loss had stopped falling; None before.
+    losses
+        Of the steps of an epoch that was stopped within it, as means over the processes.
     """
 
     step: int = 0
@@ -74,6 +77,7 @@ class FitState:
     best_loss: float = math.inf
     best_epoch: int = 0
     cooling: tuple[int, float] | None = None
+    losses: list[float] = field(default_factory=list)
 
     def progress(self, options: FitOptions) -> float:
         """Share of the fit that is done, by steps or by time, whichever is further.
@@ -181,19 +185,25 @@ def restore_fit(
                     f"{path}: belongs to a fit with other {key}; resume with the same data and options, "
                     "or remove the file to start again"
                 )
+        best, updating = part("best."), part("updating.")
+        for weights in (part("network."), best, *([updating] if updating else [])):
+            require_weights(path, weights, plain.config)
         plain.load_state_dict(part("network."))
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in part("optimiser.").items():
             index, _, moment = name.partition(".")
+            if tensor.ndim and tensor.shape != parameters[int(index)].shape:
+                raise ValueError(f"{shown(name)} is of shape {tuple(tensor.shape)}")
             moments.setdefault(int(index), {})[moment] = tensor
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": moments, "param_groups": groups})
         if scale := header.get("precision"):
             precision.load_state_dict(scale)
-        rows = [EpochRow(**row) for row in header["state"].pop("rows")]
-        return FitState(rows=rows, **header["state"]), part("best."), part("updating.")
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged checkpoint ({error}); remove it to start again") from error
+        return TypeAdapter(FitState).validate_python(header["state"]), best, updating
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        text = explained(error) if isinstance(error, ValidationError) else reason(error)
+        raise InputError(f"{path}: damaged checkpoint ({text}); remove it to start again") from error
 
 
 def _without_limits(identity: dict[str, Any]) -> dict[str, Any]:

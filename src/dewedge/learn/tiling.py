@@ -98,5 +98,12 @@ def tile_groups(axis: AxisTiles, largest: int) -> list[range]:
     return [*groups, range(first, len(axis.starts))]
 
 
+def smaller_tile(tile: int, overlap: int, network: NetworkConfig) -> int | None:
+    """Edge of about half the length; None if it would not exceed the overlap, or the result depend on it."""
+    half = tile // 2 // network.multiple * network.multiple
+    usable = half > _up_to_multiple(overlap, network.multiple) and network.normalisation != "instance"
+    return half if usable else None
+
+
 def _up_to_multiple(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple

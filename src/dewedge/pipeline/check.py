@@ -21,6 +21,7 @@ from dewedge.check.finding import Finding, Severity, errors
 from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
 from dewedge.check.halves import HalfSet, check_halves, correlation_by_frequency, half_set
 from dewedge.check.images import ImageSummary, check_images, summarise_images
+from dewedge.check.memory import BASE_BYTES, fit_bytes, refine_bytes, require_free
 from dewedge.check.wedge import check_wedge, measure_wedge
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
@@ -238,6 +239,34 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         * network.fold
         * (2 if config.refine.refine == "halves" else 1),
         folder=config.output or Path(),
+    )
+
+
+def require_memory(inputs: Sequence[RunInput], config: Config) -> None:
+    """Refuse a run whose fit or refinement would take far more memory than is free.
+
+    Raises
+    ------
+    InputError
+        With what takes it, and how it would take less.
+    """
+    device = choose_device(config.compute)
+    precision, network = choose_precision(config.compute, device), config.fit.network()
+    shapes = [item.tomogram_shape(config.reconstruct) for item in inputs]
+    base = 0.0 if device.type == "cuda" else BASE_BYTES
+    options, tile = config.fit.options(), config.refine.edge(network, config.fit.cube_size)
+    require_free(
+        base + fit_bytes(network, options, shapes, precision),
+        device,
+        "fit",
+        f"give less than --batch-size {options.batch_size}, --cube-size {options.cube_size} or "
+        f"{network.channels} --channels",
+    )
+    require_free(
+        base + refine_bytes(network, shapes, tile, precision),
+        device,
+        "refinement",
+        f"give less than --tile {tile}, or more --bin",
     )
 
 

@@ -11,7 +11,7 @@ from dewedge.pipeline.reconstruct import reconstruct_file
 from dewedge.pipeline.run import run
 from dewedge.pipeline.simulate import simulate_files
 from dewedge.report.comparison import comparison_figure
-from dewedge.report.figure import save_figure
+from dewedge.report.figure import write_figure
 from dewedge.runtime.folder import ResultFolder, require_new
 from dewedge.settings.file import resolve_config
 
@@ -82,6 +82,6 @@ def demo(folder: Path, *, overwrite: bool = False) -> None:
         "refined by dewedge": read_mrc(results.refined).data,
     }
     notes = ["", f"CC {scores['FBP'].cc:.2f}", f"CC {scores['refined'].cc:.2f}"]
-    save_figure(folder / FIGURE, comparison_figure(volumes, VOXEL_SIZE_A, notes))
     print_scores(scores)
-    logger.info("figure: %s", folder / FIGURE)
+    write_figure(folder / FIGURE, lambda: comparison_figure(volumes, VOXEL_SIZE_A, notes))
+    logger.info("done: %s", folder)

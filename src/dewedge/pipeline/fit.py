@@ -23,14 +23,16 @@ from dewedge.learn.network import UNet
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
+from dewedge.pipeline.check import require_memory
 from dewedge.pipeline.initial import initial_files, initial_path, initial_weights
-from dewedge.report.figure import save_figure
+from dewedge.report.figure import write_figure
 from dewedge.report.loss import loss_figure
 from dewedge.runtime.devices import launched
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import duration, step
 from dewedge.runtime.progress import FitProgress
 from dewedge.runtime.run_folder import RunFolder, require_output
+from dewedge.runtime.stopping import stop_asked
 from dewedge.settings.fit import FitSection
 from dewedge.settings.recipes import RECIPES, read_recipe
 from dewedge.settings.sections import Config
@@ -49,6 +51,12 @@ def fit_model(
     def on_step(state: FitState, share: float) -> None:
         progress.step(state.step, state.seconds, share)
 
+    def on_resume(state: FitState) -> None:
+        logger.info(
+            "the fit goes on after step %d, in epoch %d, %.0f %% done",
+            state.step, len(state.rows) + 1, 100 * min(state.progress(options), 1.0),
+        )  # fmt: skip
+
     def on_epoch(state: FitState, network: UNet) -> None:
         progress.epoch(state.rows[-1], state.progress(options))
         if state.cooling is not None and state.cooling[0] == state.step:
@@ -56,13 +64,15 @@ def fit_model(
         if main:
             write_loss_table(folder.loss_table, state.rows)
 
-    with step("fit"), progress:
+    with step("fit"), progress, stop_asked() as stop:
         model, rows = fit_pairs(
             pairs,
             section,
             fabric,
             checkpoint=folder.checkpoint,
             resume=resume,
+            stop=stop,
+            on_resume=on_resume,
             on_step=on_step,
             on_epoch=on_epoch,
         )
@@ -73,9 +83,9 @@ def fit_model(
             "%d epochs, %d sub-tomograms in %s; the model is that of epoch %d%s",
             len(rows), rows[-1].samples, duration(rows[-1].seconds), kept.epoch, held_out,
         )  # fmt: skip
-        write_loss_table(folder.loss_table, rows)
-        save_figure(folder.loss_figure, loss_figure(rows))
         save_model(folder.model, model)
+        write_loss_table(folder.loss_table, rows)
+        write_figure(folder.loss_figure, lambda: loss_figure(rows))
     fabric.barrier()
     return model
 
@@ -87,6 +97,8 @@ def fit_pairs(
     *,
     checkpoint: Path | None = None,
     resume: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+    on_resume: Callable[[FitState], None] = lambda state: None,
     on_step: Callable[[FitState, float], None] = lambda state, progress: None,
     on_epoch: Callable[[FitState, UNet], None] = lambda state, network: None,
 ) -> tuple[Model, list[EpochRow]]:
@@ -99,6 +111,8 @@ def fit_pairs(
     """
     resumed = resume and checkpoint is not None and checkpoint.exists()
     initial = None if resumed else initial_weights(section)
+    if resume and not resumed:
+        logger.info("no checkpoint to resume from: the fit starts from its beginning")
     if initial is not None:
         logger.info("the fit starts from the weights of %s", initial_path(section))
     model, rows = fit(
@@ -109,6 +123,9 @@ def fit_pairs(
         checkpoint=checkpoint,
         resume=resume,
         initial=initial,
+        on_shortage=lambda remedy: logger.warning("fit: out of memory: %s", remedy),
+        stop=stop,
+        on_resume=on_resume,
         on_step=on_step,
         on_epoch=on_epoch,
     )
@@ -147,6 +164,7 @@ def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) 
     inputs, faults = read_inputs(config)
     if faults:
         raise faults[0]
+    require_memory(inputs, config)
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     with launched(config.compute) as fabric, folder.begun(fabric):
         pairs = [ready_made_pair(item) for item in inputs if isinstance(item, HalvesInput)]

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from dewedge.errors import InputError
+from dewedge.check.memory import BASE_BYTES, refine_bytes, require_free
+from dewedge.errors import InputError, is_out_of_memory
 from dewedge.geometry import TiltRange
 from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
+from dewedge.learn.tiling import smaller_tile
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
 from dewedge.runtime.folder import refuse_sources, require_new
 from dewedge.runtime.log import step
@@ -67,6 +70,14 @@ def refine_files(
             f"{gold.path}: shape {gold.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
             f"{mrcs[0].path}"
         )
+    tile, precision = section.edge(model.network, model.cube_size), choose_precision(compute, fabric.device)
+    require_free(
+        refine_bytes(model.network, [mrcs[0].data.shape], tile, precision)
+        + (0 if fabric.device.type == "cuda" else BASE_BYTES),
+        fabric.device,
+        f"{name}: refinement",
+        f"give less than --tile {tile}",
+    )
     data: NDArray[np.float32] | None = None
     on_tile: Callable[[int, int], None] | None = None
     with step(f"{name}: refine"), ExitStack() as files:
@@ -117,6 +128,8 @@ def refine_arrays(
 ) -> None:
     """Refine the full tomogram, or both half-sets and average them, into an array.
 
+    Where memory runs out it is done once more, with smaller tiles.
+
     Parameters
     ----------
     sources
@@ -146,33 +159,51 @@ def refine_arrays(
             f"{names[0]}: give the tv.mrc of the same run"
         )
     tv_share = 0.0 if tv is None else section.tv_share
-    refine(
-        sources,
-        output,
-        model.build(),
-        tilt_range,
-        RefineOptions(
-            tile=section.edge(model.network, model.cube_size),
-            overlap=section.overlap,
-            average_rotations=section.average_rotations,
-            average_shifts=model.network.fold,
-            precision=choose_precision(compute, fabric.device),
-        ),
-        input_std=model.full_std if len(sources) == 1 else 1.0,
-        clip=model.clip,
-        wedge_amplitude=model.wedge_amplitude if section.wedge_amplitude == "confirmed" else None,
-        tv_share=tv_share,
-        device=fabric.device,
-        names=names,
-        fabric=fabric,
-        on_tile=on_tile,
-    )
+    tile = section.edge(model.network, model.cube_size)
+
+    def refined(tile: int, at_once: int | None = None) -> None:
+        refine(
+            sources,
+            output,
+            model.build(),
+            tilt_range,
+            RefineOptions(
+                tile=tile,
+                overlap=section.overlap,
+                average_rotations=section.average_rotations,
+                average_shifts=model.network.fold,
+                precision=choose_precision(compute, fabric.device),
+                tiles_at_once=at_once,
+            ),
+            input_std=model.full_std if len(sources) == 1 else 1.0,
+            clip=model.clip,
+            wedge_amplitude=model.wedge_amplitude if section.wedge_amplitude == "confirmed" else None,
+            tv_share=tv_share,
+            device=fabric.device,
+            names=names,
+            fabric=fabric,
+            on_tile=on_tile,
+        )
+
+    smaller = smaller_tile(tile, section.overlap, model.network)
+    try:
+        refined(tile)
+        smaller = None
+    except (MemoryError, RuntimeError) as error:
+        # Of several processes the others would wait for this one.
+        if not is_out_of_memory(error) or smaller is None or fabric.world_size > 1:
+            raise
+    if smaller is not None:  # not in the clause above, in which the error still holds what filled the memory
+        logger.warning("%s: out of memory: refined again with tiles of %d, not %d", names[0], smaller, tile)
+        if fabric.device.type == "cuda":
+            torch.cuda.empty_cache()
+        refined(smaller, 1)
     if tv is not None and output is not None and tv_share > 0:
-        for refined, of_tv in zip(output, sections_of_tv(tv, output.shape, tv_share), strict=True):
-            refined += of_tv
+        for plane, of_tv in zip(output, sections_of_tv(tv, output.shape, tv_share), strict=True):
+            plane += of_tv
     if beads is not None and output is not None:
-        for refined, of_beads in zip(output, beads, strict=True):
-            refined += of_beads
+        for plane, of_beads in zip(output, beads, strict=True):
+            plane += of_beads
 
 
 def refine_with_model(

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from lightning_fabric import Fabric
@@ -20,12 +21,12 @@ from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import CropSampler
-from dewedge.pipeline.check import check_inputs
+from dewedge.pipeline.check import check_inputs, require_memory
 from dewedge.pipeline.fit import fit_model, require_one_fit
 from dewedge.pipeline.initial import initial_files, initial_weights
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
-from dewedge.report.figure import save_figure
+from dewedge.report.figure import write_figure
 from dewedge.report.slices import slices_figure
 from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
@@ -68,6 +69,8 @@ def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> Non
     folder = replace(folder, tomograms=folders)
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     tomograms = [Tomogram(item, own) for item, own in zip(inputs, folders, strict=True)]
+    if not config.no_check:
+        require_memory(inputs, config)
     with launched(config.compute) as fabric:
         warnings: list[Finding] = []
         if not config.no_check:
@@ -269,4 +272,4 @@ def report(tomograms: Sequence[Tomogram]) -> None:
             full, refined = read_mrc(folder.full), read_mrc(folder.refined)
             painted = ", gold painted over" if folder.beads.exists() else ""
             volumes = {f"FBP{painted}": full.data, "refined": refined.data}
-            save_figure(folder.slices, slices_figure(volumes, full.voxel_size_A, tomogram.name))
+            write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))

@@ -32,7 +32,7 @@ from dewedge.pipeline.validate.validate import (
     validate,
     without_gold,
 )
-from dewedge.report.figure import png
+from dewedge.report.figure import dispensable, png
 from dewedge.report.slices import slices_figure
 from dewedge.report.trust import Trust, Withheld, curve_figure, page
 from dewedge.runtime.devices import choose_device, choose_precision
@@ -190,9 +190,10 @@ def write(result: Trust, folder: ResultFolder) -> None:
         "measured": read_mrc(folder.measured).data,
         "added": read_mrc(folder.added).data,
     }
-    pictures = slices_figure(volumes, result.voxel_size_A)
-    text = page(result, *(png(figure) for figure in (curve_figure(result), pictures)))
-    write_text_atomic(folder.trust_page, text)
+    figures = (lambda: curve_figure(result), lambda: slices_figure(volumes, result.voxel_size_A))
+    with dispensable(folder.trust_page):
+        text = page(result, *(png(make, folder.trust_page) for make in figures))
+        write_text_atomic(folder.trust_page, text)
 
 
 def print_trust(found: Sequence[Trust]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,31 +15,56 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dewedge.errors import reason
 from dewedge.io.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+logger = logging.getLogger(__name__)
+
 PERCENTILES = (0.5, 99.5)
 DPI = 150
 
 
-def save_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG; the file appears whole or not at all."""
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+@contextmanager
+def dispensable(path: Path) -> Iterator[None]:
+    """Where a figure or page cannot be made, whatever the reason, a warning is all: results do without."""
+    try:
+        yield
+    except Exception as error:
+        logger.warning("%s: not made: %s: %s", path, type(error).__name__, reason(error))
+        logger.debug("traceback", exc_info=True)
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as PNG, for a page that holds it."""
+def write_figure(path: Path, make: Callable[[], Figure]) -> None:
+    """Write a figure as PNG, in matplotlib's own style, whatever a matplotlibrc says.
+
+    The file appears whole or not at all; where it cannot be made, a warning is logged.
+    """
+    with dispensable(path):
+        import matplotlib.style
+
+        with matplotlib.style.context("default"), atomic_path(path) as temporary:
+            make().savefig(temporary, format="png", dpi=DPI)
+
+
+def png(make: Callable[[], Figure], page: Path) -> bytes:
+    """A figure as PNG for a page that holds it, in matplotlib's own style; nothing where it cannot be made."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    with dispensable(page):
+        import matplotlib.style
+
+        with matplotlib.style.context("default"):
+            make().savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
 
 
 def image_tag(data: bytes, text: str) -> str:
-    """A PNG within an HTML page, with the text that stands for it."""
+    """A PNG within an HTML page, with the text that stands for it; a word about it if there is none."""
+    if not data:
+        return "<p>It could not be drawn.</p>"
     return f'<img alt="{escape(text)}" src="data:image/png;base64,{base64.b64encode(data).decode("ascii")}">'
 
 

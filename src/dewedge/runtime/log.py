@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 import dewedge
+from dewedge.errors import printable
 from dewedge.io.files import unwritable
 
 logger = logging.getLogger("dewedge")
@@ -36,6 +37,14 @@ class LogFile(logging.FileHandler):
             super().close()
 
 
+class Printable(logging.Filter):
+    """Messages as they are safe on a terminal, whatever names of files they hold."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = printable(record.getMessage()), None
+        return True
+
+
 def show_on_terminal() -> None:
     """Send messages to stderr: with colours on a terminal, as plain lines elsewhere."""
     handler: logging.Handler
@@ -47,6 +56,7 @@ def show_on_terminal() -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     handler.setLevel(logging.INFO)
+    handler.addFilter(Printable())
     _replace_handlers(type(handler), handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False

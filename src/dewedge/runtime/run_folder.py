@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from lightning_fabric import Fabric
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 from dewedge.io.files import unwritable
 from dewedge.runtime.devices import is_first_process, log_device, on_first_process, told_how_to_resume
 from dewedge.runtime.folder import CONFIG, ResultFolder, refuse_sources
@@ -160,7 +160,7 @@ def first_difference(then: Config, now: Config) -> str | None:
     for key in new:
         free = key in FREE_KEYS or key.partition(".")[0] in FREE_KEYS
         if not free and old[key] != new[key]:
-            return f"the run there has {key} = {old[key]!r}, not {new[key]!r}"
+            return f"the run there has {key} = {shown(old[key])}, not {shown(new[key])}"
     return None
 
 

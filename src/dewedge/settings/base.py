@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from dewedge.errors import InputError
-from dewedge.settings.image_numbers import image_numbers
+from dewedge.io.image_numbers import image_numbers
 
 
 class Section(BaseModel):
     """A table of the configuration; ``"none"`` stands for None, which TOML lacks."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -51,7 +51,7 @@ def _listed(value: Any) -> Any:
 
 def _whole(value: Any) -> Any:
     """A whole number, which flags give as text."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else value
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,9}", value) else value
 
 
 def _image_lists(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 
 _UNITS = {"h": timedelta(hours=1), "min": timedelta(minutes=1), "s": timedelta(seconds=1)}
 _PATTERN = "".join(rf"(?:(\d*\.?\d+){unit})?" for unit in _UNITS)
@@ -31,7 +31,7 @@ class Duration(timedelta):
         numbers = [] if match is None else [float(number or 0) for number in match.groups()]
         seconds = sum(n * unit.total_seconds() for n, unit in zip(numbers, _UNITS.values(), strict=False))
         if not 0 < seconds < cls.max.total_seconds():
-            raise InputError(f"duration {text!r}: expected one such as 10min, 90s, 2h or 1h30min")
+            raise InputError(f"duration {shown(text)}: expected one such as 10min, 90s, 2h or 1h30min")
         return cls(seconds=seconds)
 
     def __str__(self) -> str:

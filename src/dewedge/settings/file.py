@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import tomli_w
 from pydantic import ValidationError
 
 import dewedge
-from dewedge.errors import InputError
-from dewedge.io.files import read_text, write_text_atomic
+from dewedge.errors import InputError, shown
+from dewedge.io.files import write_text_atomic
+from dewedge.io.nested import read_toml
 from dewedge.settings.base import Section
 from dewedge.settings.recipes import read_recipe
 from dewedge.settings.sections import Config
@@ -72,7 +72,7 @@ def resolve_options(
     for option, value in options.items():
         if option not in homes:
             near = difflib.get_close_matches(option, homes, n=1, cutoff=0.0)
-            raise InputError(f"{call}: unknown option {option!r}; the nearest known one is {near[0]!r}")
+            raise InputError(f"{call}: unknown option {shown(option)}; the nearest known one is {near[0]!r}")
         section, key = homes[option]
         chosen.setdefault(section, {})[key] = value
     try:
@@ -109,14 +109,6 @@ def merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The keys of a TOML file."""
-    try:
-        return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not a TOML file: {error}") from None
-
-
 def write_config(path: Path, config: Config, command: str = "run") -> None:
     """Write a configuration that `resolve_config` reads back; ``command`` is the one that repeats it."""
     write_settings(path, config.model_dump(mode="json"), command)
@@ -140,7 +132,7 @@ def explain(error: ValidationError) -> str:
     key, expected = explain_value(error)
     if error.errors()[0]["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.0)
-        return f"unknown key {key!r}; the nearest known one is {near[0]!r}"
+        return f"unknown key {shown(key)}; the nearest known one is {near[0]!r}"
     return f"{key}: {expected}"
 
 
@@ -150,9 +142,11 @@ def explain_value(error: ValidationError) -> tuple[str, str]:
     # Behind the key may stand the place in a list, or the kind of several that was tried.
     key = ".".join(part for part in first["loc"][:2] if isinstance(part, str))
     if first["type"] == "missing":
-        return key, f"expected two numbers, got {first['input']!r}"
+        return key, f"expected two numbers, got {shown(first['input'])}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return key, message if message.startswith("duration") else f"expected {message}, got {first['input']!r}"
+    return key, message if message.startswith(
+        "duration"
+    ) else f"expected {message}, got {shown(first['input'])}"
 
 
 def _known_keys() -> list[str]:

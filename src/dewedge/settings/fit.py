@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from dewedge.learn.options import FitOptions
+from dewedge.limits import BATCH, CHANNELS, COUNT, CUBE, SEED
 from dewedge.settings.base import Names, Section
 from dewedge.settings.duration import Duration
 
@@ -30,7 +31,7 @@ class FitSection(Section):
         "(paper). If not given, large for --init simulated.",
     )
     channels: int | None = Field(
-        default=None, ge=1, le=1024, description="Channels of the network, if not those of the preset."
+        default=None, ge=1, le=CHANNELS, description="Channels of the network, if not those of the preset."
     )
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the network's values set to zero while fitting."
@@ -51,17 +52,20 @@ class FitSection(Section):
         "else the mask of the metadata, if any.",
     )
     cube_size: int = Field(
-        default=FitOptions.cube_size, description="Edge of the sub-tomograms in voxels, a multiple of 8."
+        default=FitOptions.cube_size,
+        le=CUBE,
+        description="Edge of the sub-tomograms in voxels, a multiple of 8.",
     )
     batch_size: int = Field(
-        default=FitOptions.batch_size, description="Sub-tomograms a step, over all processes."
+        default=FitOptions.batch_size, le=BATCH, description="Sub-tomograms a step, over all processes."
     )
     epoch_samples: int = Field(
         default=FitOptions.epoch_samples,
+        le=COUNT,
         description="Sub-tomograms between two looks at the held-out region.",
     )
     epochs: int | None = Field(
-        default=FitOptions.epochs, description="Number of epochs; none for no limit but budget."
+        default=FitOptions.epochs, le=COUNT, description="Number of epochs; none for no limit but budget."
     )
     budget: Duration | None = Field(
         default=None,
@@ -167,6 +171,7 @@ class FitSection(Section):
     )
     validation_crops: int = Field(
         default=FitOptions.validation_crops,
+        le=BATCH,
         description="Number of crops of the held-out region. Their loss counts frequencies by the signal in "
         "them, and is 1 less the share of the other half-set's power that the network predicts.",
     )
@@ -177,6 +182,7 @@ class FitSection(Section):
     )
     patience: int | None = Field(
         default=FitOptions.patience,
+        le=COUNT,
         description="When the mean loss on the held-out region over this many epochs, and at least a quarter "
         "of those so far, is no lower than over as many before them, the learning rate falls to zero within "
         "a quarter of the steps so far, and the fit ends; a constant rate ends it at once. none to never "
@@ -189,6 +195,7 @@ class FitSection(Section):
     )
     seed: int = Field(
         default=FitOptions.seed,
+        le=SEED,
         description="Of initial weights, crops, dropout and added noise; a run draws a random split with it, "
         "too.",
     )

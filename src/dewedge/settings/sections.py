@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from dewedge.limits import AXIS, COUNT, LENGTH_A, PROCESSES
 from dewedge.settings.base import Hand, ImageLists, Paths, Rotations, Section, TiltRanges
 from dewedge.settings.fit import FitSection
 
@@ -29,7 +30,10 @@ class SeriesSection(Section):
     even: Paths = Field(default=[], description="Stack of even-frame averages; else found by its name.")
     odd: Paths = Field(default=[], description="Stack of odd-frame averages; else found by its name.")
     pixel_size_A: float | None = Field(
-        default=None, gt=0, description="Pixel size of the stacks in Angstrom, if their headers are wrong."
+        default=None,
+        ge=LENGTH_A[0],
+        le=LENGTH_A[1],
+        description="Pixel size of the stacks in Angstrom, if their headers are wrong.",
     )
     axis_angle_deg: float | None = Field(
         default=None, description="Tilt-axis angle of raw stacks that have no .xf, degrees from y."
@@ -97,9 +101,10 @@ class ReconstructSection(Section):
     thickness: int | None = Field(
         default=None,
         gt=0,
+        le=AXIS,
         description="Thickness of the tomogram in unbinned pixels, as in IMOD; else that of the metadata.",
     )
-    bin: int = Field(default=1, ge=1, description="Binning relative to the stack.")
+    bin: int = Field(default=1, ge=1, le=AXIS, description="Binning relative to the stack.")
     binning_method: Literal["fourier", "average"] = Field(
         default="fourier", description="Crop the Fourier transform, or average blocks of pixels."
     )
@@ -118,12 +123,14 @@ class ReconstructSection(Section):
         description="Filtered back-projection; iterations from zero (SIRT); or least total variation (TV).",
     )
     iterations: int | None = Field(
-        default=None, gt=0, description="Iterations of SIRT (5 if not given) or TV (100 if not given)."
+        default=None,
+        gt=0,
+        le=COUNT,
+        description="Iterations of SIRT (5 if not given) or TV (100 if not given).",
     )
     tv_weight: float = Field(
         default=1.0,
         ge=0,
-        allow_inf_nan=False,
         description="Weight of the total variation relative to the noise of the images; more is smoother.",
     )
 
@@ -175,9 +182,12 @@ class TileSection(Section):
     tile: int | None = Field(
         default=None,
         gt=0,
+        le=AXIS,
         description="Largest edge of the tiles in voxels; 128 if not given, the cubes' for --preset paper.",
     )
-    overlap: int = Field(default=24, ge=0, description="Least overlap of neighbouring tiles in voxels.")
+    overlap: int = Field(
+        default=24, ge=0, le=AXIS, description="Least overlap of neighbouring tiles in voxels."
+    )
     average_rotations: Rotations = Field(
         default=2,
         description="Average so many predictions, of the tomogram turned by 180 degrees: 2 about the tilt "
@@ -230,8 +240,10 @@ class DeviceSection(Section):
 class ComputeSection(DeviceSection):
     """On what, and on how many of them."""
 
-    devices: int = Field(default=1, ge=1, description="Devices of each node; they divide fit and refinement.")
-    nodes: int = Field(default=1, ge=1, description="Nodes, started by torchrun or SLURM.")
+    devices: int = Field(
+        default=1, ge=1, le=PROCESSES, description="Devices of each node; they divide fit and refinement."
+    )
+    nodes: int = Field(default=1, ge=1, le=PROCESSES, description="Nodes, started by torchrun or SLURM.")
 
 
 class Config(Section):

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.errors import InputError
+from dewedge import limits
+from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, Floats, TiltGeometry
-from dewedge.io.files import StrPath, read_text
+from dewedge.io.files import StrPath, numbers, read_text
 from dewedge.io.programs.projection_model import to_geometry_arrays
 
 Ints = NDArray[np.int64]
@@ -24,7 +25,6 @@ _COLUMNS = "SEC ROT GMAG TX TY SMEAN SFIT SCALE BASE TILT"
 _HEADER = re.compile(r"#\s*(\w+)\s*=\s*(.*)")
 # Largest difference between an image's refined and nominal angle, beyond what all images share.
 _ANGLE_TOLERANCE_DEG = 1.5
-_LARGEST_NUMBER = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,8 @@ class Aln:
         True if the file gives them.
     n_patches
         Number of patches that were aligned on their own.
+    thickness
+        Of the specimen in raw pixels, as AreTomo3 measures it; None if not told.
     """
 
     path: Path
@@ -65,6 +67,7 @@ class Aln:
     beta_deg: float
     has_offsets: bool
     n_patches: int
+    thickness: int | None
 
 
 def read_aln(path: StrPath) -> Aln:
@@ -79,28 +82,29 @@ def read_aln(path: StrPath) -> Aln:
     header: dict[str, str] = {}
     darks: list[list[float]] = []
     rows: list[list[float]] = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for place, line in enumerate(read_text(path).splitlines(), start=1):
         if line.startswith("#"):
             if "Local Alignment" in line:
                 break
             match = _HEADER.match(line)
             if match and match[1] == "DarkFrame":
-                darks.append(_numbers(path, number, match[2], 3, "frame, section and angle of a dark image"))
+                darks.append(_numbers(path, place, match[2], 3, "frame, section and angle of a dark image"))
             elif match:
                 header[match[1]] = match[2]
         elif line.strip():
-            rows.append(_numbers(path, number, line, 10, f"the ten columns {_COLUMNS}"))
+            rows.append(_numbers(path, place, line, 10, f"the ten columns {_COLUMNS}"))
     if not rows or "RawSize" not in header:
         raise InputError(f"{path}: not an alignment of AreTomo: no RawSize, or no line of {_COLUMNS}")
     width, height, n = (int(x) for x in _numbers(path, 0, header["RawSize"], 3, "RawSize = x y n"))
+    if max(len(rows), len(darks)) > limits.TILTS:
+        raise InputError(f"{path}: {len(rows)} images: expected at most {limits.TILTS}")
     offsets = {
         name: _numbers(path, 0, header[name], 1, f"{name} in degrees")[0]
         for name in ("AlphaOffset", "BetaOffset")
         if name in header
     }
     table, dark = np.array(rows), np.array(darks).reshape(-1, 3)
-    if max(np.abs(table[:, 0]).max(), np.abs(dark[:, 0]).max(initial=0)) > _LARGEST_NUMBER:
-        raise InputError(f"{path}: expected numbers of images in the column SEC and of dark images")
+    thickness = _numbers(path, 0, header.get("Thickness", "0"), 1, "Thickness in pixels")[0]
     if min(width, height, n) < 1 or len(table) > n:
         raise InputError(
             f"{path}: {len(table)} aligned images of a stack of size {header['RawSize'].strip()}"
@@ -118,6 +122,7 @@ def read_aln(path: StrPath) -> Aln:
         beta_deg=offsets.get("BetaOffset", 0.0),
         has_offsets=bool(offsets),
         n_patches=int(_numbers(path, 0, header.get("NumPatches", "0"), 1, "NumPatches")[0]),
+        thickness=round(thickness) if thickness >= 1 else None,
     )
 
 
@@ -202,11 +207,8 @@ def _misfit_deg(aln: Aln, sections: Ints, raw_tilt_deg: Floats | None) -> float:
 
 
 def _numbers(path: Path, line: int, text: str, count: int, expected: str) -> list[float]:
-    try:
-        values = [float(word) for word in text.split()]
-    except ValueError:
-        values = []
-    if len(values) != count or not np.isfinite(values).all():
+    values = numbers(text.split(maxsplit=count))
+    if values is None or len(values) != count:
         where = f"{path}, line {line}" if line else str(path)
-        raise InputError(f"{where}: expected {expected}, got {text.strip()[:60]!r}")
+        raise InputError(f"{where}: expected {expected}, got {shown(text)}")
     return values

@@ -93,6 +93,7 @@ def read_aretomo_series(
         even=None if halves is None else open_stack(halves[0]),
         odd=None if halves is None else open_stack(halves[1]),
         geometry=geometry,
+        thickness=aln.thickness,
         notes=tuple(notes),
     )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import HalvesEntry
-from dewedge.io.files import StrPath, read_text
+from dewedge.io.files import StrPath, number, read_text
 from dewedge.io.half_names import is_half, pair_halves
+from dewedge.io.nested import read_yaml
 from dewedge.io.star import find_named
 
 
@@ -38,9 +39,12 @@ def read_deepdewedge(path: StrPath) -> list[HalvesEntry]:
         raise InputError(
             f"{path}: {len(masks)} mask_files: expected one for each of {len(files[0])} tomograms"
         )
-    width = shared.get("mw_angle")
-    if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width < 180:
-        raise InputError(f"{path}: mw_angle {width!r}: expected the width of the missing wedge in degrees")
+    given = shared.get("mw_angle")
+    width = number(given) if isinstance(given, str) else None
+    if width is None or not 0 < width < 180:
+        raise InputError(
+            f"{path}: mw_angle {shown(given)}: expected the width of the missing wedge in degrees"
+        )
     tilt_range = TiltRange(-(90 - width / 2), 90 - width / 2)
     entries = []
     for i, (half0, half1) in enumerate(zip(*files, strict=True)):
@@ -81,12 +85,7 @@ def _checked_pair(path: Path, half0: Path, half1: Path) -> str:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        document = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())[:150]}") from None
+    document = read_yaml(path)
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a configuration of DeepDeWedge with a section shared")
     return document
@@ -102,6 +101,7 @@ def _section(path: Path, document: dict[str, Any], name: str) -> dict[str, Any]:
 def _paths(path: Path, section: dict[str, Any], key: str) -> list[Path]:
     values = section.get(key) or []
     values = [values] if isinstance(values, str) else values
+    values = [] if values in (["null"], ["~"]) else values
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise InputError(f"{path}: {key}: expected a list of names of files")
     # Absolute, so that halves are paired of which one exists and the other does not.

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 from dewedge.geometry import TiltGeometry
 from dewedge.io.ctf_files import read_ctf_file
 from dewedge.io.entries import SeriesEntry
-from dewedge.io.files import StrPath, read_numbers, read_text
+from dewedge.io.files import StrPath, is_file, number, read_numbers, read_text
+from dewedge.io.image_numbers import image_numbers, numbers_text
 from dewedge.io.mrc import read_mrc
 from dewedge.io.programs.projection_model import x_tilt_notes
 from dewedge.io.tilt_images import stack_images
@@ -54,17 +55,16 @@ class Etomo:
 
 def read_com(path: StrPath) -> dict[str, str]:
     """Entries of a command file such as tilt.com: the rest of the line by keyword in capitals."""
-    entries: dict[str, str] = {}
+    entries: dict[str, list[str]] = {}
     for line in read_text(path).splitlines():
         words = line.split(maxsplit=1)
         if words and words[0][0] not in "$#":
-            key = words[0].upper()
-            value = words[1].strip() if len(words) > 1 else ""
-            # An entry may be given on several lines.
-            entries[key] = (
-                f"{entries[key]},{value}" if key.startswith("EXCLUDELIST") and key in entries else value
-            )
-    return entries
+            entries.setdefault(words[0].upper(), []).append(words[1].strip() if len(words) > 1 else "")
+    # The last of several lines counts, but for lists of views, which may be given on several.
+    return {
+        key: ",".join(values) if key.startswith("EXCLUDELIST") else values[-1]
+        for key, values in entries.items()
+    }
 
 
 def read_edf(path: StrPath) -> dict[str, str]:
@@ -112,7 +112,7 @@ def read_etomo(folder: Path, root: str) -> Etomo:
             notes.append(f"{name}: {what} ({tilt[key]}) are not used")
     x_tilt = np.array([value("XAXISTILT", "0")])
     x_tilt_path = folder / tilt.get("XTILTFILE", f"{root}.xtilt")
-    if x_tilt_path.is_file():
+    if is_file(x_tilt_path):
         x_tilt = x_tilt + read_numbers(x_tilt_path, 1, "one tilt about x in degrees")[0][:, 0]
     notes += x_tilt_notes(x_tilt, x_tilt_path.name if x_tilt.size > 1 else name)
     newst_path = folder / "newst.com"
@@ -120,7 +120,7 @@ def read_etomo(folder: Path, root: str) -> Etomo:
     if newst_path.is_file():
         xf = folder / read_com(newst_path).get("TRANSFORMFILE", f"{root}.xf")
         # tiltxcorr's and others' names are of one folder and one tilt series too.
-        xf = xf if xf.is_file() and xf.stem == root else None
+        xf = xf if is_file(xf) and xf.stem == root else None
     return Etomo(
         angle_offset_deg=offset,
         excluded=tuple(sorted(excluded)),
@@ -194,7 +194,7 @@ def read_imod_series(
         )
     kept = [i for i in range(n) if i not in etomo.excluded]
     if etomo.excluded:
-        views = ", ".join(str(i + 1) for i in etomo.excluded)
+        views = numbers_text(i + 1 for i in etomo.excluded)
         notes.append(f"views {views} (counted from 1) left out, as in etomo")
     return SeriesEntry(
         name=root,
@@ -233,25 +233,14 @@ def _with_measured_ctf(geometry: TiltGeometry, folder: Path, root: str, notes: l
 
 def _sections(path: Path, text: str) -> set[int]:
     """Sections counted from 0 of a list of views counted from 1, such as 1,3-5."""
-    sections: set[int] = set()
-    for part in re.split(r"[\s,]+", text):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        if match is None:
-            if part:
-                raise InputError(f"{path}: expected a list of views such as 1,3-5, got {text[:40]!r}")
-            continue
-        low, high = int(match[1]), int(match[2] or match[1])
-        if not 1 <= low <= high <= 100_000:
-            raise InputError(f"{path}: expected a list of views such as 1,3-5, got {text[:40]!r}")
-        sections |= set(range(low - 1, high))
-    return sections
+    try:
+        return {view - 1 for view in image_numbers(re.split(r"[\s,]+", text))}
+    except InputError:
+        raise InputError(f"{path}: expected a list of views such as 1,3-5, got {shown(text)}") from None
 
 
 def _number(path: Path, key: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise InputError(f"{path}: expected a number for {key}, got {text[:40]!r}")
+    value = number(text)
+    if value is None:
+        raise InputError(f"{path}: expected a number for {key}, got {shown(text)}")
     return value

@@ -10,7 +10,7 @@ from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltRange
 from dewedge.io.entries import HalvesEntry
 from dewedge.io.files import StrPath
-from dewedge.io.star import Table, find_named, number, read_star, words
+from dewedge.io.star import Table, find_named, number, read_star, require_few_rows, words
 
 NAME, HALF1, HALF2 = "rlnTomoName", "rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2"
 _MARKS = ("rlnTiltMin", "rlnNumberSubtomo", "rlnMaskDensityPercentage", "rlnDeconvTomoName")
@@ -33,6 +33,7 @@ def read_isonet(path: StrPath) -> list[HalvesEntry]:
     table = next((t for t in read_star(path).values() if any(mark in t for mark in _MARKS)), None)
     if table is None:
         raise InputError(f"{path}: expected a STAR file of IsoNet2")
+    require_few_rows(path, table)
     entries = []
     for row in range(len(next(iter(table.values())))):
         half1, half2 = words(table, HALF1, row), words(table, HALF2, row)

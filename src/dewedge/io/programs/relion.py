@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.errors import InputError
+from dewedge import limits
+from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, Floats, TiltGeometry, TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
-from dewedge.io.files import StrPath
+from dewedge.io.files import StrPath, is_file
 from dewedge.io.programs.projection_model import to_geometry_arrays, x_tilt_notes
-from dewedge.io.star import Table, find_named, number, numbers, read_star, words
+from dewedge.io.star import Table, find_named, number, numbers, read_star, require_few_rows, words
 from dewedge.io.tilt_images import ImageSource, TiltImages
 
 TILT_STAR, NAME = "rlnTomoTiltSeriesStarFile", "rlnTomoName"
@@ -75,6 +76,7 @@ def read_relion(
         raise InputError(
             f"{path}: no column {NAME} nor {IMAGE}: expected a STAR file of RELION 5's tomograms"
         )
+    require_few_rows(path, table)
     entries: list[Entry] = []
     for row in range(len(table[NAME])):
         try:
@@ -159,7 +161,7 @@ def _row(path: Path, table: Table, row: int, pixel_size_A: float | None) -> Entr
     if pixel_size_A is not None:
         optics = replace(optics, pixel_size_A=pixel_size_A)
     half1, half2, star = (words(table, column, row) for column in (HALF1, HALF2, TILT_STAR))
-    if half1 and half2 and (star is None or find_named(half1, path).exists()):
+    if half1 and half2 and (star is None or is_file(find_named(half1, path))):
         return _halves(path, table, row, name, optics)
     if star is not None:
         star_path = find_named(star, path)
@@ -172,7 +174,7 @@ def _row(path: Path, table: Table, row: int, pixel_size_A: float | None) -> Entr
             f"{path}: of RELION 4 or made for its particles: expected RELION 5's {TILT_STAR} or {HALF1}; "
             "of Warp give the .xml or .tomostar files"
         )
-    raise InputError(f"{path}: {name} has neither {TILT_STAR} nor {HALF1} and {HALF2}")
+    raise InputError(f"{path}: {shown(name)} has neither {TILT_STAR} nor {HALF1} and {HALF2}")
 
 
 def _series(
@@ -186,7 +188,7 @@ def _series(
     first = images or even
     if first is None:
         example = (table.get(IMAGE) or table[EVEN])[0]
-        raise InputError(f"{path}: none of the images named in {IMAGE} exists, such as {example}")
+        raise InputError(f"{path}: none of the images named in {IMAGE} exists, such as {shown(example)}")
     if optics.pixel_size_A is None:
         optics = replace(optics, pixel_size_A=first.first.voxel_size_A)
     geometry, notes = relion_geometry(path, table, first.shape[1:], optics)
@@ -211,7 +213,7 @@ def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> Ha
     tilt_range = None
     if low is not None and high is not None:
         tilt_range = TiltRange(low, high).validated()
-    elif star is not None and find_named(star, path).exists():
+    elif star is not None and is_file(find_named(star, path)):
         tables = [t for t in read_star(find_named(star, path)).values() if Y_TILT in t]
         if tables:
             tilts = numbers(star, tables[0], Y_TILT)
@@ -225,14 +227,14 @@ def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> Ha
                 )
     layout = words(table, LAYOUT, row) or "zyx"
     if layout not in ("zyx", "-zyx", "yzx"):
-        raise InputError(f"{path}: {LAYOUT} {layout}: expected zyx, -zyx or yzx")
+        raise InputError(f"{path}: {LAYOUT} {shown(layout)}: expected zyx, -zyx or yzx")
     return HalvesEntry(
         name=name,
         program=words(table, PROGRAM, row) or "RELION",
         path=path,
         half0=half1,
         half1=half2,
-        full=find_named(full, path) if full and find_named(full, path).exists() else None,
+        full=find_named(full, path) if full and is_file(find_named(full, path)) else None,
         mask=None if mask is None else find_named(mask, path),
         tilt_range=tilt_range,
         layout=layout,  # type: ignore[arg-type]
@@ -249,17 +251,20 @@ def _images(path: Path, table: Table, column: str) -> TiltImages | None:
     """The images of a column, each NUMBER@STACK or a file; None if the first does not exist."""
     if column not in table:
         return None
+    require_few_rows(path, table)
     sources = []
     for row in range(len(table[column])):
         text = words(table, column, row)
         if text is None:
             return None
         count, _, name = text.rpartition("@")
-        if count and not (count.isascii() and count.isdigit()):
-            raise InputError(f"{path}: {text!r} in {column}: expected NUMBER@STACK or the name of a file")
+        if count and not (count.isascii() and count.isdigit() and len(count) < limits.NUMBER_CHARACTERS):
+            raise InputError(
+                f"{path}: {shown(text)} in {column}: expected NUMBER@STACK or the name of a file"
+            )
         # Only the first is searched for: the rest lie where it does, unless they name another folder.
         sources.append(ImageSource(find_named(name, path), int(count or 1) - 1))
-        if len(sources) == 1 and not sources[0].path.exists():
+        if len(sources) == 1 and not is_file(sources[0].path):
             return None
     return TiltImages(sources)
 

@@ -8,6 +8,7 @@ Warp's and ours.
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.errors import InputError
+from dewedge import limits
+from dewedge.errors import InputError, reason, shown
 from dewedge.geometry import CtfParameters, Floats, TiltGeometry
+from dewedge.io import star
 from dewedge.io.entries import SeriesEntry
-from dewedge.io.files import StrPath, read_text
+from dewedge.io.files import StrPath, is_file, numbers, read_text
 from dewedge.io.mrc import read_mrc
 from dewedge.io.programs.projection_model import to_geometry_arrays, x_tilt_notes
-from dewedge.io.star import numbers, read_star
+from dewedge.io.star import read_star
 from dewedge.io.tilt_images import ImageSource, TiltImages, stack_images
 
 # The tilt angle in a movie's name as SerialEM makes it: TS_01_041_-60.0.tif
@@ -82,10 +85,14 @@ def read_warp(path: StrPath) -> WarpSeries:
     """
     path = Path(path)
     series = _read_tomostar(path) if path.suffix.lower() == ".tomostar" else _read_xml(path)
-    nominal = [_ANGLE_IN_NAME.search(PureWindowsPath(movie).stem) for movie in series.movies]
-    if nominal and all(nominal):
-        angles = np.array([float(match[1]) for match in nominal if match is not None])
-        if np.ptp(angles) > 10 and np.corrcoef(angles, series.tilt_deg)[0, 1] < -0.9:
+    found = [_ANGLE_IN_NAME.search(PureWindowsPath(movie).stem) for movie in series.movies]
+    nominal = numbers(match[1] for match in found if match is not None)
+    if nominal and len(nominal) == len(series.movies):
+        angles = np.array(nominal)
+        if (
+            min(np.ptp(angles), np.ptp(series.tilt_deg)) > 10
+            and np.corrcoef(angles, series.tilt_deg)[0, 1] < -0.9
+        ):
             note = (
                 f"{path.name}: its angles have the sign of the movies' names, so they were imported into "
                 "Warp without inversion: the tomogram is mirrored against IMOD's, as Warp's own"
@@ -178,13 +185,17 @@ def _read_xml(path: Path) -> WarpSeries:
     try:
         root = ET.fromstring(text)
     except ET.ParseError as error:
-        raise InputError(f"{path}: not an .xml file: {error}") from None
+        raise InputError(f"{path}: not an .xml file: {reason(error)}") from None
     if root.tag != "TiltSeries":
-        raise InputError(f"{path}: <{root.tag}>: expected the .xml of a tilt series of Warp, <TiltSeries>")
+        raise InputError(
+            f"{path}: <{shown(root.tag)}>: expected the .xml of a tilt series of Warp, <TiltSeries>"
+        )
     angles = _column(path, root, "Angles")
     if angles is None:
         raise InputError(f"{path}: no <Angles>: expected the .xml of an aligned tilt series of Warp")
     n = len(angles)
+    if n > limits.TILTS:
+        raise InputError(f"{path}: {n} tilts: expected at most {limits.TILTS}")
 
     def column(name: str) -> Floats:
         values = _column(path, root, name)
@@ -231,12 +242,12 @@ def _read_tomostar(path: Path) -> WarpSeries:
     if not tables:
         raise InputError(f"{path}: no column wrpAngleTilt: expected a .tomostar of Warp")
     table = tables[0]
-    tilts = -numbers(path, table, "wrpAngleTilt")
-    dose = numbers(path, table, "wrpDose") if "wrpDose" in table else None
+    tilts = -star.numbers(path, table, "wrpAngleTilt")
+    dose = star.numbers(path, table, "wrpDose") if "wrpDose" in table else None
     return WarpSeries(
         path=path,
         tilt_deg=tilts,
-        axis_deg=numbers(path, table, "wrpAxisAngle", 0.0),
+        axis_deg=star.numbers(path, table, "wrpAxisAngle", 0.0),
         shift_xy_A=np.zeros((len(tilts), 2)),
         x_tilt_deg=0.0,
         used=np.ones(len(tilts), dtype=bool),
@@ -286,8 +297,10 @@ def _grid(path: Path, root: ET.Element, tag: str) -> Floats | None:
         else ("Depth", "Height", "Width")
     )
     nodes = element.findall("Node")
+    if len(nodes) > limits.NODES:
+        raise InputError(f"{path}: <{tag}>: {len(nodes)} nodes: expected at most {limits.NODES}")
     shape = tuple(int(_floats(path, element.get(axis, "1"), f"{tag} {axis}")[0]) for axis in axes)
-    if min(shape) < 1 or np.prod(shape) != len(nodes):
+    if min(shape) < 1 or math.prod(shape) != len(nodes):
         raise InputError(f"{path}: <{tag}>: expected {shape} nodes, got {len(nodes)}")
     grid = np.empty(shape)
     for node in nodes:
@@ -308,12 +321,9 @@ def _attribute_numbers(path: Path, root: ET.Element, name: str, default: str) ->
 
 
 def _floats(path: Path, text: str, what: str) -> list[float]:
-    try:
-        values = [float(word) for word in re.split(r"[\s,;]+", text.strip())]
-    except ValueError:
-        values = [np.nan]
-    if not np.isfinite(values).all():
-        raise InputError(f"{path}: expected numbers in {what}, got {text.strip()[:40]!r}")
+    values = numbers(re.split(r"[\s,;]+", text.strip()))
+    if values is None:
+        raise InputError(f"{path}: expected numbers in {what}, got {shown(text)}")
     return values
 
 
@@ -323,7 +333,7 @@ def _stack(series: WarpSeries) -> Path | None:
     # 00254.warp.xml may lie beside 00254.mrc.
     names = (name, name.split(".")[0])
     candidates = (f / f"{n}{suffix}" for f in folders for n in names for suffix in (".st", ".mrc"))
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if is_file(path)), None)
 
 
 def _averages(series: WarpSeries, movies: list[str], half: str) -> TiltImages | None:
@@ -334,7 +344,7 @@ def _averages(series: WarpSeries, movies: list[str], half: str) -> TiltImages | 
         bases = (series.data_folder, series.path.parent, series.path.parent.parent)
         folders = [base / Path(*name.parent.parts) for base in bases if base is not None]
         candidates = (f / "average" / half / f"{name.stem}.mrc" for f in folders)
-        found = next((path for path in candidates if path.is_file()), None)
+        found = next((path for path in candidates if is_file(path)), None)
         if found is None:
             return None
         sources.append(ImageSource(found, 0))

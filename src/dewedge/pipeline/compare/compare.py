@@ -15,7 +15,7 @@ from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
-from dewedge.pipeline.check import check_inputs
+from dewedge.pipeline.check import check_inputs, require_memory
 from dewedge.pipeline.compare.methods import (
     ComparisonSettings,
     Method,
@@ -119,6 +119,8 @@ def compare(
     if not base.no_check:
         for warning in check_inputs(inputs, base, faults)[1]:
             logger.warning("%s: %s", warning.severity, warning)
+        for stage in stages:
+            require_memory(inputs, stage.config)
     with launched(base.compute) as fabric, folder.begun(fabric):
         for note in item.notes:
             logger.info("%s: %s", item.name, note)

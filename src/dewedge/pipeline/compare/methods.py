@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dewedge.errors import InputError
-from dewedge.settings.file import explain, merged, read_toml, resolve_config, write_settings
+from dewedge.errors import InputError, shown
+from dewedge.io.nested import read_toml
+from dewedge.settings.file import explain, merged, resolve_config, write_settings
 from dewedge.settings.recipes import Recipe, read_recipe
 from dewedge.settings.sections import Config
 
@@ -124,7 +125,7 @@ def method_names(given: object) -> list[str]:
         If it is no such list, is empty, or holds a name of no recipe.
     """
     if not isinstance(given, (list, tuple)) or not all(isinstance(text, str) for text in given):
-        raise InputError(f"methods: expected a list of names, got {given!r}")
+        raise InputError(f"methods: expected a list of names, got {shown(given)}")
     names = [name.strip() for text in given for name in text.split(",")]
     names = [read_recipe(name).name for name in names if name]
     if not names:

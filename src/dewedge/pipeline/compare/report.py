@@ -24,7 +24,7 @@ from dewedge.pipeline.compare.methods import Method, Stage
 from dewedge.pipeline.reconstruct import reconstruction_label
 from dewedge.report.compare_page import ComparedMethod, Comparison, fsc_figure, page
 from dewedge.report.comparison import comparison_figure
-from dewedge.report.figure import save_figure
+from dewedge.report.figure import dispensable, write_figure
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.log import command_line, step
 from dewedge.scores.half_sets import HalfSetScores, half_set_scores
@@ -83,15 +83,22 @@ def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path) -> N
     )
     with step("report"):
         volumes = {outcome.method.recipe.title: read_mrc(outcome.estimate.full).data for outcome in outcomes}
-        save_figure(output / PICTURES, comparison_figure(volumes, full.voxel_size_A, columns=PICTURES_A_ROW))
-        save_figure(output / CURVES, fsc_figure(comparison))
         write_text_atomic(
             output / FIGURES, json.dumps(comparison.as_dict(), indent=2, allow_nan=False) + "\n"
         )
-        pictures, curves = ((output / name).read_bytes() for name in (PICTURES, CURVES))
-        write_text_atomic(output / PAGE, page(comparison, pictures, curves))
+        size = full.voxel_size_A
+        write_figure(output / PICTURES, lambda: comparison_figure(volumes, size, columns=PICTURES_A_ROW))
+        write_figure(output / CURVES, lambda: fsc_figure(comparison))
+        with dispensable(output / PAGE):
+            pictures, curves = (_content(output / name) for name in (PICTURES, CURVES))
+            write_text_atomic(output / PAGE, page(comparison, pictures, curves))
     for row in compared:
         logger.info("%s: CC with the signal %.3f", row.recipe.title, row.scores.cc_signal)
+
+
+def _content(path: Path) -> bytes:
+    """Bytes of a picture; none if it could not be drawn."""
+    return path.read_bytes() if path.exists() else b""
 
 
 def compared_method(outcome: Outcome, scores: HalfSetScores, item: RunInput) -> ComparedMethod:

@@ -12,15 +12,17 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 from dewedge.inputs.read import read_one_series, require_cubes_for_network, require_usable
 from dewedge.inputs.run_input import SeriesInput
 from dewedge.io.files import write_text_atomic
+from dewedge.io.image_numbers import image_numbers, numbers_text
 from dewedge.io.mrc import read_mrc
+from dewedge.io.nested import read_toml
 from dewedge.pipeline.reconstruct import half_sets, write_reconstruction
 from dewedge.pipeline.run import run
 from dewedge.pipeline.validate.report import Validation, markdown, print_validation
-from dewedge.report.figure import save_figure
+from dewedge.report.figure import write_figure
 from dewedge.report.slices import slices_figure
 from dewedge.runtime.devices import choose_device, is_first_process
 from dewedge.runtime.folder import CONFIG, ResultFolder
@@ -30,8 +32,7 @@ from dewedge.scores.reprojection import TiltScores, reprojection_scores
 from dewedge.scores.spectra import checked_edges
 from dewedge.scores.withheld import EDGES, WithheldScores, withheld_scores
 from dewedge.scores.withholding import Withholding, withheld_cone, withheld_tilts
-from dewedge.settings.file import read_toml, write_settings
-from dewedge.settings.image_numbers import image_numbers, numbers_text
+from dewedge.settings.file import write_settings
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class ValidationFolder(RunFolder):
         for name in ("withhold", "limits_deg"):
             old, new = getattr(then, name), getattr(self.settings, name)
             if old != new:
-                difference = difference or f"the validation there has {name} = {old!r}, not {new!r}"
+                difference = difference or f"the validation there has {name} = {shown(old)}, not {shown(new)}"
         if bool(then.predictions) != bool(self.settings.predictions):
             return difference or "the validation there fits, or judges predictions, as this one does not"
         return difference
@@ -268,8 +269,8 @@ def judge(
     volumes = {"FBP of the tilts given": read_mrc(of_given).data}
     volumes |= {name: read_mrc(path).data for name, path in predictions.items()}
     volumes["FBP of all tilts"] = reference.data
-    save_figure(output / PICTURES, slices_figure(volumes, reference.voxel_size_A, item.name))
     print_validation(validation)
+    write_figure(output / PICTURES, lambda: slices_figure(volumes, reference.voxel_size_A, item.name))
 
 
 def score_files(

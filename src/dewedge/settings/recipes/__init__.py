@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, shown
 
 RECIPES = ("fbp", "sirt", "tv", "cryocare", "isonet", "cryocare+isonet", "deepdewedge", "dewedge")
 
@@ -50,7 +50,7 @@ def read_recipe(name: str) -> Recipe:
         If there is none.
     """
     if name not in RECIPES:
-        raise InputError(f"recipe {name!r}: expected one of {', '.join(RECIPES)}")
+        raise InputError(f"recipe {shown(name)}: expected one of {', '.join(RECIPES)}")
     settings = tomllib.loads(resources.files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
     return Recipe(
         name=name,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from dewedge.errors import InputError
+import numpy as np
+
+from dewedge import limits
+from dewedge.errors import InputError, shown
 
 
 def image_numbers(texts: Sequence[str]) -> list[int]:
@@ -16,15 +19,17 @@ def image_numbers(texts: Sequence[str]) -> list[int]:
     InputError
         If a text is no such list.
     """
-    numbers: set[int] = set()
+    chosen = np.zeros(limits.TILTS + 1, dtype=bool)
     for part in ",".join(texts).split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
         first, last = (0, 0) if match is None else (int(match[1]), int(match[2] or match[1]))
-        if part.strip() and not 0 < first <= last:
-            raise InputError(f"images {part.strip()!r}: expected numbers from 1, such as 1-3,41")
+        if part.strip() and not 0 < first <= last <= limits.TILTS:
+            raise InputError(
+                f"images {shown(part)}: expected numbers from 1 to {limits.TILTS}, such as 1-3,41"
+            )
         if part.strip():
-            numbers |= set(range(first, last + 1))
-    return sorted(numbers)
+            chosen[first : last + 1] = True
+    return np.flatnonzero(chosen).tolist()
 
 
 def numbers_text(numbers: Iterable[int]) -> str:

@@ -1,0 +1,110 @@
+"""Memory: what is needed, what is free, and what is done where it is short."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+import dewedge.check.memory as memory
+from dewedge.check.memory import fit_bytes, free_memory_GB, refine_bytes, require_free
+from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
+from dewedge.learn.checkpoint import Model
+from dewedge.learn.network import PRESETS, NetworkConfig, UNet
+from dewedge.learn.options import FitOptions
+from dewedge.learn.tiling import smaller_tile
+from dewedge.pipeline.refine import refine_arrays
+from dewedge.settings.sections import DeviceSection, TileSection
+
+CPU = torch.device("cpu")
+SHAPES = [(64, 128, 128)]
+
+
+def test_batches_cubes_channels_and_tiles_take_memory():
+    options = FitOptions(budget_s=60, update_interval=None)
+    config = PRESETS["default"]
+    needed = fit_bytes(config, options, SHAPES, "32-true")
+    assert fit_bytes(config, replace(options, batch_size=10**9), SHAPES, "32-true") > 1e6 * needed
+    assert fit_bytes(config, replace(options, cube_size=512), SHAPES, "32-true") > 100 * needed
+    assert fit_bytes(replace(config, channels=1024), options, SHAPES, "32-true") > 2e10
+    assert refine_bytes(config, [(4096,) * 3], 4096, "32-true") > 1e12
+
+
+def test_what_is_far_more_than_free_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "free_memory_GB", lambda device: 4.0)
+    require_free(5e9, CPU, "fit", "give less")
+    with pytest.raises(InputError, match=r"fit: about 8\.\d GB of memory needed, 4\.0 GB free: give less"):
+        require_free(9e9, CPU, "fit", "give less")
+    monkeypatch.setattr(memory, "free_memory_GB", lambda device: None)
+    require_free(1e30, CPU, "fit", "give less")
+
+
+def test_a_limit_of_the_shell_counts():
+    code = (
+        "import resource\nfrom dewedge.check.memory import free_memory_GB\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (8 * 10**9, resource.RLIM_INFINITY))\nprint(free_memory_GB())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 8
+    assert (
+        resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or (free_memory_GB() or 0) < 1e9
+    )
+
+
+class ShortOfMemory(UNet):
+    """Fails as torch does on a CPU that has no memory for tiles beyond an edge."""
+
+    largest = 16
+
+    def forward(self, volume):
+        if max(volume.shape[2:]) > self.largest:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return super().forward(volume)
+
+
+def refined(tile: int) -> np.ndarray:
+    config = NetworkConfig(channels=2, levels=1, convolutions=1)
+    torch.manual_seed(0)
+    model = Model(UNet(config).state_dict(), config, 16, 1.0, None, None, TiltRange(-60, 60), {})
+    fabric = Fabric(accelerator="cpu", devices=1)
+    volume = np.random.default_rng(0).normal(size=(24, 40, 40)).astype(np.float32)
+    output = np.zeros_like(volume)
+    refine_arrays(
+        [volume], output, model, TiltRange(-60, 60), TileSection(tile=tile, overlap=8),
+        DeviceSection(device="cpu", precision="32-true"), fabric, names=["a.mrc"],
+    )  # fmt: skip
+    return output
+
+
+def test_tiles_for_which_memory_is_short_are_made_smaller_once(monkeypatch, caplog):
+    expected = refined(16)
+    monkeypatch.setattr("dewedge.learn.checkpoint.UNet", ShortOfMemory)
+    with caplog.at_level("WARNING", "dewedge"):
+        np.testing.assert_array_equal(refined(32), expected)
+    assert "a.mrc: out of memory: refined again with tiles of 16, not 32" in caplog.messages
+    monkeypatch.setattr(ShortOfMemory, "largest", 4)
+    with pytest.raises(RuntimeError, match="allocate"):
+        refined(32)
+
+
+def test_tiles_are_not_made_smaller_where_the_result_depends_on_them():
+    assert smaller_tile(128, 24, PRESETS["default"]) == 64
+    assert smaller_tile(48, 24, PRESETS["default"]) is None
+    assert smaller_tile(128, 24, PRESETS["paper"]) is None
+
+
+def test_a_prediction_that_is_not_finite_is_refused(monkeypatch):
+    class Infinite(UNet):
+        def forward(self, volume):
+            return super().forward(volume) / 0
+
+    monkeypatch.setattr("dewedge.learn.checkpoint.UNet", Infinite)
+    with pytest.raises(InputError, match="prediction is not finite"):
+        refined(16)
