@@ -291,4 +291,4 @@ def test_two_places_of_one_name_and_unsafe_names(
     dataset.write_text(dataset.read_text().replace("\nTS ", "\n../../TS "))
     capsys.readouterr()
     assert main(["run", str(dataset), *flags, "-o", str(tmp_path / "OUT")]) == 2
-    assert "expected a name that can be that of a folder" in capsys.readouterr().err
+    assert "the name '../../TS' holds a separator of folders" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath
 from dewedge.io.half_names import halves_of, is_half, other_half, pair_halves, without_half
 from dewedge.io.mdoc import read_mdoc
+from dewedge.io.names import require_distinct
 from dewedge.io.programs.aretomo import read_aretomo_halves, read_aretomo_series
 from dewedge.io.programs.deepdewedge import is_deepdewedge, read_deepdewedge
 from dewedge.io.programs.imod import STACK_SUFFIXES, has_sidecars, read_imod_series
@@ -84,11 +85,7 @@ def find_series(
             if identity not in seen:
                 seen.add(identity)
                 entries.append(_with_range(entry, overrides))
-    names = [entry.name for entry in entries]
-    for entry in entries:
-        if names.count(entry.name) > 1:
-            files = " and ".join(str(e.path) for e in entries if e.name == entry.name)
-            raise InputError(f"{files}: two inputs are named {entry.name}: expected different names")
+    require_distinct((entry.name, entry.path) for entry in entries)
     return entries
 
 
@@ -105,7 +102,9 @@ def _tolerant(
 ) -> list[Entry]:
     """What is read, or nothing and the error in ``faults`` where there is such a list."""
     try:
-        return read(path, overrides)
+        entries = read(path, overrides)
+        require_distinct((entry.name, entry.path) for entry in entries)
+        return entries
     except InputError as error:
         if overrides.faults is None or isinstance(error, _NothingFound):
             raise

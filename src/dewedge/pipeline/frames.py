@@ -11,6 +11,7 @@ from dewedge.io.angles import read_tilt_angles, write_tilt_angles
 from dewedge.io.mdoc import Mdoc, copy_mdoc, read_mdoc
 from dewedge.io.movies import MOVIE_SUFFIXES, Movie, even_odd_averages, is_eer, read_gain, read_movie
 from dewedge.io.mrc import create_mrc
+from dewedge.io.names import plain_name
 from dewedge.runtime.folder import refuse_sources, require_new
 from dewedge.runtime.log import step
 
@@ -41,6 +42,7 @@ def average_frames(
         If a movie is missing or one too many, movies differ in shape, or a file cannot be used.
     """
     document = None
+    named_by = "--name" if name else mdoc or angles or folder
     if mdoc is not None and angles is None:
         document = read_mdoc(mdoc)
         if document.movie_files is None:
@@ -59,6 +61,7 @@ def average_frames(
     else:
         raise InputError("expected --mdoc, or --angles and the movies in its order: one of both")
 
+    plain_name(name, named_by)
     even, odd = stacks = (folder / f"{name}_EVN.mrc", folder / f"{name}_ODD.mrc")
     tlt = folder / f"{name}.tlt"
     results = [*stacks, tlt, *([] if mdoc is None else [folder / f"{name}.mdoc"])]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from dewedge.errors import InputError
 from dewedge.settings.image_numbers import image_numbers
@@ -63,7 +63,17 @@ def _image_lists(value: Any) -> Any:
     return texts
 
 
-Paths = Annotated[list[Path], BeforeValidator(_listed)]
+def _utf8(path: Path) -> Path:
+    """The path, if a configuration file, which is UTF-8, can hold it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{ascii(str(path))}: a path that is not UTF-8: rename the file or folder") from None
+    return path
+
+
+WritablePath = Annotated[Path, AfterValidator(_utf8)]
+Paths = Annotated[list[WritablePath], BeforeValidator(_listed)]
 Names = Annotated[list[str], BeforeValidator(_listed)]
 ImageLists = Annotated[list[str], BeforeValidator(_image_lists)]
 Hand = Annotated[Literal[1, -1], BeforeValidator(_whole)]
