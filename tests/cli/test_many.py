@@ -257,7 +257,13 @@ def test_fit_each_equals_runs_alone(tmp_path: Path, flags: list[str]):
     assert main(["run", str(tmp_path / "in" / "TS_1.st"), *flags, "-o", str(alone)]) == 0
     for a, b in zip(results(output / "TS_1"), results(alone), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert {path.name for path in output.iterdir()} == {"TS_0", "TS_1", "config.toml", "dewedge.log"}
+    assert {path.name for path in output.iterdir()} == {
+        "TS_0",
+        "TS_1",
+        "config.toml",
+        "inputs.json",
+        "dewedge.log",
+    }
 
 
 def test_a_fit_that_fails_harms_no_other(

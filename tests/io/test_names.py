@@ -16,7 +16,16 @@ from dewedge.pipeline.compare import compare, report
 from dewedge.pipeline.validate import validate
 from dewedge.runtime.folder import ResultFolder
 
-PLAIN = ("TS_1", "a name with spaces", "Größe 日本", "100% [bold] {x}", "-dash", "semi;colon'quote", "a..b", "x.mrc")
+PLAIN = (
+    "TS_1",
+    "a name with spaces",
+    "Größe 日本",
+    "100% [bold] {x}",
+    "-dash",
+    "semi;colon'quote",
+    "a..b",
+    "x.mrc",
+)
 # A name, and what is said of it.
 REFUSED = {
     "": "is empty",

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from dewedge.errors import InputError, LostProcessError
+from dewedge.runtime.first_process import is_first_process
 
 USER_ERROR = 2
 OTHER_ERROR = 1
@@ -77,8 +78,7 @@ def _guarded(command: Callable[[], object]) -> int:
 
 def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = False) -> int:
     """Print one line, on the first process only unless it may be the one that is gone."""
-    compute = sys.modules.get("dewedge.runtime.devices")
-    if everywhere or compute is None or compute.is_first_process():
+    if everywhere or is_first_process():
         print(f"dewedge: {kind}{' '.join(message.split())}\n", end="", file=sys.stderr, flush=True)
         logging.getLogger("dewedge").debug("%s%s", kind, message)
     return status

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -115,8 +116,7 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
         If the file cannot be written: no permission, no space, no such device, a folder of that name.
     """
     path = Path(path)
-    # The stem is cut because the longest file name most file systems take has 255 bytes.
-    temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{_cut(path.stem)}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
@@ -137,6 +137,24 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
         raise
 
 
+def remove_leftovers(path: StrPath) -> None:
+    """Remove temporary files of `atomic_path` for ``path`` that killed processes left; no other may write it.
+
+    Raises
+    ------
+    OSError
+        If one cannot be removed.
+    """
+    path = Path(path)
+    # Those of a name that is cut may be of another one.
+    if not path.parent.is_dir() or _cut(path.stem) != path.stem:
+        return
+    pattern = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    for name in os.listdir(path.parent):
+        if pattern.fullmatch(name):
+            path.with_name(name).unlink(missing_ok=True)
+
+
 def unwritable(path: StrPath, error: OSError) -> UnwritableError:
     """The error a user sees when ``path`` cannot be written."""
     return UnwritableError(f"{path}: cannot be written: {error.strerror or error}")
@@ -146,6 +164,13 @@ def write_text_atomic(path: StrPath, text: str) -> None:
     """Write UTF-8 text through `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _cut(stem: str) -> str:
+    """A stem short enough: most file systems take names of 255 bytes."""
+    while len(os.fsencode(stem)) > 200:
+        stem = stem[:-1]
+    return stem
 
 
 def _remove(path: Path) -> None:

@@ -105,7 +105,9 @@ def _half(path: Path) -> _Half | None:
     in_name = _matches(path.stem)
     if in_name:
         name = _cut(path.stem, in_name[-1])
-        return _Half(f"{path.parent}/{name}{path.suffix}", _plain(in_name[-1]), name or path.absolute().parent.name)
+        return _Half(
+            f"{path.parent}/{name}{path.suffix}", _plain(in_name[-1]), name or path.absolute().parent.name
+        )
     in_folder = _matches(path.parent.name)
     if in_folder:
         folder = path.parent.parent / _cut(path.parent.name, in_folder[-1])

@@ -15,7 +15,7 @@ from dewedge.errors import InputError
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import planes_beside, read_planes
 from dewedge.inputs.read import read_inputs
-from dewedge.inputs.run_input import HalvesInput
+from dewedge.inputs.run_input import HalvesInput, source_of
 from dewedge.io.files import write_text_atomic
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.fit import fit
@@ -147,6 +147,7 @@ def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) 
     inputs, faults = read_inputs(config)
     if faults:
         raise faults[0]
+    folder = replace(folder, made_of=[source_of(item, folder.of_fit) for item in inputs])
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     with launched(config.compute) as fabric, folder.begun(fabric):
         pairs = [ready_made_pair(item) for item in inputs if isinstance(item, HalvesInput)]

@@ -17,7 +17,7 @@ from dewedge.io.dataset_file import tilt_stars, write_dataset
 from dewedge.io.entries import Entry, SeriesEntry
 from dewedge.io.find import find_series
 from dewedge.runtime.faults import Faults
-from dewedge.runtime.folder import require_new
+from dewedge.runtime.folder import claimed
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +59,9 @@ def import_files(
             rows.append(described(entry))
             entries.append(entry)
     faults.require_some(entries)
-    require_new([output, *tilt_stars(output, entries)], overwrite)
-    print_entries(rows, entries)
-    write_dataset(output, entries)
+    with claimed([output, *tilt_stars(output, entries)], overwrite=overwrite):
+        print_entries(rows, entries)
+        write_dataset(output, entries)
     faults.log("left out")
     logger.info("done: %d inputs in %s", len(entries), output)
     if faults:

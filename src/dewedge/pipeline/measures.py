@@ -24,7 +24,8 @@ from dewedge.learn.tiling import tile_axis
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.validate.report import number, shell_names
 from dewedge.runtime.devices import launched
-from dewedge.runtime.folder import ResultFolder, is_newer
+from dewedge.runtime.folder import ResultFolder, is_newer, refuse_outside
+from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
 from dewedge.scores.anisotropy import Anisotropy, anisotropy
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
@@ -126,7 +127,9 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
         }
     if not all(path.is_file() for path in folder.halves):
         return Measures(shapes)
-    write_refined_halves(folder, model_path, model, config, device)
+    refuse_outside(run.path, folder.refined_halves)
+    with locked_folder(run.path):
+        write_refined_halves(folder, model_path, model, config, device)
     with step(f"half-sets of {folder.name}"):
         raw, refined = (
             [read_mrc(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)

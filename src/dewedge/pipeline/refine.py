@@ -19,7 +19,7 @@ from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
-from dewedge.runtime.folder import refuse_sources, require_new
+from dewedge.runtime.folder import hold, require_free
 from dewedge.runtime.log import step
 from dewedge.runtime.progress import tile_progress
 from dewedge.settings.sections import ComputeSection, DeviceSection, TileSection
@@ -224,10 +224,10 @@ def refine_with_model(
     if len(set(outputs)) < len(outputs):
         raise InputError("two results would have the same name: expected tomograms of different names")
     beside = [path for path in (beads, tv) if path is not None]
-    refuse_sources(outputs, [path for paths in [*sources, beside] for path in paths])
-    require_new(outputs, overwrite)
+    require_free(outputs, [path for paths in [*sources, beside] for path in paths], overwrite)
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
-    with launched(compute) as fabric:
+    with launched(compute) as fabric, ExitStack() as stack:
+        on_first_process(fabric, lambda: hold(stack, outputs, outputs, overwrite))
         for paths, result in zip(sources, outputs, strict=True):
             refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric, beads, tv)
             logger.info("done: %s", result)

@@ -14,7 +14,7 @@ from dewedge.check.finding import Finding
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import read_planes
 from dewedge.inputs.read import read_inputs
-from dewedge.inputs.run_input import HalvesInput, RunInput
+from dewedge.inputs.run_input import HalvesInput, RunInput, source_of
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.objective import OBJECTIVES
@@ -65,7 +65,8 @@ def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> Non
     inputs, faults = read_inputs(config)
     total = len(inputs) + len(faults)
     folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
-    folder = replace(folder, tomograms=folders)
+    made_of = [source_of(item, own.reconstructed) for item, own in zip(inputs, folders, strict=True)]
+    folder = replace(folder, tomograms=folders, made_of=made_of)
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     tomograms = [Tomogram(item, own) for item, own in zip(inputs, folders, strict=True)]
     with launched(config.compute) as fabric:

@@ -68,7 +68,7 @@ def _utf8(path: Path) -> Path:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise InputError(f"{ascii(str(path))}: a path that is not UTF-8: rename the file or folder") from None
+        raise InputError(f"{str(path)!a}: a path that is not UTF-8: rename the file or folder") from None
     return path
 
 
