@@ -127,10 +127,15 @@ class HalvesInput:
         return (text, *self.remarks)
 
     @property
+    def volumes(self) -> dict[str, Mrc]:
+        """Its volumes, by what they are."""
+        halves = {"half-set 0": self.half0, "half-set 1": self.half1}
+        return halves if self.full is None else {**halves, "full tomogram": self.full}
+
+    @property
     def files(self) -> list[Path]:
         """Files of volumes that it is read from."""
-        volumes = [self.half0, self.half1, *([] if self.full is None else [self.full])]
-        return [*(volume.path for volume in volumes), *_mask_files(self.mask)]
+        return [*(volume.path for volume in self.volumes.values()), *_mask_files(self.mask)]
 
     @property
     def values(self) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class Model:
         How strong its prediction in the missing wedge may be; None if that was not measured.
     tilt_range
         Tilt range of the fitted tomograms; the widest one, if there were several.
+    voxel_size_A
+        Edge in Angstrom of the voxels of the fitted tomograms; None if not known, or if there were several.
     details
         Whatever else describes the fit (options, steps, losses), for people to read.
     """
@@ -56,6 +58,7 @@ class Model:
     wedge_amplitude: WedgeAmplitude | None
     tilt_range: TiltRange
     details: dict[str, Any]
+    voxel_size_A: float | None = None
 
     def build(self) -> UNet:
         """The network with its weights, ready for evaluation."""
@@ -73,6 +76,7 @@ def save_model(path: Path, model: Model) -> None:
         "clip": model.clip,
         "wedge_amplitude": model.wedge_amplitude,
         "tilt_range": list(model.tilt_range),
+        "voxel_size_A": model.voxel_size_A,
         "details": model.details,
     }
     save_tensors(path, MODEL_KIND, model.weights, header)
@@ -108,6 +112,7 @@ def load_model(path: Path) -> Model:
             wedge_amplitude=_amplitude(header["wedge_amplitude"]),
             tilt_range=TiltRange(*map(float, header["tilt_range"])).validated(),
             details=dict(header["details"]),
+            voxel_size_A=_voxel_size_A(header.get("voxel_size_A")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -127,6 +132,15 @@ def _amplitude(value: Any) -> WedgeAmplitude | None:
     if not all(0 <= factor <= 1 for factor in amplitude.factors):
         raise ValueError("wedge_amplitude holds a factor that is not between 0 and 1")
     return amplitude
+
+
+def _voxel_size_A(value: Any) -> float | None:
+    if value is None:
+        return None
+    size_A = float(value)
+    if not 0 < size_A < math.inf:
+        raise ValueError(f"voxel_size_A is {size_A}")
+    return size_A
 
 
 def save_tensors(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:

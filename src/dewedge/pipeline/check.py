@@ -21,6 +21,7 @@ from dewedge.check.finding import Finding, Severity, errors
 from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
 from dewedge.check.halves import HalfSet, check_halves, correlation_by_frequency, half_set
 from dewedge.check.images import ImageSummary, check_images, summarise_images
+from dewedge.check.volumes import check_tomogram, check_voxel_sizes
 from dewedge.check.wedge import check_wedge, measure_wedge
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
@@ -177,6 +178,7 @@ def _check_halves(item: HalvesInput) -> Report:
     size = "voxel size not known" if voxel_size_A is None else f"{voxel_size_A:g} A"
     report.facts["half-sets"] = f"{shape} (z, y, x), {size}, tilts {low:g} to {high:g} degrees as given"
     report.findings.extend(check_lengths(item.name, voxel_size_A))
+    report.findings.extend(volume_findings(item))
     _compare(report, half_set(item.half0.data), half_set(item.half1.data), ("z", "y", "x"))
     if errors(report.findings):
         return report
@@ -190,6 +192,16 @@ def _check_halves(item: HalvesInput) -> Report:
     if item.full is not None:
         report.findings.extend(check_wedge(item.name, item.full.data, item.tilt_range, "full tomogram"))
     return report
+
+
+def volume_findings(item: RunInput) -> list[Finding]:
+    """Whether the files of half tomograms are tomograms, and of one voxel size."""
+    if not isinstance(item, HalvesInput):
+        return []
+    found = check_voxel_sizes(item.name, {str(mrc.path): mrc.voxel_size_A for mrc in item.volumes.values()})
+    for where, mrc in item.volumes.items():
+        found += check_tomogram(item.name, where, mrc)
+    return found
 
 
 def _half_stack(summary: ImageSummary, usable: NDArray[np.intp]) -> HalfSet:

@@ -206,15 +206,16 @@ def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
 
 def read_pair(full_path: Path, half_paths: Sequence[Path], raw: ResultFolder, item: RunInput) -> TomogramPair:
     """Both half-sets, or the full tomogram alone, for a fit; mask and planes are those of ``raw``."""
-    full = read_mrc(full_path).data
+    whole = read_mrc(full_path)
+    full, size_A = whole.data, whole.voxel_size_A
     mask = read_mrc(raw.mask).data > 0.5 if raw.mask.exists() else None
     if not half_paths:
-        return TomogramPair(full, full, item.tilt_range, mask, item.name)
+        return TomogramPair(full, full, item.tilt_range, mask, item.name, voxel_size_A=size_A)
     half0, half1 = (read_mrc(path).data for path in half_paths)
     # Another program's need not have the grey scale of its half tomograms.
     ours = None if isinstance(item, HalvesInput) else full
     planes = read_planes(raw.planes)
-    return TomogramPair(half0, half1, item.tilt_range, mask, item.name, ours, planes)
+    return TomogramPair(half0, half1, item.tilt_range, mask, item.name, ours, planes, size_A)
 
 
 def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:
