@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -68,7 +69,10 @@ def _guarded(command: Callable[[], object]) -> int:
             return _fail("out of GPU memory; use smaller cubes, batches or tiles", OTHER_ERROR)
         text = str(error).splitlines()
         summary = f"{type(error).__name__}: {text[0] if text else ''}"
-        return _fail(f"unexpected {summary}; traceback in {_log_traceback()}", OTHER_ERROR)
+        log = _log_traceback()
+        return _fail(
+            f"unexpected {summary}; traceback in {log or 'no file: none can be written'}", OTHER_ERROR
+        )
     finally:
         signal.signal(signal.SIGTERM, before)
         if "dewedge.runtime.log" in sys.modules:
@@ -84,14 +88,18 @@ def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = F
     return status
 
 
-def _log_traceback() -> Path:
-    """Write the traceback to the run's log, or to a file of its own where there is none; return its path."""
+def _log_traceback() -> Path | None:
+    """Write the traceback to the run's log, or a file of its own; return its path, None if there is none."""
     from dewedge.runtime.log import log_file, log_to_file
 
     if log_file() is None:
-        log_to_file(Path(tempfile.gettempdir()) / f"dewedge-{os.getpid()}.log")
+        # A name that nobody can foresee, made for this user alone.
+        with suppress(OSError, InputError):
+            descriptor, name = tempfile.mkstemp(prefix="dewedge-", suffix=".log")
+            os.close(descriptor)
+            log_to_file(Path(name))
     logging.getLogger("dewedge").debug("traceback", exc_info=True)
-    return log_file() or Path()
+    return log_file()
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.errors import InputError, UnwritableError
+from dewedge.errors import InputError, UnreadableError, UnwritableError
 
 StrPath = str | os.PathLike[str]
 
@@ -37,7 +37,7 @@ def open_input(path: StrPath) -> Iterator[BinaryIO]:
     Raises
     ------
     InputError
-        If there is no such file, it is a folder, or reading fails.
+        If there is no such file, it is a folder, or reading fails (`UnreadableError`).
     """
     path = Path(path)
     try:
@@ -48,7 +48,23 @@ def open_input(path: StrPath) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UnreadableError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def files_and_folders(folder: StrPath) -> tuple[list[Path], list[Path]]:
+    """Files and folders in a folder, sorted by name, but for hidden ones and what is neither.
+
+    Raises
+    ------
+    UnreadableError
+        If it cannot be listed, or entered.
+    """
+    try:
+        paths = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+        # Links that lead nowhere, or round, are neither. To enter is another permission than to list.
+        return [path for path in paths if path.is_file()], [path for path in paths if path.is_dir()]
+    except OSError as error:
+        raise UnreadableError(f"{folder}: cannot be read: {error.strerror or error}") from None
 
 
 def read_text(path: StrPath) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.io.files import atomic_path
+from dewedge.io.files import atomic_path, open_input
 from dewedge.learn.amplitude import WedgeAmplitude
 from dewedge.learn.network import NetworkConfig, UNet
 
@@ -161,6 +161,9 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a {kind.rpartition(' ')[0]} (.safetensors)")
+    # Of a file that is closed to the user safetensors would say that there is none.
+    with open_input(path):
+        pass
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

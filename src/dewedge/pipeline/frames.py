@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.io.angles import read_tilt_angles, write_tilt_angles
+from dewedge.io.files import files_and_folders
 from dewedge.io.mdoc import Mdoc, copy_mdoc, read_mdoc
 from dewedge.io.movies import MOVIE_SUFFIXES, Movie, even_odd_averages, is_eer, read_gain, read_movie
 from dewedge.io.mrc import create_mrc
@@ -128,11 +129,7 @@ def _named_by(mdoc: Path, names: Sequence[str], paths: Sequence[Path]) -> list[P
 
 
 def _movies_in(folder: Path) -> list[Path]:
-    try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in MOVIE_SUFFIXES)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
-    return [path for path in files if path.is_file()]
+    return [path for path in files_and_folders(folder)[0] if path.suffix.lower() in MOVIE_SUFFIXES]
 
 
 def _listed(paths: Sequence[Path]) -> list[Path]:

@@ -46,13 +46,17 @@ def import_files(
         raise InputError(f"{output}: expected the name of a dataset file that ends in .star")
     allow_many_files()
     faults = Faults()
+    notes: list[str] = []
     found = find_series(
         *paths,
         pixel_size_A=pixel_size_A,
         axis_angle_deg=axis_angle_deg,
         tilt_range=None if tilt_range is None else TiltRange(*tilt_range),
         faults=faults,
+        notes=notes,
     )
+    for note in notes:
+        logger.warning(note)
     rows, entries = [], []
     for entry in found:
         with faults.collected():

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dewedge.errors import InputError
-from dewedge.io.files import write_text_atomic
+from dewedge.io.files import files_and_folders, write_text_atomic
 from dewedge.io.mrc import Mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.pairs import TomogramPair
@@ -90,8 +90,7 @@ def measure(paths: Sequence[Path], device: DeviceSection) -> dict[str, Measures]
 
 def run_folders(output: Path) -> list[ResultFolder]:
     """Folders of the tomograms of a run: itself, or those in it."""
-    paths = [output, *sorted(path for path in output.iterdir() if path.is_dir())]
-    folders = [ResultFolder(path) for path in paths]
+    folders = [ResultFolder(path) for path in (output, *files_and_folders(output)[1])]
     finished = [folder for folder in folders if folder.refined.is_file() and folder.full.is_file()]
     run = folders[0]
     if not finished or not run.config_file.is_file():
