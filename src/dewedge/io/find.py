@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dewedge.errors import InputError, UnreadableError
+from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
-from dewedge.io.files import StrPath, files_and_folders
+from dewedge.io.files import StrPath, files_and_folders, open_input
 from dewedge.io.half_names import halves_of, is_half, other_half, pair_halves, without_half
 from dewedge.io.mdoc import read_mdoc
 from dewedge.io.names import require_distinct
@@ -270,8 +270,12 @@ def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry
     return entries
 
 
-def _can_be_read(folder: Path) -> bool:
-    files_and_folders(folder)
+def _can_be_read(path: Path) -> bool:
+    if path.is_dir():
+        files_and_folders(path)
+    else:
+        with open_input(path):
+            pass
     return True
 
 
@@ -280,15 +284,10 @@ def _is(told: Callable[[Path], bool], path: Path, overrides: Overrides) -> bool:
     try:
         return told(path)
     except InputError as error:
-        _note(error, overrides)
+        if overrides.notes is None:
+            raise
+        overrides.notes.append(f"passed over: {error}")
         return False
-
-
-def _note(error: InputError, overrides: Overrides) -> None:
-    """Note what is passed over, or raise it where there is no list of notes."""
-    if overrides.notes is None:
-        raise error
-    overrides.notes.append(f"passed over: {error}")
 
 
 class _NothingFound(InputError):
@@ -316,17 +315,15 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
             broken.add(stem)
 
     def add_all(path: Path, read: Callable[[Path, Overrides], list[Entry]]) -> None:
-        try:
-            for entry in _tolerant(read, path, overrides):
-                found.setdefault(entry.name, entry)
-        except UnreadableError as error:
-            _note(error, overrides)
+        for entry in _tolerant(read, path, overrides):
+            found.setdefault(entry.name, entry)
 
     def with_suffix(*suffixes: str) -> list[Path]:
         return [path for path in files if path.suffix.lower() in suffixes]
 
     for path in with_suffix(".star"):
-        add_all(path, _from_star_of_set)
+        if _is(_can_be_read, path, overrides):
+            add_all(path, _from_star_of_set)
     for path in with_suffix(".aln"):
         add(path, lambda p, o: [_aretomo(p, o)], path.stem)
     stacks = [
