@@ -11,10 +11,12 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.io.half_names import pair_halves
-from dewedge.io.names import LONGEST_BYTES, OWN, plain_name, require_distinct
+from dewedge.io.names import LONGEST_BYTES, OWN, plain_name, require_distinct, require_utf8
+from dewedge.io.star import write_star
 from dewedge.pipeline.compare import compare, report
 from dewedge.pipeline.validate import validate
 from dewedge.runtime.folder import ResultFolder
+from dewedge.settings.file import resolve_config
 
 PLAIN = (
     "TS_1",
@@ -104,3 +106,15 @@ def test_halves_named_by_nothing_but_the_half_have_the_folder_s_name(
     monkeypatch.chdir(tmp_path)
     [pair] = pair_halves([Path("even.mrc"), Path("odd.mrc")])
     assert pair.name == tmp_path.name
+
+
+def test_paths_that_are_not_utf8_are_in_no_file_of_ours(tmp_path: Path):
+    require_utf8("/Größe/日本")
+    path = Path("/a/b\udcff/TS.mrc")
+    says = r"^'/a/b\\udcff/TS.mrc': a path that is not UTF-8"
+    for given in ({"paths": [path]}, {"output": path}, {"ctf": {"ctf_file": [path]}}):
+        with pytest.raises(InputError, match=says):
+            resolve_config(None, given)
+    with pytest.raises(InputError, match=says):
+        write_star(tmp_path / "set.star", {"global": {"name": [str(path)]}})
+    assert list(tmp_path.iterdir()) == []

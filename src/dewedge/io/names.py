@@ -70,6 +70,20 @@ def require_distinct(named: Iterable[tuple[str, StrPath]]) -> None:
         first[name] = source
 
 
+def require_utf8(path: StrPath) -> None:
+    """Refuse a path that files of ours, which are UTF-8, cannot hold.
+
+    Raises
+    ------
+    InputError
+        If it holds other bytes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{str(path)!a}: a path that is not UTF-8: rename the file or folder") from None
+
+
 def _fault(name: str) -> str | None:
     if not name.strip():
         return "is empty"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from dewedge.errors import InputError
+from dewedge.io.names import require_utf8
 from dewedge.settings.image_numbers import image_numbers
 
 
@@ -64,11 +65,7 @@ def _image_lists(value: Any) -> Any:
 
 
 def _utf8(path: Path) -> Path:
-    """The path, if a configuration file, which is UTF-8, can hold it."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{str(path)!a}: a path that is not UTF-8: rename the file or folder") from None
+    require_utf8(path)
     return path
 
 
