@@ -126,9 +126,10 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
         }
     if not all(path.is_file() for path in folder.halves):
         return Measures(shapes)
-    refuse_outside(run.path, folder.refined_halves)
-    with locked_folder(run.path):
-        write_refined_halves(folder, model_path, model, config, device)
+    if missing_halves(folder, model_path):
+        refuse_outside(run.path, folder.refined_halves)
+        with locked_folder(run.path):
+            write_refined_halves(folder, model_path, model, config, device)
     with step(f"half-sets of {folder.name}"):
         raw, refined = (
             [read_mrc(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)
@@ -162,15 +163,20 @@ def tile_borders(shape_zyx: Sequence[int], config: Config, model: Model) -> dict
     return {name: places for name, places in borders.items() if places}
 
 
-def write_refined_halves(
-    folder: ResultFolder, model_path: Path, model: Model, config: Config, device: DeviceSection
-) -> None:
-    """Write the half-sets, each refined alone; those that are there stay."""
-    missing = [
+def missing_halves(folder: ResultFolder, model_path: Path) -> list[tuple[Path, Path]]:
+    """Half-sets, and the files of what they become, which are not there or older than the model."""
+    return [
         (source, result)
         for source, result in zip(folder.halves, folder.refined_halves, strict=True)
         if not is_newer(result, model_path)
     ]
+
+
+def write_refined_halves(
+    folder: ResultFolder, model_path: Path, model: Model, config: Config, device: DeviceSection
+) -> None:
+    """Write the half-sets, each refined alone; those that are there stay."""
+    missing = missing_halves(folder, model_path)
     if missing:
         compute = ComputeSection(device=device.device, precision=config.compute.precision)
         with launched(compute) as fabric:

@@ -115,7 +115,7 @@ def write_record(path: Path, sources: Sequence[Source]) -> None:
         }
         for name, record in known.items()
     }
-    write_text_atomic(path, json.dumps(values, indent=1) + "\n")
+    write_text_atomic(path, json.dumps(values) + "\n")
 
 
 def refuse_changed(path: Path, sources: Sequence[Source]) -> None:
