@@ -62,7 +62,8 @@ class ComparisonFolder(RunFolder):
 
     @property
     def results(self) -> list[Path]:
-        files = [self.inputs, *(self.path / name for name in (SETTINGS, PAGE, PICTURES, CURVES, FIGURES))]
+        files = [self.path / name for name in (SETTINGS, PAGE, PICTURES, CURVES, FIGURES)]
+        files.append(self.inputs)
         return files + [path for folder in self.tomograms for path in folder.of_tomogram]
 
     @property

@@ -109,7 +109,7 @@ class ValidationFolder(RunFolder):
 
     @property
     def results(self) -> list[Path]:
-        return [self.inputs, *(self.path / name for name in RESULTS)]
+        return [*(self.path / name for name in RESULTS), self.inputs]
 
     def _require_free(self) -> None:
         seeds = seeds_of(self.config, self.settings)
