@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -104,10 +105,19 @@ def test_a_holder_on_another_host_counts_until_it_gives_no_sign_of_life(tmp_path
 
 
 @pytest.mark.usefixtures("impatient")
-def test_who_loses_it_is_interrupted(tmp_path: Path):
-    with pytest.raises(KeyboardInterrupt), locked_folder(tmp_path):
-        (tmp_path / LOCK).unlink()
-        threading.Event().wait(30)
+def test_who_loses_it_is_terminated(tmp_path: Path):
+    def terminate(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt), locked_folder(tmp_path):
+            (tmp_path / LOCK).unlink()
+            threading.Event().wait(60)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert time.monotonic() - started < 30
 
 
 def test_other_processes_of_a_run_take_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

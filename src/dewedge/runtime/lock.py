@@ -8,9 +8,10 @@ not do: on clusters it often holds on one host only, or is not to be had.
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -107,6 +108,9 @@ def _holder(lease: SoftFileLease) -> str:
 
 
 def _stop(lock: Path) -> None:
-    """Interrupt this process: it was taken for gone, and another one works in its place."""
+    """Terminate this process as a signal does: it was taken for gone, and another one may take its place."""
     logger.error("%s: lost, for this process gave no sign of life: it stops", lock)
-    _thread.interrupt_main()
+    main = threading.main_thread().ident
+    if main is not None:
+        # Not SIGINT, which a shell's background processes ignore.
+        signal.pthread_kill(main, signal.SIGTERM)
