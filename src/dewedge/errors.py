@@ -32,6 +32,10 @@ class UnwritableError(InputError):
     """A file that cannot be written: the fault of the disk or the folder, not of one input among several."""
 
 
+class UnreadableError(InputError):
+    """A file or folder that the system does not let be read: closed to this user, or on a broken disk."""
+
+
 class LostProcessError(Exception):
     """Another process of a divided run has ended; the message tells how to continue."""
 

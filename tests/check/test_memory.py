@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 import dewedge.check.memory as memory
-from dewedge.check.memory import fit_bytes, free_memory_GB, refine_bytes, require_free
+from dewedge.check.memory import fit_bytes, free_memory_GB, refine_bytes, require_free_memory
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model
@@ -39,11 +39,11 @@ def test_batches_cubes_channels_and_tiles_take_memory():
 
 def test_what_is_far_more_than_free_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory, "free_memory_GB", lambda device: 4.0)
-    require_free(5e9, CPU, "fit", "give less")
+    require_free_memory(5e9, CPU, "fit", "give less")
     with pytest.raises(InputError, match=r"fit: about 8\.\d GB of memory needed, 4\.0 GB free: give less"):
-        require_free(9e9, CPU, "fit", "give less")
+        require_free_memory(9e9, CPU, "fit", "give less")
     monkeypatch.setattr(memory, "free_memory_GB", lambda device: None)
-    require_free(1e30, CPU, "fit", "give less")
+    require_free_memory(1e30, CPU, "fit", "give less")
 
 
 def test_a_limit_of_the_shell_counts():

@@ -168,7 +168,7 @@ def test_resume_computes_what_is_missing_and_adds_methods(compared: Path, tmp_pa
     shutil.copytree(compared, output)
     killed = output / "dewedge"
     (killed / "refined_half1.mrc").unlink()
-    (killed / ".refined_half0.12345.mrc").write_bytes(b"half a file")
+    (killed / ".refined_half0.0123abcd.mrc").write_bytes(b"half a file")
     (output / "compare.html").unlink()
     before = times(output)
     assert main(["compare", "--resume", "-o", str(output), "--methods", "tv,dewedge"]) == 0

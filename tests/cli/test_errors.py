@@ -294,7 +294,7 @@ def test_full_disk(series: Path, tiny: list[str], tmp_path: Path):
     assert "Traceback" not in done.stderr
     error = done.stderr.splitlines()[-1]
     assert error.startswith(f"dewedge: error: {output}/") and ".mrc: cannot be written" in error
-    assert {path.name for path in output.iterdir()} == {"config.toml", "dewedge.log"}
+    assert {path.name for path in output.iterdir()} == {"config.toml", "inputs.json", "dewedge.log"}
 
 
 def test_an_unexpected_fault_is_one_line_and_a_traceback_in_the_log(

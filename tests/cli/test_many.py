@@ -257,7 +257,13 @@ def test_fit_each_equals_runs_alone(tmp_path: Path, flags: list[str]):
     assert main(["run", str(tmp_path / "in" / "TS_1.st"), *flags, "-o", str(alone)]) == 0
     for a, b in zip(results(output / "TS_1"), results(alone), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert {path.name for path in output.iterdir()} == {"TS_0", "TS_1", "config.toml", "dewedge.log"}
+    assert {path.name for path in output.iterdir()} == {
+        "TS_0",
+        "TS_1",
+        "config.toml",
+        "inputs.json",
+        "dewedge.log",
+    }
 
 
 def test_a_fit_that_fails_harms_no_other(
@@ -291,4 +297,77 @@ def test_two_places_of_one_name_and_unsafe_names(
     dataset.write_text(dataset.read_text().replace("\nTS ", "\n../../TS "))
     capsys.readouterr()
     assert main(["run", str(dataset), *flags, "-o", str(tmp_path / "OUT")]) == 2
-    assert "expected a name that can be that of a folder" in capsys.readouterr().err
+    assert "the name '../../TS' holds a separator of folders" in capsys.readouterr().err
+
+
+def test_a_full_disk_ends_the_run_and_leaves_no_input_out(
+    tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    import dewedge.io.mrc
+
+    for i in range(3):
+        write_series(tmp_path / "in", f"TS_{i}", i)
+    output = tmp_path / "OUT"
+    usage = shutil.disk_usage
+
+    def full(folder: Path) -> object:
+        return usage(folder) if folder.name != "TS_1" else type("Full", (), {"free": 10})
+
+    monkeypatch.setattr(dewedge.io.mrc.shutil, "disk_usage", full)
+    assert main(["run", str(tmp_path / "in"), *flags, "--no-check", "-o", str(output)]) == 2
+    assert "not enough space" in capsys.readouterr().err.splitlines()[-1]
+    assert "left out" not in (output / "dewedge.log").read_text()
+    assert not (output / "model.safetensors").exists() and not (output / "TS_2").exists()
+
+
+def test_names_that_lead_elsewhere_write_nothing_there(
+    tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    """Rows of a dataset file by every verb that takes one; and a folder in the output that is a link."""
+    write_series(tmp_path / "in", "TS", 1)
+    dataset = tmp_path / "in" / "dataset.star"
+    assert main(["import", str(tmp_path / "in"), "-o", str(dataset)]) == 0
+    good = dataset.read_text()
+    output, elsewhere = tmp_path / "out" / "OUT", tmp_path / "elsewhere"
+    output.mkdir(parents=True)
+    elsewhere.mkdir()
+    place = ["--thickness", "24"]
+    for name in ("..", "../../x", str(elsewhere / "x"), "config.toml", "' '"):
+        dataset.write_text(good.replace("\nTS ", f"\n{name} "))
+        for command in (
+            ["run", str(dataset), *flags, "--overwrite", "-o", str(output)],
+            ["validate", str(dataset), *flags, "--overwrite", "-o", str(output)],
+            ["compare", str(dataset), "--methods", "fbp", *place, "--overwrite", "-o", str(output)],
+            ["split", str(dataset), "-o", str(output)],
+            ["reconstruct", str(dataset), *place],
+            ["check", str(dataset), *place, "--cube-size", "16", "--device", "cpu"],
+            ["import", str(dataset), "-o", str(output / "again.star")],
+        ):
+            before = sorted(tmp_path.rglob("*"))
+            capsys.readouterr()
+            assert main(command) == 2, (name, command)
+            printed = capsys.readouterr()
+            assert "the name" in printed.err + printed.out and "expected a plain name" in " ".join(
+                (printed.err + printed.out).split()
+            )
+            assert sorted(tmp_path.rglob("*")) == before
+    write_series(tmp_path / "in", "TS_2", 2)
+    (output / "TS_2").symlink_to(elsewhere)
+    given = [str(tmp_path / "in" / f"{name}.st") for name in ("TS", "TS_2")]
+    assert main(["run", *given, *flags, "-o", str(output)]) == 2
+    assert "TS_2: leads out of" in capsys.readouterr().err.splitlines()[-1]
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_two_rows_of_one_name_are_an_error(
+    tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    for i in (1, 2):
+        write_series(tmp_path / "in", f"TS_{i}", i)
+    dataset = tmp_path / "dataset.star"
+    assert main(["import", str(tmp_path / "in"), "-o", str(dataset)]) == 0
+    dataset.write_text(dataset.read_text().replace("\nTS_2 ", "\nTS_1 "))
+    for given in (dataset, tmp_path):
+        capsys.readouterr()
+        assert main(["run", str(given), *flags, "-o", str(tmp_path / "OUT")]) == 2
+        assert "dataset.star: two inputs are named TS_1" in capsys.readouterr().err.splitlines()[-1]

@@ -31,6 +31,7 @@ FILES = {f"{name}.mrc" for name in VOLUMES} | {
     "loss.png",
     "slices.png",
     "config.toml",
+    "inputs.json",
     "dewedge.log",
 }
 
@@ -147,7 +148,7 @@ def test_resume_after_a_kill_equals_the_unbroken_run(
     with start_and_wait(["run", str(series / "TS.mrc"), *tiny, "-o", str(output)], 2, 600) as process:
         process.kill()
     assert (output / "checkpoint.safetensors").exists() and not (output / "model.safetensors").exists()
-    (output / ".refined.12345.mrc").write_bytes(b"half a file")
+    (output / ".refined.0123abcd.mrc").write_bytes(b"half a file")
     half0 = (output / "half0.mrc").stat().st_mtime_ns
     assert main(["run", "--resume", "-o", str(output)]) == 0
     assert (output / "half0.mrc").stat().st_mtime_ns == half0
@@ -256,6 +257,7 @@ def test_several_series_share_one_model_and_get_a_folder_each(series: Path, tmp_
         "loss.csv",
         "loss.png",
         "config.toml",
+        "inputs.json",
         "dewedge.log",
     }
     assert {path.name for path in output.iterdir() if path.is_file()} == joint

@@ -371,7 +371,7 @@ class TestDatasetFile:
 
     def test_two_of_one_name(self, tmp_path: Path) -> None:
         (entry,) = find_series(foreign.write_imod(tmp_path))
-        with pytest.raises(InputError, match="two entries are named TS_1"):
+        with pytest.raises(InputError, match="two inputs are named TS_1"):
             write_dataset(tmp_path / "d.star", [entry, entry])
         alike = [replace(entry, name=name) for name in ("TS 1", "TS_1")]
         with pytest.raises(InputError, match=r"TS 1 and TS_1 would both be TS_1\.star"):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dewedge.errors import InputError
-from dewedge.runtime.devices import choose_precision, is_first_process, launch, started_processes
+from dewedge.runtime.devices import choose_precision, launch, started_processes
+from dewedge.runtime.first_process import is_first_process
 from dewedge.settings.sections import ComputeSection, DeviceSection
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}

@@ -27,7 +27,7 @@ def begun(tmp_path: Path) -> Path:
         stop_messages()
     first = ResultFolder(tmp_path / "OUT" / "a")
     first.path.mkdir()
-    for path in (first.full, first.half0.with_name(".half0.x1.mrc")):
+    for path in (first.full, first.half0.with_name(".half0.0123abcd.mrc")):
         path.write_text("")
     return tmp_path / "OUT"
 
@@ -38,7 +38,7 @@ def test_an_empty_folder_is_usable_and_begun_with_log_and_settings(tmp_path: Pat
     assert not new.path.exists()
     with new.begun():
         stop_messages()
-    assert {path.name for path in new.path.iterdir()} == {"config.toml", "dewedge.log"}
+    assert {path.name for path in new.path.iterdir()} == {"config.toml", "inputs.json", "dewedge.log"}
 
 
 def test_what_is_there_is_not_replaced_unasked(begun: Path):

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from dewedge.api.tomogram import Halves, Tomogram, TomogramLike, as_halves, as_tomogram
+from dewedge.check.volumes import check_model_voxel, check_voxel_sizes, require_sound
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.inputs.entries import ranges_for
@@ -89,6 +90,7 @@ class Model:
         device: str = "auto",
         precision: str = "auto",
         progress: Callable[[int, int], None] | None = None,
+        no_check: bool = False,
         **options: Any,
     ) -> Any:
         """Refine a tomogram, tile by tile: of one that is memory-mapped, one band of rows is in memory.
@@ -109,6 +111,8 @@ class Model:
             the device does best.
         progress
             Called with the number of tiles done and of all tiles.
+        no_check
+            Whether it may be of another voxel size than the model's, or seem to be a stack of tilt images.
         **options
             ``tile`` and ``overlap`` in voxels, ``average_rotations`` (1, 2 or 4), ``wedge_amplitude``
             ("confirmed" or "predicted"), ``tv_share``, as of ``dewedge refine``.
@@ -128,8 +132,14 @@ class Model:
         given = list(tomogram) if isinstance(tomogram, tuple | list) else [tomogram]
         if len(given) not in (1, 2):
             raise InputError(f"refine: expected a tomogram, or a pair (half0, half1), got {len(given)}")
-        sources = [as_tomogram(each) for each in given]
+        sources = [as_tomogram(each, no_check=no_check) for each in given]
         first = sources[0]
+        if not no_check:
+            found = check_voxel_sizes(
+                first.name, {f"half-set {i} {each.name}": each.voxel_size_A for i, each in enumerate(sources)}
+            )
+            found += check_model_voxel(first.name, first.voxel_size_A, self.fitted.voxel_size_A)
+            require_sound(found)
         tilts = tilt_range or first.tilt_range or self.tilt_range
         wedge = TiltRange(*tilts).validated()
         path = None if out is None else Path(out)
@@ -283,7 +293,15 @@ def _pair(
     half0, half1 = (halves.half0, halves.half1) if needs_halves else (halves.full, halves.full)
     known = (half0.planes, half1.planes)
     planes = None if known[0] is None or known[1] is None else (known[0], known[1])
-    return TomogramPair(half0.data, half1.data, tilt_range, inside, halves.name, planes=planes)
+    return TomogramPair(
+        half0.data,
+        half1.data,
+        tilt_range,
+        inside,
+        halves.name,
+        planes=planes,
+        voxel_size_A=half0.voxel_size_A,
+    )
 
 
 def _masks(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from dewedge.api.tomogram import Halves, Tomogram
+from dewedge.check.volumes import require_sound
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry, TiltRange
 from dewedge.inputs.ctf import deconvolve_file
@@ -21,6 +22,7 @@ from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.files import StrPath
 from dewedge.io.mrc import Mrc
 from dewedge.physics.transfer import MeasuredPlanes
+from dewedge.pipeline.check import volume_findings
 from dewedge.pipeline.reconstruct import (
     fill_beads,
     fill_reconstruction,
@@ -164,6 +166,7 @@ def open(
     tilt_range: tuple[float, float] | None = None,
     recipe: str | None = None,
     seed: int = 0,
+    no_check: bool = False,
     **options: Any,
 ) -> Series | Halves:
     """Open one tilt series, or both half tomograms of one specimen, memory-mapped.
@@ -186,6 +189,8 @@ def open(
         The method whose settings of the reconstruction are the defaults, as of `dewedge.fit`.
     seed
         Of a random split, and of the noise that gold is painted over with.
+    no_check
+        Whether half tomograms may differ in voxel size, or seem to be stacks of tilt images.
     **options
         Every other flag of ``dewedge run`` that tells of tilt series, half tomograms, split, tilt images,
         reconstruction or CTF, by its key in ``config.toml``: ``even``, ``odd``, ``mdoc``, ``half0``,
@@ -205,7 +210,7 @@ def open(
     """
     named = {"thickness": thickness, "angles": angles, "xf": xf, "tilt_range": tilt_range}
     options |= {"binning": binning} | {key: value for key, value in named.items() if value is not None}
-    opened = open_all(path, recipe=recipe, seed=seed, **options)
+    opened = open_all(path, recipe=recipe, seed=seed, no_check=no_check, **options)
     if len(opened) != 1:
         names = ", ".join(each.name for each in opened)
         raise InputError(f"open: expected one input, got {len(opened)} ({names}): dewedge.open_all opens all")
@@ -213,7 +218,12 @@ def open(
 
 
 def open_all(
-    paths: StrPath | Sequence[StrPath] = (), *, recipe: str | None = None, seed: int = 0, **options: Any
+    paths: StrPath | Sequence[StrPath] = (),
+    *,
+    recipe: str | None = None,
+    seed: int = 0,
+    no_check: bool = False,
+    **options: Any,
 ) -> list[Series | Halves]:
     """Open every tilt series and pair of half tomograms in files and folders.
 
@@ -221,7 +231,7 @@ def open_all(
     ----------
     paths
         As ``dewedge run`` takes them.
-    recipe, seed, **options
+    recipe, seed, no_check, **options
         As those of `open`, for all inputs; of files that are named, such as ``angles``, a list of one for
         each.
 
@@ -230,13 +240,13 @@ def open_all(
     InputError
         If there is no such file or option, or any input cannot be opened.
     """
-    given: dict[str, Any] = {"paths": listed(paths), "fit": {"seed": seed}}
+    given: dict[str, Any] = {"paths": listed(paths), "fit": {"seed": seed}, "no_check": no_check}
     if recipe is not None:
         given["recipe"] = recipe
     config = resolve_options("open", options, _SECTIONS, given)
     opened: list[Series | Halves] = []
     for item in read_all(config):
-        opened.append(Series(item, config) if isinstance(item, SeriesInput) else _halves(item, config.ctf))
+        opened.append(Series(item, config) if isinstance(item, SeriesInput) else _halves(item, config))
     return opened
 
 
@@ -245,9 +255,11 @@ def listed(paths: StrPath | Sequence[StrPath]) -> list[StrPath]:
     return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
 
 
-def _halves(item: HalvesInput, ctf: CtfSection) -> Halves:
+def _halves(item: HalvesInput, config: Config) -> Halves:
     """Half tomograms; deconvolved, and so in memory, only if the settings say so."""
-
+    if not config.no_check:
+        require_sound(volume_findings(item))
+    ctf = config.ctf
     known = read_planes(planes_beside(item.half0.path))
     of_half0, of_half1 = (None, None) if known is None else known
 
@@ -271,4 +283,4 @@ def _halves(item: HalvesInput, ctf: CtfSection) -> Halves:
 
     full = None if item.full is None else tomogram(item.full)
     half0, half1 = tomogram(item.half0, of_half0), tomogram(item.half1, of_half1)
-    return Halves(half0, half1, full, name=item.name, mask=item.mask)
+    return Halves(half0, half1, full, name=item.name, mask=item.mask, no_check=config.no_check)

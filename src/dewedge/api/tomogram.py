@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dewedge.check.volumes import check_tomogram, check_voxel_sizes, require_sound
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.inputs.run_input import Mask
@@ -83,6 +84,7 @@ class Tomogram:
         tilt_range: tuple[float, float] | None = None,
         beads: StrPath | None = None,
         tv: StrPath | None = None,
+        no_check: bool = False,
     ) -> Tomogram:
         """Open an MRC file, memory-mapped.
 
@@ -96,13 +98,17 @@ class Tomogram:
             MRC file of the gold beads that were painted over in it (beads.mrc).
         tv
             MRC file of its total-variation reconstruction at twice the voxel size (tv.mrc).
+        no_check
+            Whether it may be what seems to be a stack of tilt images.
 
         Raises
         ------
         InputError
-            If a file cannot be read, or shapes differ.
+            If a file cannot be read, shapes differ, or it seems to be a stack of tilt images.
         """
         mrc = read_mrc(path)
+        if not no_check:
+            require_sound(check_tomogram(mrc.path.stem, "tomogram", mrc))
         return cls(
             mrc.data,
             mrc.voxel_size_A,
@@ -171,11 +177,13 @@ class Halves:
         For messages; that of ``half0`` if not given.
     mask
         Where there is specimen, if the files tell: "none" for everywhere, "auto", or an MRC file.
+    no_check
+        Whether voxel sizes may differ.
 
     Raises
     ------
     InputError
-        If shapes differ.
+        If shapes or voxel sizes differ.
     """
 
     def __init__(
@@ -186,6 +194,7 @@ class Halves:
         *,
         name: str = "",
         mask: Mask = "none",
+        no_check: bool = False,
     ) -> None:
         for other in (half1, full):
             if other is not None and other.shape != half0.shape:
@@ -193,6 +202,11 @@ class Halves:
                     f"{other.name}: shape {other.shape} (z, y, x): expected {half0.shape}, "
                     f"that of {half0.name}"
                 )
+        if not no_check:
+            parts = {"half-set 0": half0, "half-set 1": half1, "full tomogram": full}
+            given = {f"{part} {each.name}": each for part, each in parts.items() if each is not None}
+            sizes_A = {part: each.voxel_size_A for part, each in given.items()}
+            require_sound(check_voxel_sizes(name or half0.name, sizes_A))
         self.half0, self.half1, self.name, self.mask = half0, half1, name or half0.name, mask
         self._full = full
 
@@ -216,7 +230,7 @@ class Halves:
 TomogramLike = Tomogram | NDArray[Any] | StrPath
 
 
-def as_tomogram(given: object) -> Tomogram:
+def as_tomogram(given: object, *, no_check: bool = False) -> Tomogram:
     """The tomogram that a value, an array or an MRC file stands for.
 
     Raises
@@ -229,7 +243,7 @@ def as_tomogram(given: object) -> Tomogram:
     if isinstance(given, np.ndarray):
         return Tomogram(given)
     if isinstance(given, str | os.PathLike):
-        return Tomogram.read(given)
+        return Tomogram.read(given, no_check=no_check)
     raise InputError(
         f"expected a tomogram: a dewedge.Tomogram, an array or a file, got {type(given).__name__}"
     )

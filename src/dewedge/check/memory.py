@@ -53,7 +53,7 @@ def refine_bytes(
     return band + _kept_bytes(config, precision) / 4 * voxels + _weight_bytes(config)
 
 
-def require_free(needed_bytes: float, device: torch.device, what: str, do: str) -> None:
+def require_free_memory(needed_bytes: float, device: torch.device, what: str, do: str) -> None:
     """Refuse what would take far more memory than there is, before any time is spent on it.
 
     Parameters

@@ -14,6 +14,7 @@ from types import FrameType
 
 from dewedge.errors import InputError, LostProcessError, is_out_of_memory, printable, reason
 from dewedge.limits import MESSAGE
+from dewedge.runtime.first_process import is_first_process
 
 USER_ERROR = 2
 OTHER_ERROR = 1
@@ -75,21 +76,21 @@ def _guarded(command: Callable[[], object]) -> int:
 
 def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = False) -> int:
     """Print one line, on the first process only unless it may be the one that is gone."""
-    compute = sys.modules.get("dewedge.runtime.devices")
-    if everywhere or compute is None or compute.is_first_process():
+    if everywhere or is_first_process():
         print(f"dewedge: {kind}{printable(' '.join(message.split()))}\n", end="", file=sys.stderr, flush=True)
         logging.getLogger("dewedge").debug("%s%s", kind, message)
     return status
 
 
 def _log_traceback() -> Path | None:
-    """Write the traceback to the run's log, or to a new file where there is none; return its path, if any."""
+    """Write the traceback to the run's log, or a file of its own; return its path, None if there is none."""
     from dewedge.runtime.log import log_file, log_to_file
 
     if log_file() is None:
-        with suppress(OSError, InputError):  # no folder for temporary files can be written
-            number, name = tempfile.mkstemp(prefix="dewedge-", suffix=".log")
-            os.close(number)
+        # A name that nobody can foresee, made for this user alone.
+        with suppress(OSError, InputError):
+            descriptor, name = tempfile.mkstemp(prefix="dewedge-", suffix=".log")
+            os.close(descriptor)
             log_to_file(Path(name))
     logging.getLogger("dewedge").debug("traceback", exc_info=True)
     return log_file()

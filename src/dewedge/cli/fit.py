@@ -14,6 +14,7 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     recipe: str | None = None,
+    no_check: bool = False,
     flags: FitFlags = FitFlags(),
 ) -> None:
     """Fit a network to tomograms of half-sets.
@@ -30,8 +31,10 @@ def fit(
         Replace the fit in the output folder.
     recipe
         The method, whose settings are the defaults: dewedge, deepdewedge (as published), cryocare.
+    no_check
+        Take tomograms of different voxel sizes, and what seem to be tilt images.
     """
-    resolved = resolve(config, output, flags, resume=resume, recipe=recipe)
+    resolved = resolve(config, output, flags, resume=resume, recipe=recipe, no_check=no_check)
     from dewedge.pipeline.fit import fit_files
 
     show_messages()

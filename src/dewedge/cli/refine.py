@@ -18,6 +18,7 @@ def refine(
     beads: Path | None = None,
     tv: Path | None = None,
     overwrite: bool = False,
+    no_check: bool = False,
     flags: RefineFlags = RefineFlags(),
 ) -> None:
     """Refine tomograms with a fitted model, which knows all about itself.
@@ -43,6 +44,8 @@ def refine(
         Total-variation reconstruction at twice the voxel size (tv.mrc), which has its share in the result.
     overwrite
         Replace files that exist.
+    no_check
+        Take tomograms of another voxel size than the model's, and what seem to be tilt images.
     """
     from dewedge.pipeline.refine import refine_with_model
 
@@ -63,4 +66,5 @@ def refine(
         beads=beads,
         tv=tv,
         overwrite=overwrite,
+        no_check=no_check,
     )

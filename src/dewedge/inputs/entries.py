@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from dewedge.runtime.faults import Faults
 from dewedge.settings.base import Section
 from dewedge.settings.recipes import read_recipe
 from dewedge.settings.sections import Config, SeriesSection, TomogramsSection
+
+logger = logging.getLogger(__name__)
 
 
 def entries_of(config: Config, faults: Faults) -> list[Entry]:
@@ -38,12 +41,16 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
             _refuse(section, "ready-made half-sets, which are used as they are", config.recipe)
         return [*named_halves(given)]
     if paths and not _names_files(config.series):
+        notes: list[str] = []
         entries = find_series(
             *paths,
             pixel_size_A=config.series.pixel_size_A,
             axis_angle_deg=config.series.axis_angle_deg,
             faults=faults,
+            notes=notes,
         )
+        for note in notes:
+            logger.warning(note)
     else:
         entries = [*named_series(config, faults)]
     # What is given for each by its place needs all places.

@@ -17,6 +17,7 @@ from dewedge.inputs.open_files import allow_many_files
 from dewedge.inputs.run_input import HalvesInput, Mask, RunInput, SeriesInput
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.io.image_numbers import image_numbers
+from dewedge.io.names import require_distinct
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
 from dewedge.learn.grey_scale import mean_and_covariance, measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
@@ -46,14 +47,8 @@ def read_inputs(config: Config) -> tuple[list[RunInput], Faults]:
     faults = Faults()
     inputs = open_inputs(config, faults)
     faults.require_some(inputs)
-    names = [item.name for item in inputs]
+    require_distinct((item.name, item.files[0]) for item in inputs)
     for item in inputs:
-        if names.count(item.name) > 1:
-            raise InputError(
-                f"two inputs are named {item.name}: expected different names, for each gets a folder"
-            )
-        if Path(item.name).name != item.name:
-            raise InputError(f"{item.name!r}: expected a name that can be that of a folder")
         # The same for all: told before any time is spent.
         item.tomogram_shape(config.reconstruct)
     usable: list[RunInput] = []

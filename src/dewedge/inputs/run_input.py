@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltRange
 from dewedge.io.mrc import Mrc
+from dewedge.io.tilt_images import TiltImages
 from dewedge.io.tilt_series import TiltSeries
+from dewedge.runtime.made_of import Source, plain
 from dewedge.settings.sections import ReconstructSection
 
 # Specimen is everywhere, is found by its density, or is where a file says.
@@ -55,7 +58,14 @@ class SeriesInput:
     @property
     def files(self) -> list[Path]:
         """Files of images, and of a mask, that it is read from."""
-        return [*(series.path for series in self.series), *_mask_files(self.mask)]
+        images = [path for series in self.series for path in _image_files(series)]
+        return [*images, *_mask_files(self.mask)]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What was read from metadata files, as JSON has it."""
+        values: dict[str, Any] = plain({**asdict(self.series[0].geometry), "thickness": self.thickness})
+        return values
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -117,10 +127,22 @@ class HalvesInput:
         return (text, *self.remarks)
 
     @property
+    def volumes(self) -> dict[str, Mrc]:
+        """Its volumes, by what they are."""
+        halves = {"half-set 0": self.half0, "half-set 1": self.half1}
+        return halves if self.full is None else {**halves, "full tomogram": self.full}
+
+    @property
     def files(self) -> list[Path]:
         """Files of volumes that it is read from."""
-        volumes = [self.half0, self.half1, *([] if self.full is None else [self.full])]
-        return [*(volume.path for volume in volumes), *_mask_files(self.mask)]
+        return [*(volume.path for volume in self.volumes.values()), *_mask_files(self.mask)]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What was read from metadata files, as JSON has it."""
+        ctf = None if self.ctf is None else asdict(self.ctf)
+        values: dict[str, Any] = plain({"tilt_range": tuple(self.tilt_range), "ctf": ctf})
+        return values
 
     def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:
         """Shape (z, y, x) of the tomograms."""
@@ -129,6 +151,19 @@ class HalvesInput:
 
 
 RunInput = SeriesInput | HalvesInput
+
+
+def source_of(item: RunInput, results: Sequence[Path]) -> Source:
+    """What ``results`` are made of, if it is this input."""
+    return Source(item.name, item.files, item.values, results)
+
+
+def _image_files(series: TiltSeries) -> list[Path]:
+    """The stack, or all files that the images lie in."""
+    images: Any = series.images
+    if not isinstance(images, TiltImages):
+        return [series.path]
+    return list(dict.fromkeys(source.path for source in images.sources))
 
 
 def _mask_files(mask: Mask) -> list[Path]:

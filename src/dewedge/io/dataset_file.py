@@ -18,6 +18,7 @@ import numpy as np
 from dewedge.errors import InputError
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath
+from dewedge.io.names import require_distinct
 from dewedge.io.programs.projection_model import from_geometry_arrays, to_geometry_arrays
 from dewedge.io.programs.relion import (
     EVEN,
@@ -77,10 +78,7 @@ def tilt_stars(path: StrPath, entries: Sequence[Entry]) -> list[Path]:
         If two entries have one name, or two series' names differ only in signs that a file name lacks.
     """
     folder = Path(path).parent / "tilt_series"
-    names = [entry.name for entry in entries]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path}: two entries are named {name}: expected different names")
+    require_distinct((entry.name, path) for entry in entries)
     if not entries:
         raise ValueError("expected at least one entry")
     series = [entry.name for entry in entries if isinstance(entry, SeriesEntry)]

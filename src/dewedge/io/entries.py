@@ -9,6 +9,7 @@ from typing import Literal
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
 from dewedge.io.mrc import Mrc, read_mrc
+from dewedge.io.names import plain_name
 from dewedge.io.tilt_images import TiltImages
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
 
@@ -23,7 +24,7 @@ class SeriesEntry:
     Parameters
     ----------
     name
-        Name of the series.
+        Name of the series, a plain one (`dewedge.io.names`): its results are named after it.
     program
         Whose files it was read from: IMOD, AreTomo, RELION, Warp ...
     path
@@ -51,6 +52,7 @@ class SeriesEntry:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        plain_name(self.name, self.path)
         if (self.even is None) != (self.odd is None):
             raise ValueError("expected both of even and odd, or none")
         given = [images for images in (self.images, self.even, self.odd) if images is not None]
@@ -148,6 +150,9 @@ class HalvesEntry:
     layout: Layout = "zyx"
     ctf: CtfParameters | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        plain_name(self.name, self.path)
 
     def open(self) -> tuple[Mrc, Mrc, Mrc | None]:
         """Half 0, half 1 and the full tomogram, memory-mapped, as ``(z, y, x)`` arrays in our frame.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge import limits
-from dewedge.errors import InputError, UnwritableError, shown
+from dewedge.errors import InputError, UnreadableError, UnwritableError, shown
 
 StrPath = str | os.PathLike[str]
 
@@ -35,7 +36,7 @@ def open_input(path: StrPath) -> Iterator[BinaryIO]:
     Raises
     ------
     InputError
-        If there is no such file, it is a folder, or reading fails.
+        If there is no such file, it is a folder, or reading fails (`UnreadableError`).
     """
     path = Path(path)
     try:
@@ -45,12 +46,28 @@ def open_input(path: StrPath) -> Iterator[BinaryIO]:
     except (FileNotFoundError, ValueError):  # the latter for a name that no file can have
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UnreadableError(f"{path}: cannot be read: {error.strerror or error}") from None
     with file:
         try:
             yield file
         except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+            raise UnreadableError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def files_and_folders(folder: StrPath) -> tuple[list[Path], list[Path]]:
+    """Files and folders in a folder, sorted by name, but for hidden ones and what is neither.
+
+    Raises
+    ------
+    UnreadableError
+        If it cannot be listed, or entered.
+    """
+    try:
+        paths = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+        # Links that lead nowhere, or round, are neither. To enter is another permission than to list.
+        return [path for path in paths if path.is_file()], [path for path in paths if path.is_dir()]
+    except OSError as error:
+        raise UnreadableError(f"{folder}: cannot be read: {error.strerror or error}") from None
 
 
 def read_text(path: StrPath, most_bytes: int = limits.TEXT_BYTES) -> str:
@@ -175,8 +192,7 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
         If the file cannot be written: no permission, no space, no such device, a folder of that name.
     """
     path = Path(path)
-    # The stem is cut because the longest file name most file systems take has 255 bytes.
-    temporary = path.with_name(f".{path.stem[:40]}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{_cut(path.stem)}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
@@ -197,6 +213,24 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
         raise
 
 
+def remove_leftovers(path: StrPath) -> None:
+    """Remove temporary files of `atomic_path` for ``path`` that killed processes left; no other may write it.
+
+    Raises
+    ------
+    OSError
+        If one cannot be removed.
+    """
+    path = Path(path)
+    # Those of a name that is cut may be of another one.
+    if not path.parent.is_dir() or _cut(path.stem) != path.stem:
+        return
+    pattern = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    for name in os.listdir(path.parent):
+        if pattern.fullmatch(name):
+            path.with_name(name).unlink(missing_ok=True)
+
+
 def unwritable(path: StrPath, error: OSError) -> UnwritableError:
     """The error a user sees when ``path`` cannot be written."""
     return UnwritableError(f"{path}: cannot be written: {error.strerror or error}")
@@ -206,6 +240,13 @@ def write_text_atomic(path: StrPath, text: str) -> None:
     """Write UTF-8 text through `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _cut(stem: str) -> str:
+    """A stem short enough: most file systems take names of 255 bytes."""
+    while len(os.fsencode(stem)) > 200:
+        stem = stem[:-1]
+    return stem
 
 
 def _remove(path: Path) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
-from dewedge.io.files import StrPath, is_file
+from dewedge.io.files import StrPath, files_and_folders, is_file, open_input
 from dewedge.io.half_names import halves_of, is_half, other_half, pair_halves, without_half
 from dewedge.io.mdoc import read_mdoc
+from dewedge.io.names import require_distinct
 from dewedge.io.programs.aretomo import read_aretomo_halves, read_aretomo_series
 from dewedge.io.programs.deepdewedge import is_deepdewedge, read_deepdewedge
 from dewedge.io.programs.imod import STACK_SUFFIXES, has_sidecars, read_imod_series
@@ -35,6 +36,7 @@ class Overrides:
     axis_angle_deg: float | None = None
     tilt_range: TiltRange | None = None
     faults: list[InputError] | None = None
+    notes: list[str] | None = None
 
 
 def find_series(
@@ -43,6 +45,7 @@ def find_series(
     axis_angle_deg: float | None = None,
     tilt_range: TiltRange | None = None,
     faults: list[InputError] | None = None,
+    notes: list[str] | None = None,
 ) -> list[Entry]:
     """Every tilt series and pair of half tomograms in files and folders.
 
@@ -63,6 +66,9 @@ def find_series(
         Of half tomograms, instead of the files'.
     faults
         If given, the error of a series that cannot be read is appended to it, and the others are found.
+    notes
+        If given, what is said of a folder within a folder, or a file in one, that is closed to this user or
+        damaged and may be of no series, is appended to it; such are passed over.
 
     Returns
     -------
@@ -74,7 +80,7 @@ def find_series(
     InputError
         If a path holds nothing known, a file is broken, halves are unmatched, or two series have one name.
     """
-    overrides = Overrides(pixel_size_A, axis_angle_deg, tilt_range, faults)
+    overrides = Overrides(pixel_size_A, axis_angle_deg, tilt_range, faults, notes)
     entries: list[Entry] = []
     seen: set[tuple[str, str]] = set()
     for given in paths:
@@ -84,11 +90,7 @@ def find_series(
             if identity not in seen:
                 seen.add(identity)
                 entries.append(_with_range(entry, overrides))
-    names = [entry.name for entry in entries]
-    for entry in entries:
-        if names.count(entry.name) > 1:
-            files = " and ".join(str(e.path) for e in entries if e.name == entry.name)
-            raise InputError(f"{files}: two inputs are named {entry.name}: expected different names")
+    require_distinct((entry.name, entry.path) for entry in entries)
     return entries
 
 
@@ -105,7 +107,9 @@ def _tolerant(
 ) -> list[Entry]:
     """What is read, or nothing and the error in ``faults`` where there is such a list."""
     try:
-        return read(path, overrides)
+        entries = read(path, overrides)
+        require_distinct((entry.name, entry.path) for entry in entries)
+        return entries
     except InputError as error:
         if overrides.faults is None or isinstance(error, _NothingFound):
             raise
@@ -246,15 +250,12 @@ def _full(half0: Path, name: str) -> Path | None:
 
 
 def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry]:
-    try:
-        files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    files, folders = files_and_folders(folder)
     known = [] if overrides.faults is None else overrides.faults
     before = len(known)
-    entries = _of_files([p for p in files if p.is_file()], overrides)
+    entries = _of_files(files, overrides)
     if not entries and len(known) == before and depth < _DEPTH:
-        below = [p for p in files if p.is_dir()]
+        below = [inner for inner in folders if _is(_can_be_read, inner, overrides)]
         entries = _halves_in_folders(below, overrides)
         for inner in below if not entries else []:
             try:
@@ -269,6 +270,26 @@ def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry
     return entries
 
 
+def _can_be_read(path: Path) -> bool:
+    if path.is_dir():
+        files_and_folders(path)
+    else:
+        with open_input(path):
+            pass
+    return True
+
+
+def _is(told: Callable[[Path], bool], path: Path, overrides: Overrides) -> bool:
+    """What is told of one of many; False, and a note, where it cannot be read."""
+    try:
+        return told(path)
+    except InputError as error:
+        if overrides.notes is None:
+            raise
+        overrides.notes.append(f"passed over: {error}")
+        return False
+
+
 class _NothingFound(InputError):
     """A folder in which there is nothing known."""
 
@@ -276,12 +297,24 @@ class _NothingFound(InputError):
 def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
     """Everything that the files of one folder hold, by the first program that describes it."""
     found: dict[str, Entry] = {}
+    # Series that cannot be read: what other files say of them is not told, too.
+    broken: set[str] = set()
+    faults = [] if overrides.faults is None else overrides.faults
 
-    def add(path: Path, read: Callable[[Path, Overrides], list[Entry]], stem: str | None = None) -> None:
-        if stem is not None and stem in found:
+    def add(path: Path, read: Callable[[Path, Overrides], list[Entry]], stem: str) -> None:
+        if stem in broken:
+            return
+        if stem in found:
             note = f"{path.name} not used: {found[stem].path.name} describes the same series"
             found[stem] = replace(found[stem], notes=(*found[stem].notes, note))
             return
+        before = len(faults)
+        for entry in _tolerant(read, path, overrides):
+            found.setdefault(entry.name, entry)
+        if len(faults) > before:
+            broken.add(stem)
+
+    def add_all(path: Path, read: Callable[[Path, Overrides], list[Entry]]) -> None:
         for entry in _tolerant(read, path, overrides):
             found.setdefault(entry.name, entry)
 
@@ -289,7 +322,8 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
         return [path for path in files if path.suffix.lower() in suffixes]
 
     for path in with_suffix(".star"):
-        add(path, _from_star_of_set)
+        if _is(_can_be_read, path, overrides):
+            add_all(path, _from_star_of_set)
     for path in with_suffix(".aln"):
         add(path, lambda p, o: [_aretomo(p, o)], path.stem)
     stacks = [
@@ -301,11 +335,14 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
         used = found.get(root)
         if used is None or not _reads(used, path):
             add(path, lambda p, o: [_imod(p, o)], root)
-    for path in [p for p in with_suffix(".xml") if is_warp_xml(p)] + with_suffix(".tomostar"):
-        stem = next((s for s in (path.stem, path.stem.split(".")[0]) if s in found), path.stem)
+    of_warp = [p for p in with_suffix(".xml") if _is(is_warp_xml, p, overrides)]
+    for path in of_warp + with_suffix(".tomostar"):
+        stems = (path.stem, path.stem.split(".")[0])
+        stem = next((s for s in stems if s in found or s in broken), path.stem)
         add(path, lambda p, o: [read_warp_series(p, o.pixel_size_A)], stem)
     for path in with_suffix(".yaml", ".yml"):
-        add(path, lambda p, _: [*read_deepdewedge(p)] if is_deepdewedge(p) else [])
+        if _is(is_deepdewedge, path, overrides):
+            add_all(path, lambda p, _: [*read_deepdewedge(p)])
     if not found:
         halves = [p for p in with_suffix(*VOLUME_SUFFIXES) if is_half(p)]
         if not all(_only_in_folder(path) for path in halves):
@@ -332,11 +369,8 @@ def _halves_in_folders(folders: list[Path], overrides: Overrides) -> list[Entry]
     files = [
         path
         for folder in folders
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in VOLUME_SUFFIXES
-        and is_half(path)
-        and _only_in_folder(path)
-        and path.is_file()
+        for path in files_and_folders(folder)[0]
+        if path.suffix.lower() in VOLUME_SUFFIXES and is_half(path) and _only_in_folder(path)
     ]
     return [_halves(pair.name, pair.half0, pair.half1, None) for pair in pair_halves(files, overrides.faults)]
 

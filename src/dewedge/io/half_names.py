@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, UnreadableError
+from dewedge.io.files import files_and_folders
 
 # Half-set 0 first. half1 is the second of half0 and half1, and the first of half1 and half2.
 _KINDS = (("evn", "odd"), ("even", "odd"), ("half0", "half1"), ("half1", "half2"))
@@ -85,8 +88,8 @@ def other_half(path: Path) -> Path | None:
         return None
     wanted = {b for kind in _KINDS for a, b in (kind, kind[::-1]) if a == half.word}
     folders = [path.parent]
-    if path.parent.parent.is_dir():
-        folders += [p for p in path.parent.parent.iterdir() if _WORD.search(p.name) and p.is_dir()]
+    with suppress(UnreadableError):  # the neighbours
+        folders += [p for p in files_and_folders(path.parent.parent)[1] if _WORD.search(p.name)]
     for folder in folders:
         for candidate in sorted(folder.glob(f"*{path.suffix}")):
             other = _half(candidate)
@@ -105,7 +108,9 @@ def _half(path: Path) -> _Half | None:
     in_name = _matches(path.stem)
     if in_name:
         name = _cut(path.stem, in_name[-1])
-        return _Half(f"{path.parent}/{name}{path.suffix}", _plain(in_name[-1]), name or path.parent.name)
+        return _Half(
+            f"{path.parent}/{name}{path.suffix}", _plain(in_name[-1]), name or path.absolute().parent.name
+        )
     in_folder = _matches(path.parent.name)
     if in_folder:
         folder = path.parent.parent / _cut(path.parent.name, in_folder[-1])
@@ -135,8 +140,8 @@ def halves_of(stack: Path, root: str) -> tuple[Path, Path] | None:
     if not candidates:
         candidates = [
             p / stack.name
-            for p in sorted(folder.iterdir())
-            if _WORD.fullmatch(p.name) and (p / stack.name).is_file()
+            for p in files_and_folders(folder)[1]
+            if _WORD.fullmatch(p.name) and os.path.isfile(p / stack.name)
         ]
     pairs = pair_halves(candidates)
     return (pairs[0].half0, pairs[0].half1) if pairs else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import shutil
 import warnings
@@ -20,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import dewedge
 from dewedge import limits
-from dewedge.errors import InputError
+from dewedge.errors import InputError, UnwritableError
 from dewedge.io.files import StrPath, atomic_path, open_input
 
 _ITEM_BYTES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}
@@ -49,6 +50,40 @@ class Mrc:
     voxel_size_A: float | None
     origin_xyz_A: tuple[float, float, float]
     labels: tuple[str, ...]
+
+
+class MappedData(np.memmap):
+    """A memory-mapped array of a file that is asked for its size whenever a part is taken.
+
+    To touch what a file has lost since it was mapped would kill the process by SIGBUS.
+
+    Raises
+    ------
+    InputError
+        If the file has become shorter.
+    """
+
+    _mmap: mmap.mmap | None
+
+    def __getitem__(self, index: Any) -> Any:
+        mapped = self._mmap
+        if mapped is not None:
+            start = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
+            if mapped.size() < start + len(mapped):
+                raise InputError(
+                    f"{self.filename}: has become shorter since it was opened ({mapped.size()} bytes are "
+                    "left): expected a file that does not change; restore it, and start or resume again"
+                )
+        return _plain_copy(super().__getitem__(index))
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        result = array.view(np.ndarray)
+        return result[()] if return_scalar else result
+
+
+def _plain_copy(part: Any) -> Any:
+    """A part that is no view of the file, as what copies make, is an array like any other."""
+    return part.view(np.ndarray) if isinstance(part, MappedData) and part._mmap is None else part
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +125,7 @@ def read_mrc(path: StrPath, *, stack: bool = False) -> Mrc:
     x, y, z = (float(header["origin"][axis]) for axis in "xyz")
     return Mrc(
         path=path,
-        data=data.reshape(_shape(header)),
+        data=data.reshape(_shape(header)).view(MappedData),
         voxel_size_A=voxel_size_A,
         origin_xyz_A=(x, y, z) if np.isfinite([x, y, z]).all() else (0.0, 0.0, 0.0),
         labels=tuple(filter(None, (_printable(label) for label in header["label"].tolist()))),
@@ -242,7 +277,7 @@ def _printable(label: bytes) -> str:
 def _reserve(path: Path, temporary: Path, needed: int) -> None:
     free = shutil.disk_usage(temporary.parent).free
     if free < needed:
-        raise InputError(
+        raise UnwritableError(
             f"{path}: not enough space: {needed / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free in "
             f"{path.parent}"
         )

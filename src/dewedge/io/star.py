@@ -14,6 +14,7 @@ from dewedge.errors import InputError, reason, shown
 from dewedge.geometry import Floats
 from dewedge.io import files
 from dewedge.io.files import StrPath, read_text, write_text_atomic
+from dewedge.io.names import require_utf8
 
 Table = dict[str, list[str]]
 
@@ -147,6 +148,7 @@ def _word(value: object) -> str:
     if isinstance(value, float | np.floating):
         return repr(float(value))
     text = str(value)
+    require_utf8(text)
     # gemmi would write ; blocks over several lines where a name holds both kinds of quotes.
     if "\n" in text or ('"' in text and "'" in text):
         raise InputError(f"{shown(text)}: cannot be written to a STAR file: rename it")

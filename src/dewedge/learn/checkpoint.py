@@ -50,6 +50,8 @@ class Model:
         How strong its prediction in the missing wedge may be; None if that was not measured.
     tilt_range
         Tilt range of the fitted tomograms; the widest one, if there were several.
+    voxel_size_A
+        Edge in Angstrom of the voxels of the fitted tomograms; None if not known, or if there were several.
     details
         Whatever else describes the fit (options, steps, losses), for people to read.
     """
@@ -62,6 +64,7 @@ class Model:
     wedge_amplitude: WedgeAmplitude | None
     tilt_range: TiltRange
     details: dict[str, Any]
+    voxel_size_A: float | None = None
 
     def build(self) -> UNet:
         """The network with its weights, ready for evaluation."""
@@ -79,6 +82,7 @@ def save_model(path: Path, model: Model) -> None:
         "clip": model.clip,
         "wedge_amplitude": model.wedge_amplitude,
         "tilt_range": list(model.tilt_range),
+        "voxel_size_A": model.voxel_size_A,
         "details": model.details,
     }
     save_tensors(path, MODEL_KIND, model.weights, header)
@@ -110,6 +114,7 @@ def load_model(path: Path) -> Model:
         wedge_amplitude=amplitude,
         tilt_range=tilt_range,
         details=header.details.model_dump(exclude_unset=True),
+        voxel_size_A=header.voxel_size_A,
     )
 
 
@@ -134,6 +139,7 @@ class _Header(BaseModel):
     wedge_amplitude: tuple[list[float], int] | None
     tilt_range: tuple[float, float]
     details: _Details
+    voxel_size_A: float | None = Field(default=None, gt=0, le=limits.NUMBER)
 
 
 def require_weights(path: Path, weights: dict[str, Tensor], network: NetworkConfig) -> None:

@@ -352,6 +352,7 @@ class _Fit:
         options, state = self.options, self.state
         scales = [scale.std_full / scale.std_half for scale in self.sampler.grey_scales]
         ranges = [pair.tilt_range for pair in self.sampler.pairs]
+        sizes = {pair.voxel_size_A for pair in self.sampler.pairs}
         last = options.keep == "last"
         weights = self.weights() if last else self.best
         return Model(
@@ -368,6 +369,7 @@ class _Fit:
                 "best_epoch": state.best_epoch,
                 "kept_epoch": len(state.rows) if last else state.best_epoch,
             },
+            voxel_size_A=sizes.pop() if len(sizes) == 1 else None,
         )
 
     def _amplitude(self, weights: dict[str, Tensor]) -> WedgeAmplitude | None:

@@ -31,6 +31,8 @@ class TomogramPair:
         ``(z, y, x)`` reconstruction of both, of their grey scale; None for their average.
     planes
         What the tilts of each half-set measured; None where only their range is known.
+    voxel_size_A
+        Edge of a voxel in Angstrom; None if not known.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class TomogramPair:
     name: str = "tomogram"
     full: NDArray[np.float32] | None = None
     planes: tuple[MeasuredPlanes, MeasuredPlanes] | None = None
+    voxel_size_A: float | None = None
 
     def __post_init__(self) -> None:
         if self.half0.ndim != 3 or self.half0.shape != self.half1.shape:

@@ -21,7 +21,8 @@ from dewedge.check.finding import Finding, Severity, errors
 from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
 from dewedge.check.halves import HalfSet, check_halves, correlation_by_frequency, half_set
 from dewedge.check.images import ImageSummary, check_images, summarise_images
-from dewedge.check.memory import BASE_BYTES, fit_bytes, refine_bytes, require_free
+from dewedge.check.memory import BASE_BYTES, fit_bytes, refine_bytes, require_free_memory
+from dewedge.check.volumes import check_tomogram, check_voxel_sizes
 from dewedge.check.wedge import check_wedge, measure_wedge
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
@@ -178,6 +179,7 @@ def _check_halves(item: HalvesInput) -> Report:
     size = "voxel size not known" if voxel_size_A is None else f"{voxel_size_A:g} A"
     report.facts["half-sets"] = f"{shape} (z, y, x), {size}, tilts {low:g} to {high:g} degrees as given"
     report.findings.extend(check_lengths(item.name, voxel_size_A))
+    report.findings.extend(volume_findings(item))
     _compare(report, half_set(item.half0.data), half_set(item.half1.data), ("z", "y", "x"))
     if errors(report.findings):
         return report
@@ -191,6 +193,16 @@ def _check_halves(item: HalvesInput) -> Report:
     if item.full is not None:
         report.findings.extend(check_wedge(item.name, item.full.data, item.tilt_range, "full tomogram"))
     return report
+
+
+def volume_findings(item: RunInput) -> list[Finding]:
+    """Whether the files of half tomograms are tomograms, and of one voxel size."""
+    if not isinstance(item, HalvesInput):
+        return []
+    found = check_voxel_sizes(item.name, {str(mrc.path): mrc.voxel_size_A for mrc in item.volumes.values()})
+    for where, mrc in item.volumes.items():
+        found += check_tomogram(item.name, where, mrc)
+    return found
 
 
 def _half_stack(summary: ImageSummary, usable: NDArray[np.intp]) -> HalfSet:
@@ -255,14 +267,14 @@ def require_memory(inputs: Sequence[RunInput], config: Config) -> None:
     shapes = [item.tomogram_shape(config.reconstruct) for item in inputs]
     base = 0.0 if device.type == "cuda" else BASE_BYTES
     options, tile = config.fit.options(), config.refine.edge(network, config.fit.cube_size)
-    require_free(
+    require_free_memory(
         base + fit_bytes(network, options, shapes, precision),
         device,
         "fit",
         f"give less than --batch-size {options.batch_size}, --cube-size {options.cube_size} or "
         f"{network.channels} --channels",
     )
-    require_free(
+    require_free_memory(
         base + refine_bytes(network, shapes, tile, precision),
         device,
         "refinement",

@@ -12,7 +12,8 @@ from dewedge.pipeline.run import run
 from dewedge.pipeline.simulate import simulate_files
 from dewedge.report.comparison import comparison_figure
 from dewedge.report.figure import write_figure
-from dewedge.runtime.folder import ResultFolder, require_new
+from dewedge.runtime.folder import ResultFolder, refuse_outside, require_new
+from dewedge.runtime.lock import locked_folder
 from dewedge.settings.file import resolve_config
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,14 @@ def demo(folder: Path, *, overwrite: bool = False) -> None:
     InputError
         If the folder holds a demo already, or cannot be written.
     """
-    require_new([folder / FIGURE, folder / SCORES], overwrite)
+    results = ResultFolder(folder / "run")
+    refuse_outside(folder, [results.model])
+    with locked_folder(folder):
+        require_new([folder / FIGURE, folder / SCORES], overwrite)
+        _demo(folder, results, overwrite)
+
+
+def _demo(folder: Path, results: ResultFolder, overwrite: bool) -> None:
     angles = [TILT_RANGE[0] + TILT_STEP_DEG * i for i in range(41)]
     files = simulate_files(
         folder,
@@ -47,7 +55,6 @@ def demo(folder: Path, *, overwrite: bool = False) -> None:
         tilt_deg=angles,
         snr=SNR,
     )
-    results = ResultFolder(folder / "run")
     config = resolve_config(
         None,
         {

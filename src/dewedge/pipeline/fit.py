@@ -11,11 +11,12 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
+from dewedge.check.volumes import require_sound
 from dewedge.errors import InputError
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import planes_beside, read_planes
 from dewedge.inputs.read import read_inputs
-from dewedge.inputs.run_input import HalvesInput
+from dewedge.inputs.run_input import HalvesInput, source_of
 from dewedge.io.files import write_text_atomic
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.fit import fit
@@ -23,7 +24,7 @@ from dewedge.learn.network import UNet
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.state import EpochRow, FitState
-from dewedge.pipeline.check import require_memory
+from dewedge.pipeline.check import require_memory, volume_findings
 from dewedge.pipeline.initial import initial_files, initial_path, initial_weights
 from dewedge.report.figure import write_figure
 from dewedge.report.loss import loss_figure
@@ -165,6 +166,10 @@ def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) 
     if faults:
         raise faults[0]
     require_memory(inputs, config)
+    if not config.no_check:
+        for item in inputs:
+            require_sound(volume_findings(item))
+    folder = replace(folder, made_of=[source_of(item, folder.of_fit) for item in inputs])
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     with launched(config.compute) as fabric, folder.begun(fabric):
         pairs = [ready_made_pair(item) for item in inputs if isinstance(item, HalvesInput)]
@@ -177,7 +182,15 @@ def ready_made_pair(item: HalvesInput) -> TomogramPair:
     full = item.half0.data if item.full is None else item.full.data
     mask = find_specimen(item.mask, full)
     planes = read_planes(planes_beside(item.half0.path))
-    return TomogramPair(item.half0.data, item.half1.data, item.tilt_range, mask, item.name, planes=planes)
+    return TomogramPair(
+        item.half0.data,
+        item.half1.data,
+        item.tilt_range,
+        mask,
+        item.name,
+        planes=planes,
+        voxel_size_A=item.half0.voxel_size_A,
+    )
 
 
 def write_loss_table(path: Path, rows: Sequence[EpochRow]) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.io.angles import read_tilt_angles, write_tilt_angles
+from dewedge.io.files import files_and_folders
 from dewedge.io.mdoc import Mdoc, copy_mdoc, read_mdoc
 from dewedge.io.movies import MOVIE_SUFFIXES, Movie, even_odd_averages, is_eer, read_gain, read_movie
 from dewedge.io.mrc import create_mrc
-from dewedge.runtime.folder import refuse_sources, require_new
+from dewedge.io.names import plain_name
+from dewedge.runtime.folder import claimed
 from dewedge.runtime.log import step
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ def average_frames(
         If a movie is missing or one too many, movies differ in shape, or a file cannot be used.
     """
     document = None
+    named_by = "--name" if name else mdoc or angles or folder
     if mdoc is not None and angles is None:
         document = read_mdoc(mdoc)
         if document.movie_files is None:
@@ -59,43 +62,45 @@ def average_frames(
     else:
         raise InputError("expected --mdoc, or --angles and the movies in its order: one of both")
 
+    plain_name(name, named_by)
     even, odd = stacks = (folder / f"{name}_EVN.mrc", folder / f"{name}_ODD.mrc")
     tlt = folder / f"{name}.tlt"
     results = [*stacks, tlt, *([] if mdoc is None else [folder / f"{name}.mdoc"])]
-    refuse_sources(results, [*files, *(path for path in (mdoc, angles, gain) if path is not None)])
-    require_new(results, overwrite)
+    sources = [*files, *(path for path in (mdoc, angles, gain) if path is not None)]
+    with claimed(results, sources, overwrite=overwrite):
+        movies = [read_movie(file) for file in files]
+        shape_yx = _common_shape(movies)
+        pixel_size_A = pixel_size_A or _pixel_size_A(movies[0], document)
+        reference = None if gain is None else read_gain(gain)
+        if gain is not None and reference is not None:
+            if any(is_eer(file) for file in files) and gain.suffix.lower() != ".mrc":
+                raise InputError(
+                    f"{gain}: expected, for EER movies, an MRC file that frames are multiplied by"
+                )
+            if reference.shape != shape_yx:
+                raise InputError(
+                    f"{gain}: gain reference of shape {reference.shape} (y, x): expected {shape_yx}, that of "
+                    "the frames; rotate it first"
+                )
+        counts = sorted({movie.n_frames for movie in movies})
+        frames = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        logger.info(
+            "%d movies of %s frames, pixel size %g A; no motion correction", len(movies), frames, pixel_size_A
+        )
 
-    movies = [read_movie(file) for file in files]
-    shape_yx = _common_shape(movies)
-    pixel_size_A = pixel_size_A or _pixel_size_A(movies[0], document)
-    reference = None if gain is None else read_gain(gain)
-    if gain is not None and reference is not None:
-        if any(is_eer(file) for file in files) and gain.suffix.lower() != ".mrc":
-            raise InputError(f"{gain}: expected, for EER movies, an MRC file that frames are multiplied by")
-        if reference.shape != shape_yx:
-            raise InputError(
-                f"{gain}: gain reference of shape {reference.shape} (y, x): expected {shape_yx}, that of the "
-                "frames; rotate it first"
-            )
-    counts = sorted({movie.n_frames for movie in movies})
-    frames = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    logger.info(
-        "%d movies of %s frames, pixel size %g A; no motion correction", len(movies), frames, pixel_size_A
-    )
-
-    shape = (len(movies), *shape_yx)
-    with (
-        step(f"average frames of {name}"),
-        create_mrc(even, shape, pixel_size_A, stack=True, what="even frames") as evens,
-        create_mrc(odd, shape, pixel_size_A, stack=True, what="odd frames") as odds,
-    ):
-        for i, movie in enumerate(movies):
-            evens.data[i], odds.data[i] = even_odd_averages(movie, reference)
-    write_tilt_angles(tlt, tilt_deg)
-    if mdoc is not None and document is not None:
-        fits = _binning(document, shape_yx) is not None
-        copy_mdoc(mdoc, folder / f"{name}.mdoc", pixel_size_A, shape_yx if fits else None)
-    logger.info("even frames %s, odd frames %s", even, odd)
+        shape = (len(movies), *shape_yx)
+        with (
+            step(f"average frames of {name}"),
+            create_mrc(even, shape, pixel_size_A, stack=True, what="even frames") as evens,
+            create_mrc(odd, shape, pixel_size_A, stack=True, what="odd frames") as odds,
+        ):
+            for i, movie in enumerate(movies):
+                evens.data[i], odds.data[i] = even_odd_averages(movie, reference)
+        write_tilt_angles(tlt, tilt_deg)
+        if mdoc is not None and document is not None:
+            fits = _binning(document, shape_yx) is not None
+            copy_mdoc(mdoc, folder / f"{name}.mdoc", pixel_size_A, shape_yx if fits else None)
+        logger.info("even frames %s, odd frames %s", even, odd)
     return stacks
 
 
@@ -124,11 +129,7 @@ def _named_by(mdoc: Path, names: Sequence[str], paths: Sequence[Path]) -> list[P
 
 
 def _movies_in(folder: Path) -> list[Path]:
-    try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in MOVIE_SUFFIXES)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
-    return [path for path in files if path.is_file()]
+    return [path for path in files_and_folders(folder)[0] if path.suffix.lower() in MOVIE_SUFFIXES]
 
 
 def _listed(paths: Sequence[Path]) -> list[Path]:

@@ -17,7 +17,7 @@ from dewedge.io.dataset_file import tilt_stars, write_dataset
 from dewedge.io.entries import Entry, SeriesEntry
 from dewedge.io.find import find_series
 from dewedge.runtime.faults import Faults
-from dewedge.runtime.folder import require_new
+from dewedge.runtime.folder import claimed
 
 logger = logging.getLogger(__name__)
 
@@ -46,22 +46,26 @@ def import_files(
         raise InputError(f"{output}: expected the name of a dataset file that ends in .star")
     allow_many_files()
     faults = Faults()
+    notes: list[str] = []
     found = find_series(
         *paths,
         pixel_size_A=pixel_size_A,
         axis_angle_deg=axis_angle_deg,
         tilt_range=None if tilt_range is None else TiltRange(*tilt_range),
         faults=faults,
+        notes=notes,
     )
+    for note in notes:
+        logger.warning(note)
     rows, entries = [], []
     for entry in found:
         with faults.collected():
             rows.append(described(entry))
             entries.append(entry)
     faults.require_some(entries)
-    require_new([output, *tilt_stars(output, entries)], overwrite)
-    print_entries(rows, entries)
-    write_dataset(output, entries)
+    with claimed([output, *tilt_stars(output, entries)], overwrite=overwrite):
+        print_entries(rows, entries)
+        write_dataset(output, entries)
     faults.log("left out")
     logger.info("done: %d inputs in %s", len(entries), output)
     if faults:

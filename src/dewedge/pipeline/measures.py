@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dewedge.errors import InputError
-from dewedge.io.files import write_text_atomic
+from dewedge.io.files import files_and_folders, write_text_atomic
 from dewedge.io.mrc import Mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.pairs import TomogramPair
@@ -24,7 +24,8 @@ from dewedge.learn.tiling import tile_axis
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.validate.report import number, shell_names
 from dewedge.runtime.devices import launched
-from dewedge.runtime.folder import ResultFolder, is_newer
+from dewedge.runtime.folder import ResultFolder, is_newer, refuse_outside
+from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
 from dewedge.scores.anisotropy import Anisotropy, anisotropy
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
@@ -89,8 +90,7 @@ def measure(paths: Sequence[Path], device: DeviceSection) -> dict[str, Measures]
 
 def run_folders(output: Path) -> list[ResultFolder]:
     """Folders of the tomograms of a run: itself, or those in it."""
-    paths = [output, *sorted(path for path in output.iterdir() if path.is_dir())]
-    folders = [ResultFolder(path) for path in paths]
+    folders = [ResultFolder(path) for path in (output, *files_and_folders(output)[1])]
     finished = [folder for folder in folders if folder.refined.is_file() and folder.full.is_file()]
     run = folders[0]
     if not finished or not run.config_file.is_file():
@@ -132,7 +132,10 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
         }
     if not all(path.is_file() for path in folder.halves):
         return Measures(shapes)
-    write_refined_halves(folder, model_path, model, config, device)
+    if missing_halves(folder, model_path):
+        refuse_outside(run.path, folder.refined_halves)
+        with locked_folder(run.path):
+            write_refined_halves(folder, model_path, model, config, device)
     with step(f"half-sets of {folder.name}"):
         raw, refined = (
             [read_mrc(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)
@@ -166,15 +169,20 @@ def tile_borders(shape_zyx: Sequence[int], config: Config, model: Model) -> dict
     return {name: places for name, places in borders.items() if places}
 
 
-def write_refined_halves(
-    folder: ResultFolder, model_path: Path, model: Model, config: Config, device: DeviceSection
-) -> None:
-    """Write the half-sets, each refined alone; those that are there stay."""
-    missing = [
+def missing_halves(folder: ResultFolder, model_path: Path) -> list[tuple[Path, Path]]:
+    """Half-sets, and the files of what they become, which are not there or older than the model."""
+    return [
         (source, result)
         for source, result in zip(folder.halves, folder.refined_halves, strict=True)
         if not is_newer(result, model_path)
     ]
+
+
+def write_refined_halves(
+    folder: ResultFolder, model_path: Path, model: Model, config: Config, device: DeviceSection
+) -> None:
+    """Write the half-sets, each refined alone; those that are there stay."""
+    missing = missing_halves(folder, model_path)
     if missing:
         compute = ComputeSection(device=device.device, precision=config.compute.precision)
         with launched(compute) as fabric:

@@ -34,7 +34,7 @@ from dewedge.physics.iterative import (
 from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.runtime.devices import choose_device
-from dewedge.runtime.folder import ResultFolder, refuse_sources, require_new
+from dewedge.runtime.folder import ResultFolder, claimed
 from dewedge.runtime.log import step
 from dewedge.settings.sections import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
@@ -342,27 +342,26 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     planes = planes_beside(parts[0])
     beads = path.with_name(f"{path.stem}_beads{path.suffix}")
     results = [path, planes, *parts, beads] if halves else [path]
-    refuse_sources(results, item.files)
-    require_new(results, overwrite)
     item.binned_thickness(config.reconstruct)
     device = choose_device(config.compute)
-    for note in item.notes:
-        logger.info(note)
-    for finding in check_ctf(item, config.ctf, config.reconstruct.bin):
-        logger.warning("%s: %s", finding.severity, finding)
-    with step("align and split"):
-        images = config.images if halves else config.images.model_copy(update={"gold": "keep"})
-        half0, half1, full, gold = half_sets(
-            item, config.reconstruct, config.ctf, config.split, config.fit.seed, images, device
-        )
-    with step("reconstruct"):
-        write_reconstruction(path, full, item, config.reconstruct, config.ctf, device)
-        if halves:
-            _write_planes(planes, (half0, half1), item, config)
-        for part, half in zip(parts, (half0, half1), strict=True):
+    with claimed(results, item.files, overwrite=overwrite):
+        for note in item.notes:
+            logger.info(note)
+        for finding in check_ctf(item, config.ctf, config.reconstruct.bin):
+            logger.warning("%s: %s", finding.severity, finding)
+        with step("align and split"):
+            images = config.images if halves else config.images.model_copy(update={"gold": "keep"})
+            half0, half1, full, gold = half_sets(
+                item, config.reconstruct, config.ctf, config.split, config.fit.seed, images, device
+            )
+        with step("reconstruct"):
+            write_reconstruction(path, full, item, config.reconstruct, config.ctf, device)
             if halves:
-                write_reconstruction(part, half, item, config.reconstruct, config.ctf, device)
-        if gold is not None:
-            write_beads(beads, gold, full.geometry, item, config.reconstruct, config.ctf, device)
-            logger.info("gold beads: %s, to be added to a refined tomogram", beads)
+                _write_planes(planes, (half0, half1), item, config)
+            for part, half in zip(parts, (half0, half1), strict=True):
+                if halves:
+                    write_reconstruction(part, half, item, config.reconstruct, config.ctf, device)
+            if gold is not None:
+                write_beads(beads, gold, full.geometry, item, config.reconstruct, config.ctf, device)
+                logger.info("gold beads: %s, to be added to a refined tomogram", beads)
     logger.info("done: %s", path)

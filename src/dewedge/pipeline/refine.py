@@ -13,16 +13,18 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from dewedge.check.memory import BASE_BYTES, refine_bytes, require_free
+from dewedge.check.finding import Finding
+from dewedge.check.memory import BASE_BYTES, refine_bytes, require_free_memory
+from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel_sizes, require_sound
 from dewedge.errors import InputError, is_out_of_memory
 from dewedge.geometry import TiltRange
-from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.io.mrc import Mrc, create_mrc, read_mrc
 from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.tiling import smaller_tile
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
-from dewedge.runtime.folder import refuse_sources, require_new
+from dewedge.runtime.folder import hold, require_free
 from dewedge.runtime.log import step
 from dewedge.runtime.progress import tile_progress
 from dewedge.settings.sections import ComputeSection, DeviceSection, TileSection
@@ -71,7 +73,7 @@ def refine_files(
             f"{mrcs[0].path}"
         )
     tile, precision = section.edge(model.network, model.cube_size), choose_precision(compute, fabric.device)
-    require_free(
+    require_free_memory(
         refine_bytes(model.network, [mrcs[0].data.shape], tile, precision)
         + (0 if fabric.device.type == "cuda" else BASE_BYTES),
         fabric.device,
@@ -206,6 +208,15 @@ def refine_arrays(
             plane += of_beads
 
 
+def model_findings(name: str, mrcs: Sequence[Mrc], model: Model) -> list[Finding]:
+    """Whether a tomogram, or both half-sets, are tomograms of the voxel size that a model was fitted to."""
+    wheres = ["tomogram"] if len(mrcs) == 1 else ["half-set 0", "half-set 1"]
+    volumes = dict(zip(wheres, mrcs, strict=True))
+    found = [finding for where, mrc in volumes.items() for finding in check_tomogram(name, where, mrc)]
+    found += check_voxel_sizes(name, {str(mrc.path): mrc.voxel_size_A for mrc in mrcs})
+    return found + check_model_voxel(name, mrcs[0].voxel_size_A, model.voxel_size_A)
+
+
 def refine_with_model(
     model_path: Path,
     sources: Sequence[Sequence[Path]],
@@ -217,6 +228,7 @@ def refine_with_model(
     beads: Path | None = None,
     tv: Path | None = None,
     overwrite: bool = False,
+    no_check: bool = False,
 ) -> None:
     """Refine full tomograms, or pairs of half-sets, with the model of a file.
 
@@ -232,6 +244,8 @@ def refine_with_model(
         Tomogram of gold beads that is added to the one result.
     tv
         Total-variation reconstruction at twice the voxel size, which has its share in the one result.
+    no_check
+        Whether tomograms may have another voxel size than the model's, or be stacks of tilt images.
 
     Raises
     ------
@@ -255,10 +269,13 @@ def refine_with_model(
     if len(set(outputs)) < len(outputs):
         raise InputError("two results would have the same name: expected tomograms of different names")
     beside = [path for path in (beads, tv) if path is not None]
-    refuse_sources(outputs, [path for paths in [*sources, beside] for path in paths])
-    require_new(outputs, overwrite)
+    require_free(outputs, [path for paths in [*sources, beside] for path in paths], overwrite)
+    if not no_check:
+        for paths in sources:
+            require_sound(model_findings(paths[0].stem, [read_mrc(path) for path in paths], model))
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
-    with launched(compute) as fabric:
+    with launched(compute) as fabric, ExitStack() as stack:
+        on_first_process(fabric, lambda: hold(stack, outputs, outputs, overwrite))
         for paths, result in zip(sources, outputs, strict=True):
             refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric, beads, tv)
             logger.info("done: %s", result)

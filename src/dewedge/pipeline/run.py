@@ -15,7 +15,7 @@ from dewedge.check.finding import Finding
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import read_planes
 from dewedge.inputs.read import read_inputs
-from dewedge.inputs.run_input import HalvesInput, RunInput
+from dewedge.inputs.run_input import HalvesInput, RunInput, source_of
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.objective import OBJECTIVES
@@ -66,7 +66,8 @@ def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> Non
     inputs, faults = read_inputs(config)
     total = len(inputs) + len(faults)
     folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
-    folder = replace(folder, tomograms=folders)
+    made_of = [source_of(item, own.reconstructed) for item, own in zip(inputs, folders, strict=True)]
+    folder = replace(folder, tomograms=folders, made_of=made_of)
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     tomograms = [Tomogram(item, own) for item, own in zip(inputs, folders, strict=True)]
     if not config.no_check:
@@ -208,15 +209,16 @@ def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
 
 def read_pair(full_path: Path, half_paths: Sequence[Path], raw: ResultFolder, item: RunInput) -> TomogramPair:
     """Both half-sets, or the full tomogram alone, for a fit; mask and planes are those of ``raw``."""
-    full = read_mrc(full_path).data
+    whole = read_mrc(full_path)
+    full, size_A = whole.data, whole.voxel_size_A
     mask = read_mrc(raw.mask).data > 0.5 if raw.mask.exists() else None
     if not half_paths:
-        return TomogramPair(full, full, item.tilt_range, mask, item.name)
+        return TomogramPair(full, full, item.tilt_range, mask, item.name, voxel_size_A=size_A)
     half0, half1 = (read_mrc(path).data for path in half_paths)
     # Another program's need not have the grey scale of its half tomograms.
     ours = None if isinstance(item, HalvesInput) else full
     planes = read_planes(raw.planes)
-    return TomogramPair(half0, half1, item.tilt_range, mask, item.name, ours, planes)
+    return TomogramPair(half0, half1, item.tilt_range, mask, item.name, ours, planes, size_A)
 
 
 def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.runtime.folder import require_new
+from dewedge.runtime.folder import claimed
 from dewedge.runtime.log import step
-from dewedge.simulate.files import SimulatedFiles, simulate
+from dewedge.simulate.files import SimulatedFiles, check_name_and_seed, simulate
 from dewedge.simulate.realistic import Effects
 from dewedge.simulate.realistic_files import simulate_realistic
 
@@ -52,8 +52,9 @@ def simulate_files(
                 f"--{key.replace('_', '-')}: expected {with_or_without} --realistic and its effects"
             )
     endings = [".mrc", "_truth.mrc", "_particles.star", *(["_beads.star"] if as_microscope else [])]
-    require_new([folder / f"{name}{ending}" for ending in endings], overwrite)
-    with step(f"simulate {name}"):
+    check_name_and_seed(name, given.get("seed", 0))
+    results = [folder / f"{name}{ending}" for ending in endings]
+    with claimed(results, overwrite=overwrite), step(f"simulate {name}"):
         if as_microscope:
             files = simulate_realistic(folder, name, effects=Effects(**wanted), **given)
         else:

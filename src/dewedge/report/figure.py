@@ -51,7 +51,7 @@ def write_figure(path: Path, make: Callable[[], Figure]) -> None:
 
 
 def png(make: Callable[[], Figure], page: Path) -> bytes:
-    """A figure as PNG for a page that holds it, in matplotlib's own style; nothing where it cannot be made."""
+    """A figure as PNG for a page that holds it, in matplotlib's own style; nothing if it cannot be made."""
     buffer = io.BytesIO()
     with dispensable(page):
         import matplotlib.style

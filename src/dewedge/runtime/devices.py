@@ -189,10 +189,3 @@ def on_first_process(fabric: Fabric, action: Callable[[], Result]) -> Result:
     if fault is not None:
         raise fault
     return result  # type: ignore[return-value]
-
-
-def is_first_process() -> bool:
-    """True unless a launcher's variables say otherwise; known before launching, too."""
-    if "RANK" in os.environ:
-        return os.environ["RANK"] == "0"
-    return all(os.environ.get(name, "0") == "0" for name in ("SLURM_PROCID", "LOCAL_RANK"))

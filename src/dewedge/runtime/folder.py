@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dewedge.errors import InputError
+from dewedge.io.files import remove_leftovers, unwritable
+from dewedge.runtime.lock import locked_file
 
 CONFIG = "config.toml"
 
@@ -36,6 +39,8 @@ class ResultFolder:
 
     config_file = _File(CONFIG)
     log = _File("dewedge.log")
+    # What the results were made of.
+    inputs = _File("inputs.json")
     model = _File("model.safetensors")
     checkpoint = _File("checkpoint.safetensors")
     loss_table = _File("loss.csv")
@@ -119,6 +124,60 @@ def refuse_sources(results: Sequence[Path], sources: Sequence[Path]) -> None:
     for path in results:
         if os.path.realpath(path) in inputs:
             raise InputError(f"{path}: is an input that a result would replace: give another output")
+
+
+def refuse_outside(folder: Path, results: Sequence[Path]) -> None:
+    """Refuse results below a folder that a link in it would lead out of it."""
+    inside = Path(os.path.realpath(folder))
+    for parent in dict.fromkeys(path.parent for path in results):
+        if not Path(os.path.realpath(parent)).is_relative_to(inside):
+            raise InputError(
+                f"{parent}: leads out of {folder} by a link: remove the link, or give another output"
+            )
+
+
+@contextmanager
+def claimed(results: Sequence[Path], sources: Sequence[Path] = (), *, overwrite: bool) -> Iterator[None]:
+    """Hold the results of a verb that writes single files for the block, in which they are written.
+
+    Parameters
+    ----------
+    results
+        The files that may be written. The others are named after the first, or lie below its folder.
+    sources
+        Files of the input.
+
+    Raises
+    ------
+    InputError
+        If a result would replace an input, lies outside by a link, exists and is not to be overwritten, or
+        another process writes it.
+    """
+    require_free(results, sources, overwrite)
+    with ExitStack() as stack:
+        hold(stack, results, results[:1], overwrite)
+        yield
+
+
+def require_free(results: Sequence[Path], sources: Sequence[Path], overwrite: bool) -> None:
+    """Refuse results that would replace an input, lie outside by a link, or exist and must not."""
+    refuse_sources(results, sources)
+    folder = results[0].parent
+    refuse_outside(folder, [path for path in results if path.is_relative_to(folder)])
+    require_new(results, overwrite)
+
+
+def hold(stack: ExitStack, results: Sequence[Path], locks: Sequence[Path], overwrite: bool) -> None:
+    """Lock the results of ``locks`` until ``stack`` ends, and clear what a killed process left of any."""
+    for path in locks:
+        stack.enter_context(locked_file(path))
+    # Another process may have made them in the meantime.
+    require_new(results, overwrite)
+    for path in results:
+        try:
+            remove_leftovers(path)
+        except OSError as error:
+            raise unwritable(path, error) from None
 
 
 def require_new(paths: Sequence[Path], overwrite: bool) -> None:

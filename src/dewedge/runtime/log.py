@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import platform
@@ -72,7 +73,9 @@ def log_to_file(path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = LogFile(path, encoding="utf-8")
+        if path.is_symlink():  # what it leads to would be written
+            raise OSError(errno.ELOOP, "it is a link")
+        handler = LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise unwritable(path, error) from None
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))

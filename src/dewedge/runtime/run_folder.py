@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 from lightning_fabric import Fabric
 
 from dewedge.errors import InputError, shown
-from dewedge.io.files import unwritable
-from dewedge.runtime.devices import is_first_process, log_device, on_first_process, told_how_to_resume
-from dewedge.runtime.folder import CONFIG, ResultFolder, refuse_sources
+from dewedge.io.files import remove_leftovers, unwritable
+from dewedge.runtime.devices import log_device, on_first_process, started_processes, told_how_to_resume
+from dewedge.runtime.first_process import is_first_process
+from dewedge.runtime.folder import CONFIG, ResultFolder, refuse_outside, refuse_sources
+from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import log_environment, log_to_file
+from dewedge.runtime.made_of import Source, refuse_changed, write_record
 from dewedge.settings.file import resolve_config, write_config
 from dewedge.settings.sections import Config
 
@@ -43,6 +46,8 @@ class RunFolder(ResultFolder):
         Whether what lies in the folder is to be continued, or to be replaced.
     tomograms
         Folders of the tomograms' results.
+    made_of
+        What these are made of: it is recorded, and must be the same when they are continued.
 
     Raises
     ------
@@ -60,6 +65,7 @@ class RunFolder(ResultFolder):
     resume: bool = False
     overwrite: bool = False
     tomograms: Sequence[ResultFolder] = ()
+    made_of: Sequence[Source] = ()
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
@@ -72,7 +78,7 @@ class RunFolder(ResultFolder):
     @property
     def results(self) -> list[Path]:
         """All files that may be written, but for the log."""
-        files = [self.config_file, *self.of_fit]
+        files = [self.config_file, self.inputs, *self.of_fit]
         return files + [path for folder in self.tomograms for path in folder.of_tomogram]
 
     @property
@@ -89,7 +95,9 @@ class RunFolder(ResultFolder):
         write_config(self.config_file, self.config, self.verb)
 
     def require_usable(self, sources: Sequence[Path]) -> None:
-        """Refuse a folder that holds something else, or an input under a result's name; change nothing.
+        """Refuse a folder that holds or makes something else, or an input under a result's name.
+
+        Nothing is changed.
 
         Parameters
         ----------
@@ -99,10 +107,19 @@ class RunFolder(ResultFolder):
         Raises
         ------
         InputError
-            If a result would replace an input, the folder holds results that are neither to be resumed nor
-            overwritten, or those to be resumed had other settings.
+            If a result would replace an input or lie outside by a link, another process works here, the
+            folder holds results that are neither to be resumed nor overwritten, or those to be resumed had
+            other settings or were made of other input.
         """
         refuse_sources(self.results, sources)
+        # Processes that a launcher started must all get as far as the first, which then locks the folder.
+        if self.path.is_dir() and started_processes() is None:
+            with locked_folder(self.path):
+                pass
+        self._require_free()
+
+    def _require_free(self) -> None:
+        refuse_outside(self.path, self.results)
         if self.resume:
             difference = self.difference()
             if difference is not None:
@@ -110,6 +127,7 @@ class RunFolder(ResultFolder):
                     f"{self.path / self.settings_name}: {difference}; resume with the same settings, or give "
                     "--overwrite"
                 )
+            refuse_changed(self.inputs, self.made_of)
         elif not self.overwrite:
             found = next((path.relative_to(self.path) for path in self.occupants if path.exists()), None)
             if found is not None:
@@ -120,23 +138,26 @@ class RunFolder(ResultFolder):
 
     @contextmanager
     def begun(self, fabric: Fabric | None = None) -> Iterator[None]:
-        """Begin work here on the first process; where it is interrupted, tell how to resume it.
+        """Begin work here, locked, on the first process; where it is interrupted, tell how to resume it.
 
         Parameters
         ----------
         fabric
             Of the processes, if they have been launched.
         """
-        with told_how_to_resume(f"dewedge {self.verb} --resume -o {self.path}"):
+        with told_how_to_resume(f"dewedge {self.verb} --resume -o {self.path}"), ExitStack() as stack:
             if fabric is not None:
-                on_first_process(fabric, self._begin)
+                on_first_process(fabric, lambda: self._begin(stack))
                 log_device(fabric, self.config.compute)
             elif is_first_process():
-                self._begin()
+                self._begin(stack)
             yield
 
-    def _begin(self) -> None:
-        """Start the log, clear the folder and write the settings."""
+    def _begin(self, stack: ExitStack) -> None:
+        """Lock the folder until ``stack`` ends, start the log, clear, and write settings and what is read."""
+        stack.enter_context(locked_folder(self.path))
+        # Another process may have worked here in the meantime.
+        self._require_free()
         log_to_file(self.log)
         log_environment()
         try:
@@ -144,12 +165,12 @@ class RunFolder(ResultFolder):
         except OSError as error:
             raise unwritable(error.filename or self.path, error) from None
         self.write_settings()
+        write_record(self.inputs, self.made_of)
 
     def _clear(self) -> None:
         """Remove what a killed run left half-written and, unless resuming, all earlier results."""
         for path in self.results:
-            for temporary in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-                temporary.unlink()
+            remove_leftovers(path)
             if not self.resume:
                 path.unlink(missing_ok=True)
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from dewedge.errors import InputError
 from dewedge.io.image_numbers import image_numbers
+from dewedge.io.names import require_utf8
 
 
 class Section(BaseModel):
@@ -63,7 +64,13 @@ def _image_lists(value: Any) -> Any:
     return texts
 
 
-Paths = Annotated[list[Path], BeforeValidator(_listed)]
+def _utf8(path: Path) -> Path:
+    require_utf8(path)
+    return path
+
+
+WritablePath = Annotated[Path, AfterValidator(_utf8)]
+Paths = Annotated[list[WritablePath], BeforeValidator(_listed)]
 Names = Annotated[list[str], BeforeValidator(_listed)]
 ImageLists = Annotated[list[str], BeforeValidator(_image_lists)]
 Hand = Annotated[Literal[1, -1], BeforeValidator(_whole)]

@@ -6,13 +6,12 @@ flag's help.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from dewedge.limits import AXIS, COUNT, LENGTH_A, PROCESSES
-from dewedge.settings.base import Hand, ImageLists, Paths, Rotations, Section, TiltRanges
+from dewedge.settings.base import Hand, ImageLists, Paths, Rotations, Section, TiltRanges, WritablePath
 from dewedge.settings.fit import FitSection
 
 if TYPE_CHECKING:
@@ -252,7 +251,7 @@ class Config(Section):
     paths: Paths = Field(
         default=[], description="Stacks, folders, metadata files and dataset files that hold the input."
     )
-    output: Path | None = Field(default=None, description="Folder of the results.")
+    output: WritablePath | None = Field(default=None, description="Folder of the results.")
     fit_each: bool = Field(default=False, description="One fit for each tomogram, instead of one for all.")
     recipe: str = Field(default="dewedge", description="The method, whose settings are the defaults.")
     no_check: bool = Field(default=False, description="Do not check the input as dewedge check does.")

@@ -14,6 +14,7 @@ from dewedge.errors import InputError
 from dewedge.io.angles import write_tilt_angles
 from dewedge.io.mdoc import write_mdoc
 from dewedge.io.mrc import write_mrc
+from dewedge.io.names import plain_name
 from dewedge.io.particles import write_particles
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.simulate.builtin import builtin_molecules
@@ -160,6 +161,7 @@ def simulate(
 
 def check_name_and_seed(name: str, seed: int) -> None:
     """Refuse a name that cannot be in a STAR file, and a seed that is none."""
+    plain_name(name, "--name")
     if not re.fullmatch(r"[\w.+-]+", name):
         raise InputError(f"name {name!r}: expected letters, digits and . _ + - only")
     if seed < 0:

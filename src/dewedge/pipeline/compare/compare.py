@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 
 from dewedge.errors import InputError
 from dewedge.inputs.read import read_inputs, require_cubes_for_network, require_usable
-from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
+from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput, source_of
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
@@ -46,6 +46,8 @@ from dewedge.settings.sections import Config
 logger = logging.getLogger(__name__)
 
 SETTINGS = "compare.toml"
+# Folder of what all methods start from.
+RAW = "fbp"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +63,7 @@ class ComparisonFolder(RunFolder):
     @property
     def results(self) -> list[Path]:
         files = [self.path / name for name in (SETTINGS, PAGE, PICTURES, CURVES, FIGURES)]
+        files.append(self.inputs)
         return files + [path for folder in self.tomograms for path in folder.of_tomogram]
 
     @property
@@ -115,6 +118,7 @@ def compare(
     for name in ("sirt", "tv"):
         if name in settings.methods:
             require_series(item, name)
+    folder = replace(folder, made_of=[source_of(item, ResultFolder(output / RAW).reconstructed)])
     folder.require_usable(item.files)
     if not base.no_check:
         for warning in check_inputs(inputs, base, faults)[1]:
@@ -161,7 +165,7 @@ def stage_folder(output: Path, method: str, stage: str) -> ResultFolder:
 
 def carry_out(methods: Sequence[Method], item: RunInput, output: Path, fabric: Fabric) -> None:
     """Carry out every method in turn, then write the scores and the page."""
-    folder = ResultFolder(output / "fbp")
+    folder = ResultFolder(output / RAW)
     raw = Estimate(folder.half0, folder.half1, folder.full)
 
     def reconstruct() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError, shown
 from dewedge.inputs.read import read_one_series, require_cubes_for_network, require_usable
-from dewedge.inputs.run_input import SeriesInput
+from dewedge.inputs.run_input import SeriesInput, source_of
 from dewedge.io.files import write_text_atomic
 from dewedge.io.image_numbers import image_numbers, numbers_text
 from dewedge.io.mrc import read_mrc
@@ -24,8 +24,9 @@ from dewedge.pipeline.run import run
 from dewedge.pipeline.validate.report import Validation, markdown, print_validation
 from dewedge.report.figure import write_figure
 from dewedge.report.slices import slices_figure
-from dewedge.runtime.devices import choose_device, is_first_process
-from dewedge.runtime.folder import CONFIG, ResultFolder
+from dewedge.runtime.devices import choose_device
+from dewedge.runtime.first_process import is_first_process
+from dewedge.runtime.folder import CONFIG, ResultFolder, refuse_outside
 from dewedge.runtime.log import log_to_file, step
 from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.scores.reprojection import TiltScores, reprojection_scores
@@ -109,7 +110,12 @@ class ValidationFolder(RunFolder):
 
     @property
     def results(self) -> list[Path]:
-        return [self.path / name for name in RESULTS]
+        return [*(self.path / name for name in RESULTS), self.inputs]
+
+    def _require_free(self) -> None:
+        seeds = seeds_of(self.config, self.settings)
+        refuse_outside(self.path, [seed_folder(self.path, seed).model for seed in seeds])
+        super()._require_free()
 
     def difference(self) -> str | None:
         then = read_validation(self.path / SETTINGS, {})
@@ -148,6 +154,8 @@ def validate(
         # The runs would say so, but only when this folder has begun.
         require_cubes_for_network(config.fit)
         require_usable(parts.item, config)
+    reconstructed = [output / name for name in (ALL_TILTS, *ALL_TILTS_HALVES, GIVEN)]
+    folder = replace(folder, made_of=[source_of(parts.item, reconstructed)])
     folder.require_usable([*parts.item.files, *settings.predictions])
     with folder.begun():
         if is_first_process():
@@ -165,14 +173,24 @@ def validate(
     logger.info("done: %s", output / TABLE)
 
 
+def seeds_of(config: Config, settings: ValidationSettings) -> tuple[int, ...]:
+    """The seeds of the fits."""
+    return settings.seeds or (config.fit.seed,)
+
+
+def seed_folder(output: Path, seed: int) -> ResultFolder:
+    """The folder of the run with a seed."""
+    return ResultFolder(output / f"seed{seed}")
+
+
 def run_seeds(
     config: Config, settings: ValidationSettings, parts: Parts, folder: RunFolder
 ) -> dict[int, ResultFolder]:
     """Run on the given tilts with every seed, each in a folder of its own, or continue there."""
     given = config.series.model_copy(update={"exclude_tilts": [parts.exclude]})
     runs = {}
-    for seed in settings.seeds or (config.fit.seed,):
-        runs[seed] = own = ResultFolder(folder.path / f"seed{seed}")
+    for seed in seeds_of(config, settings):
+        runs[seed] = own = seed_folder(folder.path, seed)
         fitted: Any = config.fit.model_copy(update={"seed": seed})
         changes = {"output": own.path, "series": given, "fit": fitted}
         started = folder.resume and own.config_file.is_file()

@@ -1,0 +1,138 @@
+"""Input that is whole but not what is meant: changed since the kill, of two voxel sizes, no tomogram."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dewedge.cli import main
+from dewedge.io.mrc import read_mrc, write_mrc
+
+
+def copied(series: Path, folder: Path) -> Path:
+    for name in ("TS.mrc", "TS.tlt", "TS.mrc.mdoc"):
+        shutil.copy(series / name, folder / name)
+    return folder / "TS.mrc"
+
+
+def halves(finished: Path, folder: Path) -> list[str]:
+    names = ("half0.mrc", "half1.mrc")
+    paths = [shutil.copy(finished / name, folder / name) for name in names]
+    return [word for path, name in zip(paths, names, strict=True) for word in (f"--{name[:5]}", str(path))]
+
+
+def another_image(folder: Path) -> None:
+    images = np.array(read_mrc(folder / "TS.mrc", stack=True).data)
+    images[7] = images[8]
+    write_mrc(folder / "TS.mrc", images, 20.0, stack=True)
+
+
+def other_angles(folder: Path) -> None:
+    angles = np.loadtxt(folder / "TS.tlt")
+    np.savetxt(folder / "TS.tlt", angles + 0.5)
+
+
+def another_half(folder: Path) -> None:
+    shutil.copy(folder / "half0.mrc", folder / "half1.mrc")
+    write_mrc(folder / "half1.mrc", 2 * np.array(read_mrc(folder / "half0.mrc").data)[::-1], 20.0)
+
+
+CHANGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "run, image": ("run", another_image, "TS.mrc: has changed since then"),
+    "run, angles": ("run", other_angles, "TS: its tilt_deg is not what was read then"),
+    "compare": ("compare", another_image, "TS.mrc: has changed since then"),
+    "validate": ("validate", another_image, "TS.mrc: has changed since then"),
+    "fit": ("fit", another_half, "half1.mrc: has changed since then"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_input_that_has_changed_is_not_mixed_with_what_was_made_before(
+    case: str,
+    series: Path,
+    finished: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    import dewedge.pipeline.compare.compare
+    import dewedge.pipeline.fit
+    import dewedge.pipeline.run
+
+    verb, change, says = CHANGES[case]
+    output = tmp_path / "OUT"
+
+    def stop(pairs: object, section: object, fabric: object, folder: object, resume: object) -> None:
+        (output / "checkpoint.safetensors").write_text("of a fit that was begun")
+        raise KeyboardInterrupt
+
+    for module in (dewedge.pipeline.run, dewedge.pipeline.fit, dewedge.pipeline.compare.compare):
+        monkeypatch.setattr(module, "fit_model", stop)
+    if verb == "fit":
+        given = [*halves(finished, tmp_path), "--tilt-range", "-60", "60", *tiny[2:]]
+    else:
+        given = [str(copied(series, tmp_path)), *tiny]
+    if verb == "compare":
+        given = [*given, "--methods", "cryocare"]
+    assert main([verb, *given, "--no-check", "-o", str(output)]) == 130
+    unchanged = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+    capsys.readouterr()
+    change(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.mrc")}
+    assert main([verb, "--resume", "-o", str(output)]) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert says in last and "give --overwrite" in last
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*.mrc")} == before
+    # What it was is put back, though at another time: the work goes on as far as the fit.
+    for path, content in unchanged.items():
+        path.write_bytes(content)
+    assert main([verb, "--resume", "-o", str(output)]) == 130
+
+
+def with_voxels(path: Path, folder: Path, size_A: float) -> Path:
+    mrc = read_mrc(path)
+    write_mrc(folder / path.name, mrc.data, size_A)
+    return folder / path.name
+
+
+@pytest.mark.parametrize("verb", ["run", "fit", "refine", "check"])
+def test_halves_of_two_voxel_sizes_are_refused_unless_told(
+    verb: str, finished: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    other = with_voxels(finished / "half1.mrc", tmp_path, 24.0)
+    given = ["--half0", str(finished / "half0.mrc"), "--half1", str(other), "--tilt-range", "-60", "60"]
+    output = tmp_path / "OUT"
+    if verb == "refine":
+        command = ["refine", str(finished / "model.safetensors"), *given, "-o", str(output / "new.mrc")]
+    else:
+        command = [verb, *given, *tiny[2:], *([] if verb == "check" else ["-o", str(output)])]
+    assert main(command) == 2
+    printed = capsys.readouterr()
+    text = " ".join(printed.out.split()) if verb == "check" else printed.err.splitlines()[-1]
+    assert "voxels of 24 A" in text and "of 20 A" in text
+    assert not output.exists()
+    if verb == "refine":
+        assert "--no-check" in text
+        assert main([*command, "--no-check"]) == 0
+
+
+def test_a_model_of_another_voxel_size(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    other = with_voxels(finished / "full.mrc", tmp_path, 10.0)
+    command = ["refine", str(finished / "model.safetensors"), str(other)]
+    assert main(command) == 2
+    assert "voxels are of 10 A, the model was fitted to 20 A" in capsys.readouterr().err
+    assert main([*command, "--no-check"]) == 0
+
+
+def test_a_tilt_series_is_no_tomogram(
+    series: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    command = ["refine", str(finished / "model.safetensors"), str(series / "TS.mrc")]
+    assert main([*command, "-o", str(tmp_path / "new.mrc")]) == 2
+    assert "TS.mrc is rather a stack of tilt images than a tomogram" in capsys.readouterr().err
+    assert not (tmp_path / "new.mrc").exists()
