@@ -79,6 +79,14 @@ def same_halves(folder: Path) -> list[str]:
     return ["--half0", half, "--half1", half, "--tilt-range", "-60", "60"]
 
 
+def nan_in_full(series: Path, folder: Path) -> list[str]:
+    given = halves(folder, "--full", volume("full.mrc", folder), "--tilt-range", "-60", "60")
+    with open(folder / "full.mrc", "r+b") as file:
+        file.seek(1024 + 4 * 777)
+        file.write(np.float32(np.nan).tobytes())
+    return given
+
+
 def mask(series: Path, folder: Path, shape: tuple[int, int, int], value: float) -> list[str]:
     write_mrc(folder / "mask.mrc", np.full(shape, value, dtype=np.float32), 20.0)
     return [str(series / "TS.mrc"), "--mask", str(folder / "mask.mrc")]
@@ -98,6 +106,8 @@ BAD_INPUT: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
         "--angles: expected one",
     ),
     "NaN": (lambda s, f: stack(s, f, with_value(np.nan, (3, 5, 5))), "image 4 (at -51 degrees) holds NaN"),
+    "absurd": (lambda s, f: stack(s, f, with_value(3e38, (3, 5, 5))), "image 4 (at -51 degrees) holds 3e+38"),
+    "NaN in the full tomogram": (nan_in_full, "full.mrc: holds NaN"),
     "infinite": (infinite, "image 4 (at -51 degrees) holds NaN"),
     "constant": (
         lambda s, f: stack(s, f, with_value(2.5, (40,))),
