@@ -74,6 +74,14 @@ def test_a_run_is_told_with_its_verdict(trusted: Path, tmp_path: Path, capsys):
     assert json.loads(before)["verdict"]["sentence"] in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_run_may_end_with_it(series: Path, tiny: list[str], tmp_path: Path, capsys):
+    output = tmp_path / "OUT"
+    assert main(["run", str(series / "TS.mrc"), *tiny, "--trust", "-o", str(output)]) == 0
+    found = json.loads((output / "trust.json").read_text())
+    assert found["withheld"] is None and not (output / "withheld").exists()
+    assert found["verdict"]["advice"] in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     "spoil, message",
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dewedge.cli.flags import Output, RunFlags, resolve, show_messages
+from dewedge.runtime.first_process import is_first_process
 
 
 def run(
@@ -16,6 +17,7 @@ def run(
     recipe: str | None = None,
     fit_each: bool = False,
     no_check: bool = False,
+    trust: bool = False,
     flags: RunFlags = RunFlags(),
 ) -> None:
     """From tilt series, or ready-made half-sets, to refined tomograms.
@@ -40,6 +42,8 @@ def run(
         Fit a network to each tomogram, for the whole budget, instead of one to all of them.
     no_check
         Do not look at the input as dewedge check does; else its errors leave an input out.
+    trust
+        When it is done, tell how far the filled wedge is to be believed, as dewedge trust --quick does.
     """
     resolved = resolve(
         config,
@@ -55,3 +59,8 @@ def run(
 
     show_messages()
     run_pipeline(resolved, resume=resume, overwrite=overwrite)
+    if trust and resolved.output is not None and is_first_process():
+        from dewedge.pipeline.trust import print_trust
+        from dewedge.pipeline.trust import trust as judge
+
+        print_trust(judge(resolved.output, resolved.compute, withhold=False))

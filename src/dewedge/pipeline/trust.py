@@ -37,6 +37,7 @@ from dewedge.report.slices import slices_figure
 from dewedge.report.trust import Trust, Withheld, curve_figure, page
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.folder import ResultFolder, is_newer
+from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
 from dewedge.scores.extra_wedge import trust_shells
 from dewedge.scores.spectra import from_axis, plane_angle_deg, shell_sums, tapered_spectrum
@@ -77,12 +78,13 @@ def trust(
         raise InputError(f"{output}: no such folder: expected that of a finished run")
     run = ResultFolder(output)
     folders = run_folders(output)
-    found = [judged(folder, load_model(model_file(run, folder)), compute) for folder in folders]
-    if withhold and folders == [run]:
-        found[0] = replace(found[0], withheld=without_outer_tilts(run, budget))
-    for folder, result in zip(folders, found, strict=True):
-        write(result, folder)
-        logger.info("%s: %s", folder.name, result.verdict().sentence)
+    with locked_folder(output):
+        found = [judged(folder, load_model(model_file(run, folder)), compute) for folder in folders]
+        if withhold and folders == [run]:
+            found[0] = replace(found[0], withheld=without_outer_tilts(run, budget))
+        for folder, result in zip(folders, found, strict=True):
+            write(result, folder)
+            logger.info("%s: %s", folder.name, result.verdict().sentence)
     return found
 
 
