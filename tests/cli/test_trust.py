@@ -74,6 +74,20 @@ def test_a_run_is_told_with_its_verdict(trusted: Path, tmp_path: Path, capsys):
     assert json.loads(before)["verdict"]["sentence"] in " ".join(capsys.readouterr().out.split())
 
 
+def test_every_tomogram_of_a_run_is_judged(finished: Path, tmp_path: Path, capsys):
+    output = tmp_path / "OUT"
+    output.mkdir()
+    for name in ("config.toml", "model.safetensors"):
+        shutil.copy(finished / name, output / name)
+    for name in ("A", "B"):
+        shutil.copytree(finished, output / name, ignore=shutil.ignore_patterns("*.toml", "*.safetensors"))
+    assert main(["trust", str(output), "--device", "cpu"]) == 0
+    for name in ("A", "B"):
+        found = json.loads((output / name / "trust.json").read_text())
+        assert found["name"] == name and found["withheld"] is None
+    assert "of several tomograms no tilts are kept back" in capsys.readouterr().err
+
+
 def test_a_run_may_end_with_it(series: Path, tiny: list[str], tmp_path: Path, capsys):
     output = tmp_path / "OUT"
     assert main(["run", str(series / "TS.mrc"), *tiny, "--trust", "-o", str(output)]) == 0

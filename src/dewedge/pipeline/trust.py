@@ -82,6 +82,8 @@ def trust(
         found = [judged(folder, load_model(model_file(run, folder)), compute) for folder in folders]
         if withhold and folders == [run]:
             found[0] = replace(found[0], withheld=without_outer_tilts(run, budget))
+        elif withhold:
+            logger.info("%s: of several tomograms no tilts are kept back: see dewedge validate", output)
         for folder, result in zip(folders, found, strict=True):
             write(result, folder)
             logger.info("%s: %s", folder.name, result.verdict().sentence)
