@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib import resources
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dewedge.geometry import TiltRange
 from dewedge.report.figure import image_tag
+from dewedge.report.page import filled
 from dewedge.scores.fsc import ShellCorrelation, resolution_at
 from dewedge.scores.half_sets import HalfSetScores, highest_against_raw
 from dewedge.settings.recipes import Recipe
@@ -169,8 +168,8 @@ def page(comparison: Comparison, pictures_png: bytes, curves_png: bytes) -> str:
     voxel = comparison.voxel_size_A
     size = "voxel size not known" if voxel is None else f"{voxel:.4g} Å per voxel"
     shape = " x ".join(str(n) for n in comparison.shape_zyx)
-    template = resources.files(__package__).joinpath("compare_page.html").read_text("utf-8")
-    return Template(template).substitute(
+    return filled(
+        "compare_page.html",
         title=escape(comparison.name),
         facts=escape(f"{shape} voxels (z, y, x), {size}, tilts {low:g} to {high:g} degrees"),
         unit=comparison.unit,

@@ -7,14 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib import resources
-from string import Template
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from dewedge.geometry import Floats
 from dewedge.report.figure import image_tag
+from dewedge.report.page import filled
 from dewedge.scores.extra_wedge import Azimuth, ExtraWedge, TrustShell, of_whole
 from dewedge.scores.spectra import listed
 
@@ -245,8 +244,8 @@ def curve_figure(trust: Trust) -> Figure:
 def page(trust: Trust, curve_png: bytes, slices_png: bytes) -> str:
     """The page as HTML, which holds everything and needs nothing else to be read."""
     verdict = trust.verdict()
-    template = resources.files(__package__).joinpath("trust_page.html").read_text("utf-8")
-    return Template(template).substitute(
+    return filled(
+        "trust_page.html",
         title=escape(trust.name),
         level=verdict.level,
         sentence=escape(verdict.sentence),
