@@ -30,7 +30,7 @@ from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.physics.rotation import cube_rotations
 from dewedge.physics.wedge import wedge_mask
 from dewedge.scores.extra_wedge import Azimuth, ExtraWedge
-from dewedge.scores.spectra import OFF_AXIS, ShellSums, Spectrum, shell_sums, tapered_spectrum
+from dewedge.scores.spectra import OFF_AXIS, Spectrum, folded_angle_deg, shell_sums, tapered_spectrum
 
 BLOCK_VOXELS = 2**21  # that the network sees at once
 LEAST_EDGE = 64  # of a block, in voxels
@@ -97,7 +97,9 @@ def extra_wedge(
             spectra = [tapered_spectrum(v, "half-set", edges[-1]) for v in (predicted, turned, other)]
             judged = _judged(spectra[0], tilt_range, rotation, len(inputs))
             sums = ExtraWedge(*(shell_sums(spectra[i], spectra[2], edges, judged) for i in (0, 1)))
-            found[azimuth] = _added(found[azimuth], sums) if azimuth in found else sums
+            if azimuth in found:
+                sums = ExtraWedge(*(a + b for a, b in zip(found[azimuth], sums, strict=True)))
+            found[azimuth] = sums
     return found
 
 
@@ -132,8 +134,8 @@ def _judged(
 
 
 def _measured(kz: Tensor, kx: Tensor, tilt_range: TiltRange) -> Tensor:
-    folded = 90 - torch.remainder(90 - torch.rad2deg(torch.atan2(kz, kx)), 180)
-    return (folded >= tilt_range.min_deg) & (folded <= tilt_range.max_deg)
+    angle = folded_angle_deg(kz, kx)
+    return (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
 
 
 def blocks(shape_zyx: Sequence[int], multiple: int) -> list[tuple[slice, ...]]:
@@ -163,12 +165,3 @@ def _turned(volume: NDArray[np.float32], rotation: NDArray[np.float64]) -> NDArr
     order = np.abs(rotation).argmax(axis=1)
     flipped = tuple(i for i in range(3) if rotation[i, order[i]] < 0)
     return np.ascontiguousarray(np.flip(volume.transpose(order.tolist()), flipped))
-
-
-def _added(a: ExtraWedge, b: ExtraWedge) -> ExtraWedge:
-    return ExtraWedge(
-        *(
-            ShellSums(*(x + y for x, y in zip(vars(p).values(), vars(q).values(), strict=True)))
-            for p, q in zip(a, b, strict=True)
-        )
-    )

@@ -102,7 +102,8 @@ def without_outer_tilts(run: ResultFolder, budget: str | None) -> Withheld | Non
     resume = is_newer(output / SETTINGS, run.model)
     validate(config, ValidationSettings(), resume=resume, overwrite=not resume)
     validation = json.loads((output / FIGURES).read_text("utf-8"))
-    [scores] = validation["cone"].values()
+    # That of the run's own seed; dewedge validate can have added others.
+    scores = next(iter(validation["cone"].values()))
     return Withheld(
         beyond_deg=max(abs(tilt) for tilt in validation["given_deg"]),
         edges_per_voxel=tuple(scores["edges_per_voxel"]),

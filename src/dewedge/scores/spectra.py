@@ -141,9 +141,12 @@ def plane_angle_deg(spectrum: Spectrum, axis: int = 1) -> Tensor:
     it is atan2(kz, ky): that of a tilt series about x. It broadcasts against the spectrum.
     """
     kz, ky, kx = spectrum.frequency
-    across = kx if axis == 1 else ky
-    angle = torch.rad2deg(torch.atan2(kz, across))
-    return 90 - torch.remainder(90 - angle, 180)
+    return folded_angle_deg(kz, kx if axis == 1 else ky)
+
+
+def folded_angle_deg(kz: Tensor, across: Tensor) -> Tensor:
+    """atan2(kz, across) in degrees, folded to (-90, 90]."""
+    return 90 - torch.remainder(90 - torch.rad2deg(torch.atan2(kz, across)), 180)
 
 
 def from_axis(spectrum: Spectrum, axis: int = 1) -> Tensor:
@@ -208,6 +211,10 @@ class ShellSums:
     def chance(self) -> Floats:
         """Standard deviation of the correlation of independent noise: 1 / sqrt(independent)."""
         return _ratio(np.ones_like(self.count), np.sqrt(self.independent), self.count)
+
+    def __add__(self, other: ShellSums) -> ShellSums:
+        """The sums over the coefficients of both."""
+        return ShellSums(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def total(self) -> ShellSums:
         """All shells as one."""
