@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 LOOK = 0.5
 PICK = math.sqrt(0.5)
 NOT_WITHHELD = "No tilts were kept back."
+OF_WITHHELD = (
+    "This is measured, not estimated, but of a harder task: that fit had fewer tilts and a wider wedge to "
+    "fill. Noise cannot be explained, so even the specimen itself would not reach 100 %. More of it is in the "
+    "folder <code>withheld</code>."
+)
 FIGURE_INCHES = (8.0, 4.2)
 
 Level = Literal["good", "some", "none", "unknown"]
@@ -251,13 +256,19 @@ def page(trust: Trust, curve_png: bytes, slices_png: bytes) -> str:
         sentence=escape(verdict.sentence),
         advice=escape(verdict.advice),
         unit=trust.unit.replace("A", "Å"),
-        withheld=escape(NOT_WITHHELD if trust.withheld is None else trust.withheld.sentence(trust)),
+        withheld=_withheld(trust),
         rows="\n".join(_row(trust, i) for i in range(len(trust.shells))),
         curve=image_tag(
             curve_png, "Estimated correlation with the truth inside the missing wedge, by resolution"
         ),
         slices=image_tag(slices_png, "Sections of the result, of its measured part and of what was added"),
     )
+
+
+def _withheld(trust: Trust) -> str:
+    if trust.withheld is None:
+        return f"<p>{NOT_WITHHELD}</p>"
+    return f"<p>{escape(trust.withheld.sentence(trust))}</p>\n<p>{OF_WITHHELD}</p>"
 
 
 def _row(trust: Trust, i: int) -> str:
@@ -268,7 +279,7 @@ def _row(trust: Trust, i: int) -> str:
     return (
         f'<tr><th scope="row">{low:.0f} to {high:.0f}</th>'
         + "".join(f'<td class="number">{cell}</td>' for cell in cells)
-        + f"<td>{escape(shell.reason)}</td></tr>"
+        + f'<td class="reason">{escape(shell.reason)}</td></tr>'
     )
 
 

@@ -42,9 +42,9 @@ LEAST_PERIODS = 5.0
 # Standard deviation between azimuths beyond which they tell different things.
 MOST_SPREAD = 0.2
 
-NO_SIGNAL = "the half-sets have too little in common here"
-TOO_COARSE = "as coarse as the specimen is thick: along the beam it looks different from what it does across"
-DISAGREE = "wedges cut at other azimuths disagree: the specimen does not look alike from all sides"
+NO_SIGNAL = "half-sets have too little in common"
+TOO_COARSE = "coarser than a fifth of the thickness"
+DISAGREE = "single azimuths disagree"
 
 
 class Azimuth(NamedTuple):
