@@ -27,8 +27,8 @@ PICK = math.sqrt(0.5)
 NOT_WITHHELD = "No tilts were kept back."
 OF_WITHHELD = (
     "This is measured, not estimated, but of a harder task: that fit had fewer tilts and a wider wedge to "
-    "fill. Noise cannot be explained, so even the specimen itself would not reach 100 %. More of it is in the "
-    "folder <code>withheld</code>."
+    "fill. Noise cannot be explained, so even the specimen itself would not reach 100 %. More of it is in "
+    "the folder <code>withheld</code>."
 )
 FIGURE_INCHES = (8.0, 4.2)
 
