@@ -34,7 +34,7 @@ from dewedge.io.angles import read_tilt_angles
 from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
 from dewedge.io.particles import read_particles
-from dewedge.pipeline.trust import EDGES
+from dewedge.pipeline.trust.wedge import EDGES
 from dewedge.scores.spectra import from_axis, listed, plane_angle_deg, shell_sums, tapered_spectrum
 from dewedge.simulate.gold import Beads, bead_mask
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dewedge.report.trust import Trust
+from dewedge.report.trust.verdict import Trust
 from dewedge.scores.extra_wedge import NO_SIGNAL, TOO_COARSE, TrustShell
 
 EDGES = (0.02, 0.04, 0.08, 0.1, 0.2)

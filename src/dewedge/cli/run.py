@@ -60,7 +60,7 @@ def run(
     show_messages()
     run_pipeline(resolved, resume=resume, overwrite=overwrite)
     if trust and resolved.output is not None and is_first_process():
-        from dewedge.pipeline.trust import print_trust
-        from dewedge.pipeline.trust import trust as judge
+        from dewedge.pipeline.trust.trust import QUICK, print_trust
+        from dewedge.pipeline.trust.trust import trust as judge
 
-        print_trust(judge(resolved.output, resolved.compute, withhold=False))
+        print_trust(judge(resolved.output, resolved.compute, parts=QUICK))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dewedge.cli.flags import show_messages
+from dewedge.report.trust.part import PartName
 
 
 def trust(
@@ -13,6 +14,7 @@ def trust(
     /,
     *,
     quick: bool = False,
+    only: list[PartName] | None = None,
     budget: str | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
@@ -32,13 +34,16 @@ def trust(
         Folder of a finished run; of several tomograms all are judged.
     quick
         Only what takes no fit.
+    only
+        Only this besides the wedges cut elsewhere; repeat for several.
     budget
-        Time of the fit without the outermost tilts, such as 10min; that of the run if not given.
+        Time of every fit, such as 10min; that of the run's if not given.
     device
         Kind of device; auto takes a CUDA GPU if there is one.
     """
     show_messages()
-    from dewedge.pipeline.trust import print_trust, trust
+    from dewedge.pipeline.trust.trust import MAKERS, QUICK, print_trust, trust
     from dewedge.settings.sections import ComputeSection
 
-    print_trust(trust(path, ComputeSection(device=device), withhold=not quick, budget=budget))
+    parts = QUICK if quick else tuple(only or MAKERS)
+    print_trust(trust(path, ComputeSection(device=device), parts=parts, budget=budget))

@@ -1,0 +1,1 @@
+"""How far the filled wedge of a finished run is to be believed."""

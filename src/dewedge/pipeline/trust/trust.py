@@ -1,0 +1,131 @@
+"""How far the filled wedge of a finished run is to be believed: every part, and what is written of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dewedge.errors import InputError
+from dewedge.io.files import write_text_atomic
+from dewedge.io.mrc import read_mrc
+from dewedge.learn.checkpoint import load_model
+from dewedge.pipeline.measures import model_file, run_folders
+from dewedge.pipeline.trust.subject import Subject
+from dewedge.pipeline.trust.wedge import wedge
+from dewedge.pipeline.trust.withheld import withheld
+from dewedge.report.figure import dispensable
+from dewedge.report.slices import slices_figure
+from dewedge.report.trust.page import page
+from dewedge.report.trust.part import Part, PartName, Picture
+from dewedge.report.trust.verdict import Trust
+from dewedge.runtime.folder import ResultFolder
+from dewedge.runtime.lock import locked_folder
+from dewedge.settings.file import resolve_config
+from dewedge.settings.sections import ComputeSection
+
+logger = logging.getLogger(__name__)
+
+# Beside the wedges cut elsewhere, which are always asked. None where a part has nothing to say.
+MAKERS: Mapping[PartName, Callable[[Subject], Part | None]] = {"withheld": withheld}
+# Those that take no fit.
+QUICK: tuple[PartName, ...] = ()
+
+
+def trust(
+    output: Path,
+    compute: ComputeSection,
+    *,
+    parts: Sequence[PartName] = tuple(MAKERS),
+    budget: str | None = None,
+) -> list[Trust]:
+    """Judge every tomogram of a finished run, and write into its folder what was found.
+
+    Written: trust.json, trust.html, refined_measured.mrc (the result at the frequencies that tilts measured)
+    and refined_added.mrc (what the network put inside the wedge); both together are the result.
+
+    Parameters
+    ----------
+    output
+        The run's folder.
+    parts
+        What is asked besides.
+    budget
+        Of every fit that they take; the run's own if not given.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no finished run, or its fit had no half-sets.
+    """
+    if not output.is_dir():
+        raise InputError(f"{output}: no such folder: expected that of a finished run")
+    run, found = ResultFolder(output), []
+    folders = run_folders(output)
+    config = resolve_config(run.config_file, {"budget": budget} if budget else {})
+    with locked_folder(output):
+        for folder in folders:
+            subject = Subject(run, folder, load_model(model_file(run, folder)), config, compute)
+            found.append(judged(subject, parts))
+            write(found[-1], folder)
+            logger.info("%s: %s", folder.name, found[-1].verdict().sentence)
+    return found
+
+
+def judged(subject: Subject, parts: Sequence[PartName]) -> Trust:
+    """Ask all parts about one tomogram."""
+    started = time.monotonic()
+    found = wedge(subject)
+    seconds, answers = {"wedge": time.monotonic() - started}, {}
+    for name, make in MAKERS.items():
+        if name in parts:
+            started = time.monotonic()
+            answer = make(subject)
+            if answer is not None:
+                answers[name], seconds[name] = answer, time.monotonic() - started
+    return replace(found, parts=answers, seconds=seconds)
+
+
+def write(result: Trust, folder: ResultFolder) -> None:
+    """Write the figures as JSON, and the page."""
+    write_text_atomic(folder.trust, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
+    volumes = {
+        "refined": read_mrc(folder.refined).data,
+        "measured": read_mrc(folder.measured).data,
+        "added": read_mrc(folder.added).data,
+    }
+    slices = Picture(
+        lambda: slices_figure(volumes, result.voxel_size_A),
+        "Sections of the result, of its measured part and of what was added",
+    )
+    with dispensable(folder.trust_page):
+        write_text_atomic(folder.trust_page, page(result, slices, folder.trust_page))
+
+
+def print_trust(found: Sequence[Trust]) -> None:
+    """Print the estimates of each tomogram, and the verdict."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    for result in found:
+        title = f"{result.name}: correlation with the truth inside the missing wedge"
+        table = Table(
+            f"resolution ({result.lengths.unit})", "estimate", "90 %", "", title=title, title_justify="left"
+        )
+        for shell in result.shells:
+            low, high = (f"{result.lengths.of(edge):.0f}" for edge in shell.edges_per_voxel)
+            bounds = "-" if shell.low is None else f"{shell.low:.2f} to {shell.high:.2f}"
+            estimate = "-" if shell.correlation is None else f"{shell.correlation:.2f}"
+            table.add_row(f"{low} to {high}", estimate, bounds, shell.reason)
+        console.print(table)
+        verdict = result.verdict()
+        for part in result.parts.values():
+            for sentence in part.sentences(result.lengths):
+                console.print(sentence, markup=False)
+        console.print(f"{verdict.sentence} {verdict.advice}", markup=False)
