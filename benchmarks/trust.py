@@ -5,8 +5,9 @@
 
 A case is a realistic specimen (`dewedge simulate --realistic`, 100 x 220 x 220 voxels of 20 A), an exposure
 and a fit. Each runs as a user would run it, in a process of one thread; then the correlation of the refined
-tomogram with the truth inside the wedge is measured as `dewedge trust` means it. Rows that are there are
-not computed again, and runs that lie in the data folder are only judged again. ``report`` draws the estimates against the truth and writes the table of docs/trust.md.
+tomogram with the truth inside the wedge is measured as `dewedge trust` means it. Rows that are there are not
+computed again, and runs that lie in the data folder are only judged again. ``report`` draws the estimates
+against the truth and writes the table of docs/trust.md.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ DOCS = ROOT / "docs"
 SHAPE_ZYX = (100, 220, 220)
 GOLD_MARGIN_A = 60.0
 BLOCK = re.compile(r"(<!-- table trust -->\n).*?(<!-- end -->)", re.DOTALL)
-# Of a fit as long as those of the comparison, of one that has learnt next to nothing, and of one that has seen
-# a tenth of the specimen all too often.
+# Of a fit as long as those of the comparison, of one that has learnt next to nothing, and of one that has
+# seen a tenth of the specimen all too often.
 LONG, SHORT = ("--epochs", "20"), ("--epochs", "1")
 OVER = ("--epochs", "60", "--held-out", "0.9", "--patience", "none")
 

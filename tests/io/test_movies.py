@@ -157,6 +157,23 @@ def test_wrong_files(tmp_path: Path) -> None:
         assert str(path) in str(info.value) and "\n" not in str(info.value)
 
 
+@pytest.mark.parametrize("tag", [256, 257])
+@pytest.mark.parametrize("kind", range(14))
+def test_a_size_of_a_nonsensical_type(tmp_path: Path, tag: int, kind: int) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((8, 6), dtype=np.uint8), photometric="minisblack")
+    content = path.read_bytes()
+    with tifffile.TiffFile(path) as tiff:
+        entry = tiff.pages[0].tags[tag].offset
+    path.write_bytes(content[: entry + 2] + struct.pack("<H", kind) + content[entry + 4 :])
+    try:
+        frames = list(movie_frames(read_movie(path)))
+    except InputError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error)
+    else:
+        assert frames[0].shape == (8, 6)
+
+
 def test_values_that_are_not_finite(tmp_path: Path) -> None:
     values = frames(3, "float32")
     values[1, 2, 3] = np.nan

@@ -164,13 +164,19 @@ def _tiff_pages(path: Path) -> Iterator[list[Any]]:
             pages = [page for page in pages if page.compression in _EER_COMPRESSIONS] or pages
         for i, page in enumerate(pages):
             shape = page.shape
-            if len(shape) != 2 or min(shape) < 1 or math.prod(shape) > limits.FRAME_PIXELS:
+            if not _is_image(shape):
                 raise InputError(f"{path}: frame {i} of shape {shape}: expected a grey-scale image (y, x)")
             if shape != pages[0].shape:
                 raise InputError(f"{path}: frame {i} of shape {shape}: expected {pages[0].shape}, as frame 0")
             if not _has_its_data(page, size):
                 raise InputError(f"{path}: truncated: the data of frame {i} are not all in the file")
         yield pages
+
+
+def _is_image(shape: tuple[Any, ...]) -> bool:
+    """True of two axes, not too long; a tag of a nonsensical type makes them of any type."""
+    numbers = all(isinstance(n, int) and n >= 1 for n in shape)
+    return numbers and len(shape) == 2 and math.prod(shape) <= limits.FRAME_PIXELS
 
 
 def _has_its_data(page: Any, size: int) -> bool:
