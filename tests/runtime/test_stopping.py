@@ -16,14 +16,16 @@ class Terminated(Exception):
 
 @pytest.fixture(autouse=True)
 def handled() -> object:
-    """A handler of SIGTERM, as the command line has one."""
+    """Handlers as the command line has them; a shell's background job ignores SIGINT."""
 
     def terminate(number: int, frame: object) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    handlers = {signal.SIGTERM: terminate, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number, error", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
