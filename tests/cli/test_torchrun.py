@@ -1,4 +1,4 @@
-"""The same command under torchrun: two processes do what one does, and go on after one is killed."""
+"""Two processes, of torchrun or started by dewedge: they do what one does, and go on after one is killed."""
 
 from __future__ import annotations
 
@@ -49,14 +49,20 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return flags
 
 
-def torchrun(*arguments: str) -> subprocess.Popen[str]:
-    """Start dewedge in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """Start a module of Python."""
     return subprocess.Popen(
-        [*command, "-m", "dewedge", *arguments],
+        [sys.executable, "-m", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
+    )
+
+
+def torchrun(*arguments: str) -> subprocess.Popen[str]:
+    """Start dewedge in two processes."""
+    return started(
+        "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dewedge", *arguments
     )
 
 
@@ -113,3 +119,25 @@ def test_two_processes_do_what_one_does_and_go_on_after_one_is_killed(halves: li
     finish(torchrun(*resumed, str(two), "--epochs", "4"))
     assert len(losses(two)) == 4
     assert_same(one, two)
+
+
+def test_a_validation_starts_its_processes_before_it_begins(series: Path, tmp_path: Path):
+    fit = [
+        "--thickness",
+        "32",
+        "--channels",
+        "2",
+        "--cube-size",
+        "16",
+        "--epochs",
+        "1",
+        "--epoch-samples",
+        "4",
+    ]
+    fit += ["--batch-size", "2", "--validation-crops", "2", "--average-rotations", "1", "--device", "cpu"]
+    output = tmp_path / "OUT"
+    # Without the check, at which the first process would wait for the other one.
+    flags = ["--no-check", "--devices", "2", "-o", str(output)]
+    text = finish(started("dewedge", "validate", str(series / "TS.mrc"), *fit, *flags))
+    assert text.count("2 process(es)") == 2
+    assert (output / "validate.json").is_file()

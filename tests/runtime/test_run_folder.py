@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning_fabric import Fabric
 
 from dewedge.errors import InputError
 from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.log import stop_messages
 from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.settings.file import resolve_config
+
+ALONE = Fabric(accelerator="cpu", devices=1)
 
 
 def folder(path: Path, bin: int = 1, **given: Any) -> RunFolder:
@@ -23,7 +26,7 @@ def folder(path: Path, bin: int = 1, **given: Any) -> RunFolder:
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """A folder in which a run was begun and left a tomogram and a part of another one."""
-    with folder(tmp_path / "OUT").begun():
+    with folder(tmp_path / "OUT").begun(ALONE):
         stop_messages()
     first = ResultFolder(tmp_path / "OUT" / "a")
     first.path.mkdir()
@@ -36,7 +39,7 @@ def test_an_empty_folder_is_usable_and_begun_with_log_and_settings(tmp_path: Pat
     new = folder(tmp_path / "OUT")
     new.require_usable([])
     assert not new.path.exists()
-    with new.begun():
+    with new.begun(ALONE):
         stop_messages()
     assert {path.name for path in new.path.iterdir()} == {"config.toml", "inputs.json", "dewedge.log"}
 
@@ -63,7 +66,7 @@ def test_what_cannot_be_meant(tmp_path: Path):
 
 @pytest.mark.parametrize("how", ["resume", "overwrite"])
 def test_leftovers_go_and_results_stay_when_resuming(begun: Path, how: str):
-    with folder(begun, **{how: True}).begun():
+    with folder(begun, **{how: True}).begun(ALONE):
         stop_messages()
     assert [path.name for path in (begun / "a").iterdir()] == (["full.mrc"] if how == "resume" else [])
 
@@ -71,7 +74,7 @@ def test_leftovers_go_and_results_stay_when_resuming(begun: Path, how: str):
 def test_an_interruption_tells_how_to_resume(tmp_path: Path):
     with (
         pytest.raises(KeyboardInterrupt, match=f"continue with: dewedge run --resume -o {tmp_path}"),
-        folder(tmp_path).begun(),
+        folder(tmp_path).begun(ALONE),
     ):
         stop_messages()
         raise KeyboardInterrupt

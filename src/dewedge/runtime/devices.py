@@ -55,16 +55,20 @@ def choose_precision(section: DeviceSection, device: torch.device) -> Precision:
 
 @contextmanager
 def launched(section: ComputeSection) -> Iterator[Fabric]:
-    """The Fabric of `launch` for the block, at whose end all processes wait for each other.
+    """The Fabric of `launch` for the block, at whose beginning and end all processes wait for each other.
 
-    Not after an exception, which may be of one process alone.
+    Not after an exception, which may be of one process alone. A block within another one leaves the
+    processes connected.
     Gloo's threads let go of their last tensors a little late; one that does so while its interpreter ends
     aborts the process (https://github.com/pytorch/pytorch/pull/179291).
     """
+    is_within = torch.distributed.is_initialized()
     fabric = launch(section)
+    # What the first one writes from now on, no other may find before it begins.
+    fabric.barrier()
     yield fabric
-    if fabric.world_size > 1:
-        fabric.barrier()
+    fabric.barrier()
+    if fabric.world_size > 1 and not is_within:
         torch.distributed.destroy_process_group()
 
 

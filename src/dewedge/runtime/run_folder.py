@@ -13,7 +13,6 @@ from lightning_fabric import Fabric
 from dewedge.errors import InputError, shown
 from dewedge.io.files import remove_leftovers, unwritable
 from dewedge.runtime.devices import log_device, on_first_process, started_processes, told_how_to_resume
-from dewedge.runtime.first_process import is_first_process
 from dewedge.runtime.folder import CONFIG, ResultFolder, refuse_outside, refuse_sources
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import log_environment, log_to_file
@@ -137,20 +136,11 @@ class RunFolder(ResultFolder):
                 )
 
     @contextmanager
-    def begun(self, fabric: Fabric | None = None) -> Iterator[None]:
-        """Begin work here, locked, on the first process; where it is interrupted, tell how to resume it.
-
-        Parameters
-        ----------
-        fabric
-            Of the processes, if they have been launched.
-        """
+    def begun(self, fabric: Fabric) -> Iterator[None]:
+        """Begin work here, locked, on the first process; where it is interrupted, tell how to resume it."""
         with told_how_to_resume(f"dewedge {self.verb} --resume -o {self.path}"), ExitStack() as stack:
-            if fabric is not None:
-                on_first_process(fabric, lambda: self._begin(stack))
-                log_device(fabric, self.config.compute)
-            elif is_first_process():
-                self._begin(stack)
+            on_first_process(fabric, lambda: self._begin(stack))
+            log_device(fabric, self.config.compute)
             yield
 
     def _begin(self, stack: ExitStack) -> None:

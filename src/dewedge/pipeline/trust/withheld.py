@@ -28,7 +28,7 @@ def withheld(subject: Subject) -> Withheld | None:
     output = run.path / FOLDER
     # One of an earlier run in this folder is none of this one.
     resume = is_newer(output / SETTINGS, run.model)
-    again = config.model_copy(update={"output": output})
+    again = config.model_copy(update={"output": output, "compute": subject.compute})
     validate(again, ValidationSettings(), resume=resume, overwrite=not resume)
     validation = json.loads((output / FIGURES).read_text("utf-8"))
     # That of the run's own seed; dewedge validate can have added others.

@@ -24,8 +24,7 @@ from dewedge.pipeline.run import run
 from dewedge.pipeline.validate.report import Validation, markdown, print_validation
 from dewedge.report.figure import write_figure
 from dewedge.report.slices import slices_figure
-from dewedge.runtime.devices import choose_device
-from dewedge.runtime.first_process import is_first_process
+from dewedge.runtime.devices import choose_device, launched
 from dewedge.runtime.folder import CONFIG, ResultFolder, refuse_outside
 from dewedge.runtime.log import log_to_file, step
 from dewedge.runtime.run_folder import RunFolder, require_output
@@ -157,8 +156,8 @@ def validate(
     reconstructed = [output / name for name in (ALL_TILTS, *ALL_TILTS_HALVES, GIVEN)]
     folder = replace(folder, made_of=[source_of(parts.item, reconstructed)])
     folder.require_usable([*parts.item.files, *settings.predictions])
-    with folder.begun():
-        if is_first_process():
+    with launched(config.compute) as fabric, folder.begun(fabric):
+        if fabric.is_global_zero:
             tell(parts, settings)
         predictions = {path.name: path for path in settings.predictions}
         of_given = output / GIVEN
@@ -166,10 +165,9 @@ def validate(
             runs = run_seeds(config, settings, parts, folder)
             predictions = {f"prediction, seed {seed}": run.refined for seed, run in runs.items()}
             of_given = next(iter(runs.values())).full
-        if not is_first_process():
-            return
-        log_to_file(folder.log)
-        judge(config, settings, parts, predictions, of_given, output)
+        if fabric.is_global_zero:
+            log_to_file(folder.log)
+            judge(config, settings, parts, predictions, of_given, output)
     logger.info("done: %s", output / TABLE)
 
 
