@@ -100,6 +100,15 @@ def test_two_of_one_name_are_refused():
         require_distinct([("a", "x"), ("a", "x")])
 
 
+@pytest.mark.parametrize("names", [("TS_1", "ts_1"), ("Größe", "GRÖSSE"), ("\u00e9", "e\u0301")])
+def test_two_of_one_name_on_some_disks_are_refused(names: tuple[str, str]):
+    with pytest.raises(InputError) as refused:
+        require_distinct([("a", "w"), *((name, "x") for name in names)])
+    assert str(refused.value) == (
+        f"x: two inputs are named {names[0]} and {names[1]}, alike on many disks: expected different names"
+    )
+
+
 def test_halves_named_by_nothing_but_the_half_have_the_folder_s_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

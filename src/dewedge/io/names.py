@@ -51,7 +51,9 @@ def plain_name(name: str, source: StrPath) -> str:
 
 
 def require_distinct(named: Iterable[tuple[str, StrPath]]) -> None:
-    """Refuse names of which two are the same, for each gets files of its own.
+    """Refuse names of which two are one file on some disk, for each gets files of its own.
+
+    Those of macOS and Windows do not tell capital letters from small ones.
 
     Parameters
     ----------
@@ -63,12 +65,15 @@ def require_distinct(named: Iterable[tuple[str, StrPath]]) -> None:
     InputError
         If a name occurs twice.
     """
-    first: dict[str, StrPath] = {}
+    first: dict[str, tuple[str, StrPath]] = {}
     for name, source in named:
-        if name in first:
-            files = " and ".join(dict.fromkeys(map(str, (first[name], source))))
-            raise InputError(f"{files}: two inputs are named {name}: expected different names")
-        first[name] = source
+        key = unicodedata.normalize("NFC", name.casefold())
+        if key in first:
+            known, before = first[key]
+            files = " and ".join(dict.fromkeys(map(str, (before, source))))
+            both = name if name == known else f"{known} and {name}, alike on many disks"
+            raise InputError(f"{files}: two inputs are named {both}: expected different names")
+        first[key] = name, source
 
 
 def require_utf8(path: StrPath) -> None:
