@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from dewedge.cli import main
 from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.runtime.log import log_to_file
 
 
 def images(series: Path) -> np.ndarray:
@@ -327,6 +329,53 @@ def test_an_unexpected_fault_is_one_line_and_a_traceback_in_the_log(
     assert printed.splitlines()[-1] == f"dewedge: error: unexpected RuntimeError: a bug; traceback in {log}"
     assert "Traceback" not in printed
     assert "Traceback" in log.read_text() and "of two lines" in log.read_text()
+
+
+def fault_without_a_run_folder(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    import dewedge.pipeline.check
+
+    def fault(*arguments: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(dewedge.pipeline.check, "check_files", fault)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+
+def test_without_a_run_folder_the_traceback_has_a_file_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    fault_without_a_run_folder(monkeypatch, tmp_path)
+    assert main(["check", "TS.mrc"]) == 1
+    [log] = tmp_path.glob("dewedge-*.log")
+    assert one_line(capsys) == f"dewedge: error: unexpected RuntimeError: a bug; traceback in {log}"
+    assert "Traceback" in log.read_text() and log.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_any_folder_for_the_traceback_the_fault_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    fault_without_a_run_folder(monkeypatch, tmp_path / "none")
+    assert main(["check", "TS.mrc"]) == 1
+    assert one_line(capsys) == "dewedge: error: unexpected RuntimeError: a bug"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_run_whose_log_cannot_be_written_any_more_goes_on(
+    series: Path,
+    finished: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    from dewedge.runtime import run_folder
+
+    output = tmp_path / "OUT"
+    monkeypatch.setattr(run_folder, "log_to_file", lambda path: log_to_file(Path("/dev/full")))
+    assert main(["run", str(series / "TS.mrc"), *tiny, "-o", str(output)]) == 0
+    printed = capsys.readouterr().err
+    assert printed.count("/dev/full: cannot be written any more: the run goes on without") == 1
+    assert (output / "refined.mrc").read_bytes()[1024:] == (finished / "refined.mrc").read_bytes()[1024:]
 
 
 @pytest.mark.parametrize("verb", ["reconstruct", "split"])

@@ -13,7 +13,7 @@ from dewedge.learn.state import EpochRow
 from dewedge.pipeline.simulate import tilt_angles
 from dewedge.runtime.devices import on_first_process
 from dewedge.runtime.folder import ResultFolder, tomogram_folders
-from dewedge.runtime.log import duration, log_file, log_to_file, step, stop_messages
+from dewedge.runtime.log import duration, log_file, log_to_file, show_on_terminal, step, stop_messages
 from dewedge.runtime.progress import FitProgress
 
 
@@ -91,12 +91,17 @@ def test_log_file_is_appended_to_and_closed(tmp_path: Path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_silences_the_log_and_nothing_else(capfd: pytest.CaptureFixture[str]):
+def test_a_full_disk_ends_the_log_and_nothing_else(capfd: pytest.CaptureFixture[str]):
+    show_on_terminal()
     log_to_file(Path("/dev/full"))
     for _ in range(2000):
-        logging.getLogger("dewedge").info("a line")
+        logging.getLogger("dewedge").debug("a line")
+    assert log_file() is None
+    logging.getLogger("dewedge").info("the next line")
     stop_messages()
-    assert capfd.readouterr().err == ""
+    [fault, following] = [line.partition("  ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert fault == "/dev/full: cannot be written any more: the run goes on without: No space left on device"
+    assert following == "the next line"
 
 
 def test_log_that_cannot_be_written_is_wrong_input(tmp_path: Path):

@@ -28,10 +28,16 @@ console = Console(stderr=True, highlight=False)
 
 
 class LogFile(logging.FileHandler):
-    """A log file; where it cannot be written any more, the run goes on without."""
+    """A log file; where it cannot be written any more, a warning tells so and the run goes on without."""
+
+    is_written = True
 
     def handleError(self, record: logging.LogRecord) -> None:
+        self.is_written = False
         self.setLevel(logging.CRITICAL + 1)
+        fault = sys.exc_info()[1]
+        what = fault.strerror if isinstance(fault, OSError) else fault
+        logger.warning("%s: cannot be written any more: the run goes on without: %s", self.baseFilename, what)
 
     def close(self) -> None:
         with suppress(OSError):
@@ -84,9 +90,9 @@ def log_to_file(path: Path) -> None:
 
 
 def log_file() -> Path | None:
-    """The file that messages are appended to."""
+    """The file that messages are appended to; None if there is none, or it cannot be written any more."""
     for handler in logger.handlers:
-        if isinstance(handler, LogFile):
+        if isinstance(handler, LogFile) and handler.is_written:
             return Path(handler.baseFilename)
     return None
 
