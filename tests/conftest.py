@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def nobody_shows_messages() -> Iterator[None]:
+    """What a test sends messages to is none of the next one's, whose caplog would not see them."""
+    yield
+    if "dewedge.runtime.log" in sys.modules:
+        sys.modules["dewedge.runtime.log"].stop_messages()
 
 
 @pytest.fixture(scope="session")
