@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dewedge.api.model import Model, fit, load
     from dewedge.api.series import Series, open, open_all
     from dewedge.api.tomogram import Halves, Tomogram
-    from dewedge.learn.state import EpochRow
+    from dewedge.learn.loss_curve import EpochRow
 
 __version__ = "0.1.0"
 
@@ -32,7 +32,7 @@ __all__ = [
 if not TYPE_CHECKING:
     # Imported when they are asked for, and torch with them.
     _MODULES = {
-        "EpochRow": "learn.state",
+        "EpochRow": "learn.loss_curve",
         "Halves": "api.tomogram",
         "Model": "api.model",
         "Series": "api.series",

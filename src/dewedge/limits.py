@@ -26,6 +26,7 @@ MESSAGE = 4000  # of all of it
 NUMBER = 1e12  # largest size of a number in a text file
 PIXEL = 1e15  # largest size of a pixel: float32 holds the sum of the squares of an image of them
 WEIGHT = 1e6  # largest size of a network's weight
+GAIN = 1e6  # largest factor of a gain reference
 LENGTH_A = (1e-2, 1e4)  # of a pixel or voxel
 
 # Images and volumes.
@@ -41,6 +42,7 @@ LEVELS = 8
 CONVOLUTIONS = 16
 CUBE = 1024
 TENSORS = 10_000
+STEPS = 10**15  # of a fit, and sub-tomograms
 
 # Settings.
 BATCH = 1 << 16

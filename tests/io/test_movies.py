@@ -102,10 +102,26 @@ def test_gain(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(odd, values[1::2].mean(axis=0) * gain[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("values", [frames(2), np.zeros((1, *SHAPE)), np.full((1, *SHAPE), np.nan)])
-def test_no_gain_reference(tmp_path: Path, values: np.ndarray) -> None:
-    with pytest.raises(InputError, match="expected a gain reference: one image"):
-        read_gain(write(tmp_path / "gain.tif", values.astype("float32")))
+def one_wrong(value: float) -> np.ndarray:
+    values = np.ones((1, *SHAPE))
+    values[0, 3, 4] = value
+    return values
+
+
+@pytest.mark.parametrize("name", ["gain.mrc", "gain.tif"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        frames(2),
+        *(np.full((1, *SHAPE), value) for value in (0, np.nan, np.inf, 1e38)),
+        *map(one_wrong, (np.nan, -np.inf, 1e38, -1e7)),
+    ],
+)
+def test_no_gain_reference(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    with np.errstate(invalid="ignore"):
+        path = write(tmp_path / name, values.astype("float32"))
+    with pytest.raises(InputError, match=f"{name}: expected a gain reference: one image"):
+        read_gain(path)
 
 
 @pytest.mark.parametrize("bigtiff", [False, True])

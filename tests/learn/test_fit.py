@@ -1,8 +1,12 @@
 import itertools
+import json
 import math
+import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +26,14 @@ from dewedge.learn.ahead import made_ahead
 from dewedge.learn.checkpoint import load_model, save_model
 from dewedge.learn.fit import fit
 from dewedge.learn.loss import cut_wedge
+from dewedge.learn.loss_curve import EpochRow
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import round_epochs
 from dewedge.learn.sampling import CropSampler, Inputs, Sources
-from dewedge.learn.state import EpochRow, FitState
+from dewedge.learn.state import FitState
 from dewedge.physics.wedge import wedge_mask
 
 NETWORK = NetworkConfig(channels=2, levels=2)
@@ -514,4 +519,82 @@ def test_a_hostile_checkpoint_is_refused(fabric, pairs, tmp_path: Path, change, 
     change(tensors)
     file.write_bytes(save(tensors, metadata=metadata))
     with pytest.raises(InputError, match=message):
+        fit(pairs, NETWORK, options, fabric, checkpoint=file, resume=True)
+
+
+def with_header(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the JSON of a model or checkpoint."""
+    with safe_open(file, framework="pt") as opened:
+        tensors, metadata = {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+    header = json.loads(metadata["json"])
+    change(header)
+    file.write_bytes(save(tensors, metadata={**metadata, "json": json.dumps(header)}))
+
+
+WRONG_ROWS = [
+    {"seconds": math.nan},
+    {"seconds": -1.0},
+    {"fit_loss": math.nan},
+    {"validation_loss": math.inf},
+    {"validation_loss": "low"},
+    {"learning_rate": -1.0},
+    {"step": 10**30},
+    {"samples": -4},
+    {"epoch": None},
+]
+WRONG_STATES = [
+    {"seconds": math.nan},
+    {"seconds": -1e9},
+    {"seconds": math.inf},
+    {"step": -1},
+    {"step": 10**30},
+    {"step": 0},
+    {"best_loss": math.nan},
+    {"best_epoch": 0},
+    {"best_epoch": 7},
+    {"losses": [math.nan]},
+    {"cooling": [1, math.nan]},
+    {"rows": []},
+]
+
+
+@pytest.fixture(scope="module")
+def one_epoch(fabric, pairs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FitOptions]:
+    """Folder with model and checkpoint of a fit, and its options."""
+    folder = tmp_path_factory.mktemp("one_epoch")
+    options = replace(OPTIONS, epochs=1, update_interval=None)
+    model, _ = fit(pairs, NETWORK, options, fabric, checkpoint=folder / "checkpoint.safetensors")
+    save_model(folder / "model.safetensors", model)
+    return folder, options
+
+
+@pytest.mark.parametrize("change", WRONG_ROWS, ids=str)
+def test_a_model_with_an_impossible_loss_curve_is_refused(one_epoch, tmp_path: Path, change: dict[str, Any]):
+    file = Path(shutil.copy(one_epoch[0] / "model.safetensors", tmp_path))
+    with_header(file, lambda header: header["details"]["epochs"][0].update(change))
+    with pytest.raises(InputError, match=f"description of the model is damaged .*{next(iter(change))}"):
+        load_model(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [*WRONG_STATES, *({"rows": [row]} for row in WRONG_ROWS), {"precision": {"scale": math.nan}}],
+    ids=str,
+)
+def test_a_checkpoint_of_an_impossible_state_is_refused(
+    one_epoch, fabric, pairs, tmp_path: Path, change: dict[str, Any]
+):
+    folder, options = one_epoch
+    file = Path(shutil.copy(folder / "checkpoint.safetensors", tmp_path))
+
+    def apply(header: dict[str, Any]) -> None:
+        state = header["state"]
+        for key, value in change.items():
+            if key == "rows":
+                state["rows"] = [{**state["rows"][0], **row} for row in value]
+            else:
+                (header if key == "precision" else state)[key] = value
+
+    with_header(file, apply)
+    with pytest.raises(InputError, match="damaged checkpoint"):
         fit(pairs, NETWORK, options, fabric, checkpoint=file, resume=True)

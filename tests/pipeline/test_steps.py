@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dewedge.errors import InputError, UnwritableError
-from dewedge.learn.state import EpochRow
+from dewedge.learn.loss_curve import EpochRow
 from dewedge.pipeline.simulate import tilt_angles
 from dewedge.runtime.devices import on_first_process
 from dewedge.runtime.folder import ResultFolder, tomogram_folders

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.patches import Rectangle
 
-from dewedge.learn.state import EpochRow
+from dewedge.learn.loss_curve import EpochRow
 from dewedge.report.comparison import comparison_figure
 from dewedge.report.figure import grey_limits, round_length, write_figure
 from dewedge.report.loss import loss_figure

@@ -22,10 +22,11 @@ from dewedge.inputs.run_input import Mask
 from dewedge.io.files import StrPath
 from dewedge.io.mrc import create_mrc
 from dewedge.learn import checkpoint
+from dewedge.learn.loss_curve import EpochRow
 from dewedge.learn.network import UNet
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
-from dewedge.learn.state import EpochRow, FitState
+from dewedge.learn.state import FitState
 from dewedge.pipeline.fit import fit_pairs, require_one_fit
 from dewedge.pipeline.refine import refine_arrays
 from dewedge.runtime.devices import launched, started_processes

@@ -98,7 +98,8 @@ def read_gain(path: StrPath) -> NDArray[np.float32]:
     Raises
     ------
     InputError
-        If the file cannot be read or does not hold one image of finite numbers, not all zero.
+        If the file cannot be read or does not hold one image of numbers up to `dewedge.limits.GAIN`, not all
+        zero.
     """
     path = Path(path)
     if path.suffix.lower() in _MRC:
@@ -109,8 +110,10 @@ def read_gain(path: StrPath) -> NDArray[np.float32]:
             count, gain = len(pages), np.array(_decoded(path, 0, pages[0])[::-1], dtype=np.float32)
     else:
         raise InputError(f"{path}: expected a gain reference in MRC or TIFF format")
-    if count != 1 or not np.isfinite(gain).all() or not gain.any():
-        raise InputError(f"{path}: expected a gain reference: one image of finite numbers, not all zero")
+    if count != 1 or not np.abs(gain).max() <= limits.GAIN or not gain.any():  # NaN is not, either
+        raise InputError(
+            f"{path}: expected a gain reference: one image of numbers up to {limits.GAIN:g}, not all zero"
+        )
     return gain
 
 
@@ -122,7 +125,7 @@ def even_odd_averages(
     Raises
     ------
     InputError
-        If a frame cannot be decoded or holds values that are not finite.
+        If a frame cannot be decoded, or an average holds values beyond `dewedge.limits.PIXEL`.
     """
     sums = np.zeros((2, *movie.shape_yx), dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -132,9 +135,10 @@ def even_odd_averages(
         sums[1] /= movie.n_frames // 2
         if gain is not None:
             sums *= gain
-    if not np.isfinite(sums).all():
+    if not np.abs(sums).max() <= limits.PIXEL:
         raise InputError(
-            f"{movie.path}: holds values that are not finite, or are not any more when multiplied by the gain"
+            f"{movie.path}: holds values that are not finite or beyond {limits.PIXEL:g}, or that are when "
+            "multiplied by the gain"
         )
     return sums[0], sums[1]
 

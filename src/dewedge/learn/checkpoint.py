@@ -19,6 +19,7 @@ from dewedge.geometry import TiltRange
 from dewedge.io.files import atomic_path, open_input
 from dewedge.io.nested import parse_json
 from dewedge.learn.amplitude import WedgeAmplitude
+from dewedge.learn.loss_curve import EpochRow
 from dewedge.learn.network import NetworkConfig, UNet
 
 MODEL_KIND = "dewedge model 1"
@@ -123,7 +124,8 @@ class _Details(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    epochs: list[dict[str, Any]] = []
+    options: dict[str, Any] = {}
+    epochs: list[EpochRow] = []
     tomograms: list[str] = []
 
 
@@ -162,7 +164,7 @@ def require_weights(path: Path, weights: dict[str, Tensor], network: NetworkConf
 def explained(error: ValidationError) -> str:
     """The first thing wrong with a description: which value, and what was expected and came."""
     first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"][:3])
+    place = ".".join(str(part) for part in first["loc"][:4])
     return f"{printable(place)[: limits.SHOWN]}: {first['msg']}, got {shown(first['input'])}"
 
 

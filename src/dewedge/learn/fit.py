@@ -16,12 +16,14 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
+from dewedge import limits
 from dewedge.errors import InputError, is_out_of_memory
 from dewedge.geometry import TiltRange
 from dewedge.learn.ahead import made_ahead
 from dewedge.learn.amplitude import CROPS as CALIBRATION_CROPS
 from dewedge.learn.amplitude import WedgeAmplitude, measure_amplitude
 from dewedge.learn.checkpoint import Model
+from dewedge.learn.loss_curve import EpochRow
 from dewedge.learn.muon import Muon
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import Objective, objective_of
@@ -31,7 +33,7 @@ from dewedge.learn.rounds import filled_inputs, round_epochs
 from dewedge.learn.sampling import Batch, CropSampler, Sources
 from dewedge.learn.signal import FLOOR, signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
-from dewedge.learn.state import EpochRow, FitState, restore_fit, save_fit
+from dewedge.learn.state import FitState, restore_fit, save_fit
 
 CHECKPOINT_INTERVAL_S = 60.0
 WEIGHING_CROPS = 64  # whose half-sets tell how frequencies count
@@ -281,9 +283,11 @@ class _Fit:
 
     def record(self, loss: float) -> None:
         """Append the row of an epoch with this mean loss to the loss curve, and keep the best weights."""
-        if not math.isfinite(loss):
-            raise InputError("the fit diverged (loss is not finite); use a lower learning rate")
         state = self.state
+        validation_loss = _validation_loss(self.plain, self.validation, self.judged, self.fabric)
+        for value in (loss, validation_loss):
+            if value is not None and not abs(value) <= limits.NUMBER:
+                raise InputError(f"the fit diverged (loss {value:g}); use a lower learning rate")
         row = EpochRow(
             epoch=len(state.rows) + 1,
             step=state.step,
@@ -291,7 +295,7 @@ class _Fit:
             seconds=state.seconds,
             learning_rate=self.rate,
             fit_loss=loss,
-            validation_loss=_validation_loss(self.plain, self.validation, self.judged, self.fabric),
+            validation_loss=validation_loss,
         )
         if state.record(row):
             self.best = self.weights()

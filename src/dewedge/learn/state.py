@@ -7,54 +7,26 @@ import math
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning_fabric.plugins.precision import Precision
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
+from dewedge import limits
 from dewedge.errors import InputError, reason, shown
 from dewedge.learn.checkpoint import explained, load_tensors, require_weights, save_tensors
+from dewedge.learn.loss_curve import Count, EpochRow, Loss, Seconds
 from dewedge.learn.network import UNet
 from dewedge.learn.options import FitOptions
 
 FIT_KIND = "dewedge fit 1"
 COOLING = 0.25  # of the steps so far, in which the rate falls once the held-out loss does not
 
-
-@dataclass(frozen=True)
-class EpochRow:
-    """One row of the loss curve, as text a line.
-
-    Parameters
-    ----------
-    epoch, step, samples
-        Number of the epoch from 1; steps and sub-tomograms from the start of the fit to its end.
-    seconds
-        Wall-clock time of the fit so far.
-    learning_rate
-        Of the last step.
-    fit_loss, validation_loss
-        Mean loss of the epoch; that on the held-out region, None if nothing is held out.
-    """
-
-    epoch: int
-    step: int
-    samples: int
-    seconds: float
-    learning_rate: float
-    fit_loss: float
-    validation_loss: float | None
-
-    @property
-    def losses(self) -> str:
-        """Both losses as text."""
-        held_out = "" if self.validation_loss is None else f"  held-out {self.validation_loss:.4f}"
-        return f"loss {self.fit_loss:.4f}{held_out}"
-
-    def __str__(self) -> str:
-        return f"epoch {self.epoch}  {self.losses}  {self.seconds:.0f} s"
+BestLoss = Annotated[float, Field(ge=-limits.NUMBER)]  # infinite before there is one
+Share = Annotated[float, Field(ge=0, le=limits.NUMBER)]  # beyond 1, too, where the last step took long
+_Scale = dict[str, Count | Annotated[float, Field(ge=0, allow_inf_nan=False)]]  # of the loss, in float16
 
 
 @dataclass
@@ -71,13 +43,13 @@ class FitState:
         Of the steps of an epoch that was stopped within it, as means over the processes.
     """
 
-    step: int = 0
-    seconds: float = 0.0
+    step: Count = 0
+    seconds: Seconds = 0.0
     rows: list[EpochRow] = field(default_factory=list)
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    cooling: tuple[int, float] | None = None
-    losses: list[float] = field(default_factory=list)
+    best_loss: BestLoss = math.inf
+    best_epoch: Count = 0
+    cooling: tuple[Count, Share] | None = None
+    losses: list[Loss] = field(default_factory=list)
 
     def progress(self, options: FitOptions) -> float:
         """Share of the fit that is done, by steps or by time, whichever is further.
@@ -198,12 +170,25 @@ def restore_fit(
             moments.setdefault(int(index), {})[moment] = tensor
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        if scale := header.get("precision"):
+        state = TypeAdapter(FitState).validate_python(header["state"])
+        _require_possible(state)
+        if scale := TypeAdapter(_Scale).validate_python(header.get("precision", {})):
             precision.load_state_dict(scale)
-        return TypeAdapter(FitState).validate_python(header["state"]), best, updating
+        return state, best, updating
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         text = explained(error) if isinstance(error, ValidationError) else reason(error)
         raise InputError(f"{path}: damaged checkpoint ({text}); remove it to start again") from error
+
+
+def _require_possible(state: FitState) -> None:
+    """Refuse a state that no fit is ever in."""
+    if [row.epoch for row in state.rows] != list(range(1, len(state.rows) + 1)):
+        raise ValueError("its epochs are not numbered from 1")
+    steps = [row.step for row in state.rows] + [state.step]
+    if steps != sorted(steps):
+        raise ValueError("its steps are not in order")
+    if not min(1, len(state.rows)) <= state.best_epoch <= len(state.rows):
+        raise ValueError(f"its best epoch is {state.best_epoch} of {len(state.rows)}")
 
 
 def _without_limits(identity: dict[str, Any]) -> dict[str, Any]:

@@ -20,10 +20,11 @@ from dewedge.inputs.run_input import HalvesInput, source_of
 from dewedge.io.files import write_text_atomic
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.fit import fit
+from dewedge.learn.loss_curve import EpochRow
 from dewedge.learn.network import UNet
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
-from dewedge.learn.state import EpochRow, FitState
+from dewedge.learn.state import FitState
 from dewedge.pipeline.check import require_memory, volume_findings
 from dewedge.pipeline.initial import initial_files, initial_path, initial_weights
 from dewedge.report.figure import write_figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dewedge.learn.state import EpochRow
+    from dewedge.learn.loss_curve import EpochRow
 
 
 def loss_figure(rows: Sequence[EpochRow]) -> Figure:
