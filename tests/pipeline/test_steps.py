@@ -78,6 +78,17 @@ def test_progress_counts_only_what_was_done_since_it_began(caplog: pytest.LogCap
     assert caplog.messages == ["epoch 3  loss 0.5000  4.0 sub-tomograms/s  40.0 s left"]
 
 
+@pytest.mark.parametrize("share", [1.0, 1.01])
+def test_after_the_last_step_no_time_is_told(share: float, caplog: pytest.LogCaptureFixture):
+    progress = FitProgress(batch_size=4, visible=False)
+    progress.step(100, 50.0, 0.9)
+    progress.step(110, 60.0, share)
+    assert progress.bar.tasks[0].description.endswith("4.0 sub-tomograms/s  finishing")
+    with caplog.at_level(logging.DEBUG, "dewedge"):
+        progress.epoch(EpochRow(3, 110, 440, 60.0, 1e-3, 0.5, None), share)
+    assert caplog.messages[0].endswith("sub-tomograms/s  finishing")
+
+
 def test_log_file_is_appended_to_and_closed(tmp_path: Path):
     path = tmp_path / "sub" / "dewedge.log"
     for i in range(2):

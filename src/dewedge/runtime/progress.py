@@ -69,7 +69,7 @@ class FitProgress:
         passed = seconds - self.first[0]
         speed = (samples - self.first[2]) / passed
         left = passed * max(0.0, 1 - progress) / (progress - self.first[1])
-        return f"{speed:.1f} sub-tomograms/s  {duration(left)} left"
+        return f"{speed:.1f} sub-tomograms/s  {_remaining(left)}"
 
 
 @contextmanager
@@ -91,12 +91,17 @@ class TileProgress:
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
-        left = duration((now - self.started) * (total - done) / max(done, 1))
-        text = f"{self.name}: tile {done} of {total}  {left} left"
+        left = _remaining((now - self.started) * (total - done) / max(done, 1))
+        text = f"{self.name}: tile {done} of {total}  {left}"
         self.bar.update(self.task, completed=done / total, description=text)
         if not console.is_terminal and now - self.shown > 30:
             self.shown = now
             logger.info(text)
+
+
+def _remaining(seconds: float) -> str:
+    """The time left; past the last step or tile come losses and files, which nobody has timed."""
+    return f"{duration(seconds)} left" if seconds >= 0.1 else "finishing"
 
 
 def _bar(visible: bool = True) -> Progress:
