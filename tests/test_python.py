@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import dewedge
 from dewedge.cli import main
+from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.mrc import read_mrc, write_mrc
 
@@ -243,6 +245,35 @@ def test_wrong_input_of_a_refinement(model: dewedge.Model):
         model.refine((VOLUME, VOLUME, VOLUME))  # type: ignore[call-overload]
     with pytest.raises(dewedge.InputError, match="tomogram"):
         model.refine(VOLUME)
+
+
+def test_what_memory_is_short_for_is_refused_before_it_begins(
+    halves: dewedge.Halves, model: dewedge.Model, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dewedge.check.memory.free_memory_GB", lambda device: 0.0)
+    monkeypatch.setattr("dewedge.check.memory.resident_bytes", lambda: 0.0)
+    with pytest.raises(InputError, match=r"^fit: about .* GB of memory needed, 0\.0 GB free"):
+        dewedge.fit([halves], **TINY)
+    with pytest.raises(InputError, match=r"^refinement: about .* GB of memory needed, 0\.0 GB free"):
+        model.refine(halves.full, device="cpu")
+    dewedge.fit([halves], no_check=True, **{**TINY, "epochs": 1, "epoch_samples": 2})
+
+
+def test_weights_to_start_from_are_of_one_voxel_size(
+    halves: dewedge.Halves, model: dewedge.Model, tmp_path: Path
+):
+    model.save(tmp_path / "model.safetensors")
+    given: dict[str, Any] = {
+        **TINY,
+        "epochs": 1,
+        "epoch_samples": 2,
+        "init": str(tmp_path / "model.safetensors"),
+    }
+    other = dewedge.Halves(*(replace(half, voxel_size_A=10.0, planes=None) for half in halves))
+    with pytest.raises(InputError, match="voxels are of 10 A, the model was fitted to 20 A"):
+        dewedge.fit([other], **given)
+    dewedge.fit([halves], **given)
+    dewedge.fit([other], no_check=True, **given)
 
 
 def test_every_series_of_a_folder(folder: Path):

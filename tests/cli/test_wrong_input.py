@@ -136,3 +136,40 @@ def test_a_tilt_series_is_no_tomogram(
     assert main([*command, "-o", str(tmp_path / "new.mrc")]) == 2
     assert "TS.mrc is rather a stack of tilt images than a tomogram" in capsys.readouterr().err
     assert not (tmp_path / "new.mrc").exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "fit"])
+def test_weights_to_start_from_of_another_voxel_size(
+    verb: str, finished: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    halves = [with_voxels(finished / f"half{i}.mrc", tmp_path, 10.0) for i in (0, 1)]
+    given = ["--half0", str(halves[0]), "--half1", str(halves[1]), "--tilt-range", "-60", "60"]
+    output, init = tmp_path / "OUT", str(finished / "model.safetensors")
+    command = [verb, *given, *tiny[2:], "--init", init, "-o", str(output)]
+    assert main(command) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "voxels are of 10 A, the model was fitted to 20 A" in error and "--no-check" in error
+    assert not output.exists()
+    assert main([*command, "--no-check"]) == 0
+
+
+def test_a_truth_of_another_voxel_size(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    other = with_voxels(finished / "full.mrc", tmp_path, 10.0)
+    command = ["evaluate", str(finished / "refined.mrc"), "--truth", str(other), "--tilt-range", "-60", "60"]
+    assert main(command) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "refined.mrc has voxels of 20 A" in error and "full.mrc of 10 A" in error
+    assert main([*command, "--no-check"]) == 0
+
+
+def test_a_prediction_of_another_voxel_size(
+    series: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    other = with_voxels(finished / "refined.mrc", tmp_path, 24.0)
+    command = ["validate", str(series / "TS.mrc"), "--thickness", "32", "--prediction", str(other)]
+    command += ["--device", "cpu", "-o", str(tmp_path / "OUT")]
+    assert main(command) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "refined.mrc has voxels of 24 A, the reconstruction of 20 A" in error
+    assert not (tmp_path / "OUT").exists()
+    assert main([*command, "--no-check"]) == 0

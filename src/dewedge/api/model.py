@@ -27,7 +27,9 @@ from dewedge.learn.network import UNet
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.state import FitState
+from dewedge.pipeline.check import require_fit_memory, require_refine_memory
 from dewedge.pipeline.fit import fit_pairs, require_one_fit
+from dewedge.pipeline.initial import require_initial_voxel
 from dewedge.pipeline.refine import refine_arrays
 from dewedge.runtime.devices import launched, started_processes
 from dewedge.runtime.folder import refuse_sources, require_new
@@ -141,6 +143,9 @@ class Model:
             )
             found += check_model_voxel(first.name, first.voxel_size_A, self.fitted.voxel_size_A)
             require_sound(found)
+        require_refine_memory(
+            [first.shape], self.fitted.network, self.fitted.cube_size, config.refine, config.compute
+        )
         tilts = tilt_range or first.tilt_range or self.tilt_range
         wedge = TiltRange(*tilts).validated()
         path = None if out is None else Path(out)
@@ -218,6 +223,7 @@ def fit(
     device: str = "auto",
     precision: str = "auto",
     progress: Callable[[EpochRow], object] | None = None,
+    no_check: bool = False,
     **options: Any,
 ) -> Model:
     """Fit one network to the half-sets of one or more tomograms, as ``dewedge fit`` does.
@@ -244,6 +250,8 @@ def fit(
         device does best.
     progress
         Called after each epoch with its row of the loss curve, which prints as a line.
+    no_check
+        Whether weights of ``init`` may be of another voxel size, and the fit take more than the free memory.
     **options
         Every other flag of the fit, by its key in ``config.toml``: ``preset``, ``channels``, ``cube_size``,
         ``batch_size``, ``epoch_samples``, ``seed``, ``init`` ...
@@ -272,6 +280,10 @@ def fit(
         _pair(halves, where, wedge, OBJECTIVES[config.fit.objective].needs_halves)
         for halves, where, wedge in zip(all_halves, _masks(mask, all_halves), ranges, strict=True)
     ]
+
+    if not no_check:
+        require_fit_memory([halves.half0.shape for halves in all_halves], config.fit, config.compute)
+        require_initial_voxel(config.fit, {halves.name: halves.half0.voxel_size_A for halves in all_halves})
 
     def on_epoch(state: FitState, network: UNet) -> None:
         if progress is not None:

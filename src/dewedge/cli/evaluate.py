@@ -17,6 +17,7 @@ def evaluate(
     box: int = 32,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     json: Path | None = None,
+    no_check: bool = False,
 ) -> None:
     """Score tomograms against the truth; or, without one, tell what finished runs betray about themselves.
 
@@ -40,6 +41,8 @@ def evaluate(
         Kind of device on which half-sets of a run are refined; auto takes a CUDA GPU if there is one.
     json
         File to write the scores to.
+    no_check
+        Tomograms may be of another voxel size than the truth.
     """
     if not paths:
         raise InputError("nothing to score: expected at least one tomogram, or the folder of a run")
@@ -59,7 +62,9 @@ def evaluate(
 
     if tilt_range is None:
         raise InputError("--truth: expected --tilt-range, lowest and highest tilt angle in degrees")
-    scores = evaluate_files({str(path): path for path in paths}, truth, tilt_range, particles, box)
+    scores = evaluate_files(
+        {str(path): path for path in paths}, truth, tilt_range, particles, box, no_check=no_check
+    )
     if json is not None:
         write_scores(json, scores)
     print_scores(scores)

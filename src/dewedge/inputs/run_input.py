@@ -104,6 +104,10 @@ class SeriesInput:
         height, width = self.series[0].geometry.aligned_shape_yx
         return self.binned_thickness(section), height // section.bin, width // section.bin
 
+    def voxel_size_A(self, section: ReconstructSection) -> float:
+        """Edge of the voxels of its binned tomogram in Angstrom."""
+        return self.series[0].geometry.pixel_size_A * section.bin
+
 
 @dataclass(frozen=True, eq=False)
 class HalvesInput:
@@ -148,6 +152,10 @@ class HalvesInput:
         """Shape (z, y, x) of the tomograms."""
         depth, height, width = self.half0.data.shape
         return depth, height, width
+
+    def voxel_size_A(self, section: ReconstructSection) -> float | None:
+        """Edge of the voxels of the tomograms in Angstrom, if known."""
+        return self.half0.voxel_size_A
 
 
 RunInput = SeriesInput | HalvesInput

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +22,7 @@ from dewedge.check.finding import Finding, Severity, errors
 from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
 from dewedge.check.halves import HalfSet, check_halves, correlation_by_frequency, half_set
 from dewedge.check.images import ImageSummary, check_images, summarise_images
-from dewedge.check.memory import BASE_BYTES, fit_bytes, refine_bytes, require_free_memory
+from dewedge.check.memory import BASE_BYTES, Shape, fit_bytes, refine_bytes, require_free_memory
 from dewedge.check.volumes import check_tomogram, check_voxel_sizes
 from dewedge.check.wedge import check_wedge, measure_wedge
 from dewedge.errors import InputError
@@ -31,12 +32,14 @@ from dewedge.inputs.read import open_inputs, with_correction, without_excluded
 from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.files import write_text_atomic
 from dewedge.io.tilt_series import FEWEST_TILTS
+from dewedge.learn.network import NetworkConfig
 from dewedge.learn.sampling import held_out_side
 from dewedge.physics.alignment import align_images
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.log import step
-from dewedge.settings.sections import Config
+from dewedge.settings.fit import FitSection
+from dewedge.settings.sections import Config, DeviceSection, TileSection
 
 logger = logging.getLogger(__name__)
 
@@ -262,24 +265,43 @@ def require_memory(inputs: Sequence[RunInput], config: Config) -> None:
     InputError
         With what takes it, and how it would take less.
     """
-    device = choose_device(config.compute)
-    precision, network = choose_precision(config.compute, device), config.fit.network()
-    shapes = [item.tomogram_shape(config.reconstruct) for item in inputs]
-    base = 0.0 if device.type == "cuda" else BASE_BYTES
-    options, tile = config.fit.options(), config.refine.edge(network, config.fit.cube_size)
+    shapes, network = [item.tomogram_shape(config.reconstruct) for item in inputs], config.fit.network()
+    require_fit_memory(shapes, config.fit, config.compute)
+    require_refine_memory(shapes, network, config.fit.cube_size, config.refine, config.compute)
+
+
+def require_fit_memory(shapes_zyx: Sequence[Shape], section: FitSection, compute: DeviceSection) -> None:
+    """As `require_memory`, of a fit alone to tomograms of these shapes."""
+    device, network, options = choose_device(compute), section.network(), section.options()
     require_free_memory(
-        base + fit_bytes(network, options, shapes, precision),
+        _base_bytes(device) + fit_bytes(network, options, shapes_zyx, choose_precision(compute, device)),
         device,
         "fit",
         f"give less than --batch-size {options.batch_size}, --cube-size {options.cube_size} or "
         f"{network.channels} --channels",
     )
+
+
+def require_refine_memory(
+    shapes_zyx: Sequence[Shape],
+    network: NetworkConfig,
+    cube_size: int,
+    section: TileSection,
+    compute: DeviceSection,
+    what: str = "refinement",
+) -> None:
+    """As `require_memory`, of the refinement alone, by a network that was fitted to cubes of this edge."""
+    device, tile = choose_device(compute), section.edge(network, cube_size)
     require_free_memory(
-        base + refine_bytes(network, shapes, tile, precision),
+        _base_bytes(device) + refine_bytes(network, shapes_zyx, tile, choose_precision(compute, device)),
         device,
-        "refinement",
-        f"give less than --tile {tile}, or more --bin",
+        what,
+        f"give less than --tile {tile}, or bin more",
     )
+
+
+def _base_bytes(device: torch.device) -> float:
+    return 0.0 if device.type == "cuda" else BASE_BYTES
 
 
 def _shortage(predicted: Forecast, config: Config) -> list[Finding]:

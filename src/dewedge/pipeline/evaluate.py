@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from dewedge.check.volumes import check_voxel_sizes, require_sound
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.files import write_text_atomic
@@ -32,13 +33,15 @@ def evaluate_files(
     tilt_range: tuple[float, float],
     particles_path: Path | None = None,
     box: int = 32,
+    *,
+    no_check: bool = False,
 ) -> dict[str, Scores]:
     """Scores of each tomogram, by name.
 
     Raises
     ------
     InputError
-        If a file cannot be read, shapes differ, or the truth has no voxel size.
+        If a file cannot be read, shapes or, unless ``no_check``, voxel sizes differ, or the truth has none.
     """
     wedge = TiltRange(*tilt_range).validated()
     truth = read_mrc(truth_path)
@@ -52,6 +55,9 @@ def evaluate_files(
                 f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {truth.data.shape}, "
                 f"that of {truth_path}"
             )
+        if not no_check:
+            sizes_A = {str(truth_path): truth.voxel_size_A, str(mrc.path): mrc.voxel_size_A}
+            require_sound(check_voxel_sizes(mrc.path.stem, sizes_A))
     scores = {}
     for name, mrc in mrcs.items():
         with step(f"evaluate {name}"):

@@ -26,7 +26,12 @@ from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.state import FitState
 from dewedge.pipeline.check import require_memory, volume_findings
-from dewedge.pipeline.initial import initial_files, initial_path, initial_weights
+from dewedge.pipeline.initial import (
+    initial_files,
+    initial_path,
+    initial_weights,
+    require_initial_voxel,
+)
 from dewedge.report.figure import write_figure
 from dewedge.report.loss import loss_figure
 from dewedge.runtime.devices import launched
@@ -166,10 +171,14 @@ def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) 
     inputs, faults = read_inputs(config)
     if faults:
         raise faults[0]
-    require_memory(inputs, config)
     if not config.no_check:
+        require_memory(inputs, config)
         for item in inputs:
             require_sound(volume_findings(item))
+        if not resume:
+            require_initial_voxel(
+                config.fit, {item.name: item.voxel_size_A(config.reconstruct) for item in inputs}
+            )
     folder = replace(folder, made_of=[source_of(item, folder.of_fit) for item in inputs])
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     with launched(config.compute) as fabric, folder.begun(fabric):

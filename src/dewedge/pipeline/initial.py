@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
 
 import dewedge
+from dewedge.check.volumes import check_model_voxel, require_sound
 from dewedge.errors import InputError
 from dewedge.learn.checkpoint import load_model
 from dewedge.settings.fit import FitSection
@@ -48,3 +50,23 @@ def initial_weights(section: FitSection) -> dict[str, Tensor] | None:
                 "network (--preset, --channels), or give --init random"
             )
     return model.weights
+
+
+def require_initial_voxel(section: FitSection, sizes_A: Mapping[str, float | None]) -> None:
+    """Refuse weights to start from that were fitted to tomograms of another voxel size.
+
+    Parameters
+    ----------
+    sizes_A
+        Edges in Angstrom of the voxels of the tomograms to be fitted to, by their names.
+
+    Raises
+    ------
+    InputError
+        If one differs; what is not known fits.
+    """
+    path = initial_path(section)
+    if path is None:
+        return
+    fitted_A = load_model(path).voxel_size_A
+    require_sound([found for item in sizes_A.items() for found in check_model_voxel(*item, fitted_A)])

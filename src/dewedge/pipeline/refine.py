@@ -14,7 +14,6 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from dewedge.check.finding import Finding
-from dewedge.check.memory import BASE_BYTES, refine_bytes, require_free_memory
 from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel_sizes, require_sound
 from dewedge.errors import InputError, is_out_of_memory
 from dewedge.geometry import TiltRange
@@ -23,6 +22,7 @@ from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.tiling import smaller_tile
+from dewedge.pipeline.check import require_refine_memory
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
 from dewedge.runtime.folder import hold, require_free
 from dewedge.runtime.log import step
@@ -72,13 +72,8 @@ def refine_files(
             f"{gold.path}: shape {gold.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
             f"{mrcs[0].path}"
         )
-    tile, precision = section.edge(model.network, model.cube_size), choose_precision(compute, fabric.device)
-    require_free_memory(
-        refine_bytes(model.network, [mrcs[0].data.shape], tile, precision)
-        + (0 if fabric.device.type == "cuda" else BASE_BYTES),
-        fabric.device,
-        f"{name}: refinement",
-        f"give less than --tile {tile}",
+    require_refine_memory(
+        [mrcs[0].data.shape], model.network, model.cube_size, section, compute, f"{name}: refinement"
     )
     data: NDArray[np.float32] | None = None
     on_tile: Callable[[int, int], None] | None = None

@@ -23,7 +23,7 @@ from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import CropSampler
 from dewedge.pipeline.check import check_inputs, require_memory
 from dewedge.pipeline.fit import fit_model, require_one_fit
-from dewedge.pipeline.initial import initial_files, initial_weights
+from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
 from dewedge.report.figure import write_figure
@@ -72,6 +72,10 @@ def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> Non
     tomograms = [Tomogram(item, own) for item, own in zip(inputs, folders, strict=True)]
     if not config.no_check:
         require_memory(inputs, config)
+        if not resume:
+            require_initial_voxel(
+                config.fit, {item.name: item.voxel_size_A(config.reconstruct) for item in inputs}
+            )
     with launched(config.compute) as fabric:
         warnings: list[Finding] = []
         if not config.no_check:

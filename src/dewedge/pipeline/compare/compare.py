@@ -33,7 +33,7 @@ from dewedge.pipeline.compare.report import (
     write_report,
 )
 from dewedge.pipeline.fit import fit_model
-from dewedge.pipeline.initial import initial_weights
+from dewedge.pipeline.initial import initial_weights, require_initial_voxel
 from dewedge.pipeline.reconstruct import reconstruct_halves
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.run import Tomogram, fitted_model, make_halves_of, read_pair, require_crops
@@ -125,6 +125,10 @@ def compare(
             logger.warning("%s: %s", warning.severity, warning)
         for stage in stages:
             require_memory(inputs, stage.config)
+            if not resume:
+                require_initial_voxel(
+                    stage.config.fit, {item.name: item.voxel_size_A(stage.config.reconstruct)}
+                )
     with launched(base.compute) as fabric, folder.begun(fabric):
         for note in item.notes:
             logger.info("%s: %s", item.name, note)

@@ -12,6 +12,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from dewedge.check.volumes import check_voxel_sizes, require_sound
 from dewedge.errors import InputError, shown
 from dewedge.inputs.read import read_one_series, require_cubes_for_network, require_usable
 from dewedge.inputs.run_input import SeriesInput, source_of
@@ -149,6 +150,8 @@ def validate(
         output, config=config, verb="validate", resume=resume, overwrite=overwrite, settings=settings
     )
     parts = divide(config, settings)
+    if settings.predictions and not config.no_check:
+        require_voxel_size(settings.predictions, parts.item, config)
     if not settings.predictions:
         # The runs would say so, but only when this folder has begun.
         require_cubes_for_network(config.fit)
@@ -169,6 +172,13 @@ def validate(
             log_to_file(folder.log)
             judge(config, settings, parts, predictions, of_given, output)
     logger.info("done: %s", output / TABLE)
+
+
+def require_voxel_size(predictions: Sequence[Path], item: SeriesInput, config: Config) -> None:
+    """Refuse tomograms made elsewhere of another voxel size than those that are reconstructed here."""
+    expected = {"the reconstruction": item.voxel_size_A(config.reconstruct)}
+    for path in predictions:
+        require_sound(check_voxel_sizes(item.name, {**expected, str(path): read_mrc(path).voxel_size_A}))
 
 
 def seeds_of(config: Config, settings: ValidationSettings) -> tuple[int, ...]:
