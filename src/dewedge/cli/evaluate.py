@@ -47,24 +47,27 @@ def evaluate(
     if not paths:
         raise InputError("nothing to score: expected at least one tomogram, or the folder of a run")
     show_messages()
-    if truth is None:
-        if tilt_range is not None or particles is not None:
-            raise InputError("--tilt-range and --particles are for --truth: expected it, too")
-        from dewedge.pipeline.measures import measure, print_measures, write_measures
-        from dewedge.settings.sections import DeviceSection
+    from dewedge.runtime.folder import claimed_report
 
-        measures = measure(paths, DeviceSection(device=device))
-        if json is not None:
-            write_measures(json, measures)
-        print_measures(measures)
-        return
-    from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
-
-    if tilt_range is None:
+    if truth is not None and tilt_range is None:
         raise InputError("--truth: expected --tilt-range, lowest and highest tilt angle in degrees")
-    scores = evaluate_files(
-        {str(path): path for path in paths}, truth, tilt_range, particles, box, no_check=no_check
-    )
-    if json is not None:
-        write_scores(json, scores)
-    print_scores(scores)
+    if truth is None and not (tilt_range is None and particles is None):
+        raise InputError("--tilt-range and --particles are for --truth: expected it, too")
+    sources = [*paths, *(path for path in (truth, particles) if path is not None)]
+    with claimed_report(json, sources):
+        if truth is None or tilt_range is None:
+            from dewedge.pipeline.measures import measure, print_measures, write_measures
+            from dewedge.settings.sections import DeviceSection
+
+            measures = measure(paths, DeviceSection(device=device))
+            if json is not None:
+                write_measures(json, measures)
+            print_measures(measures)
+            return
+        from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
+
+        names = {str(path): path for path in paths}
+        scores = evaluate_files(names, truth, tilt_range, particles, box, no_check=no_check)
+        if json is not None:
+            write_scores(json, scores)
+        print_scores(scores)

@@ -37,6 +37,7 @@ from dewedge.learn.sampling import held_out_side
 from dewedge.physics.alignment import align_images
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.faults import Faults
+from dewedge.runtime.folder import claimed_report
 from dewedge.runtime.log import step
 from dewedge.settings.fit import FitSection
 from dewedge.settings.sections import Config, DeviceSection, TileSection
@@ -68,17 +69,18 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     faults = Faults()
     reports = []
     inputs = with_correction(without_excluded(open_inputs(config, faults), config), config, faults)
-    for item in inputs:
-        with step(f"check {item.name}"):
-            reports.append(check_one(item, config))
-    predicted = predict(inputs, config)
-    shortage = [] if predicted is None else _shortage(predicted, config)
-    for fault in faults:
-        why, do = "It is left out of a run", "Mend or leave it out"
-        reports.append(Report("input", {}, [Finding("error", "input", str(fault), "files", why, do)]))
-    print_reports(reports, predicted, shortage)
-    if json_path is not None:
-        write_reports(json_path, reports, predicted, shortage)
+    with claimed_report(json_path, [path for item in inputs for path in item.files]):
+        for item in inputs:
+            with step(f"check {item.name}"):
+                reports.append(check_one(item, config))
+        predicted = predict(inputs, config)
+        shortage = [] if predicted is None else _shortage(predicted, config)
+        for fault in faults:
+            why, do = "It is left out of a run", "Mend or leave it out"
+            reports.append(Report("input", {}, [Finding("error", "input", str(fault), "files", why, do)]))
+        print_reports(reports, predicted, shortage)
+        if json_path is not None:
+            write_reports(json_path, reports, predicted, shortage)
     count = len(errors(f for report in reports for f in report.findings)) + len(errors(shortage))
     if count:
         raise InputError(f"{count} error{'s' if count > 1 else ''} found: see above")

@@ -159,6 +159,16 @@ def claimed(results: Sequence[Path], sources: Sequence[Path] = (), *, overwrite:
         yield
 
 
+@contextmanager
+def claimed_report(path: Path | None, sources: Sequence[Path]) -> Iterator[None]:
+    """`claimed` for a file of figures, if one is asked for: it replaces an earlier one."""
+    if path is None:
+        yield
+        return
+    with claimed([path], sources, overwrite=True):
+        yield
+
+
 def require_free(results: Sequence[Path], sources: Sequence[Path], overwrite: bool) -> None:
     """Refuse results that would replace an input, lie outside by a link, or exist and must not."""
     refuse_sources(results, sources)
