@@ -36,13 +36,14 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, convert_conv3d_weight_memory_format
 
 from dewedge.geometry import TiltRange
-from dewedge.learn.fit import fit, optimiser_of
+from dewedge.learn.fit import fit
 from dewedge.learn.loss import cut_wedge, dewedge_loss
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.precision import Precision, preferred_precision
 from dewedge.learn.sampling import CropSampler
+from dewedge.learn.steps import optimiser_of
 from dewedge.physics.rotation import random_rotation
 
 SIZE, BATCH = 48, 4

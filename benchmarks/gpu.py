@@ -41,7 +41,7 @@ from lightning_fabric import Fabric
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.geometry import TiltRange
-from dewedge.learn.fit import fit, optimiser_of
+from dewedge.learn.fit import fit
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
 from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
@@ -50,6 +50,7 @@ from dewedge.learn.precision import preferred_precision
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.sampling import CropSampler
 from dewedge.learn.state import FitState
+from dewedge.learn.steps import optimiser_of
 from dewedge.learn.tiling import tile_size
 from dewedge.pipeline.demo import SHAPE_ZYX, SNR, TILT_RANGE, TILT_STEP_DEG, VOXEL_SIZE_A
 from dewedge.pipeline.evaluate import evaluate_files

@@ -432,7 +432,7 @@ def test_the_held_out_loss_of_no_prediction_is_one(fabric, monkeypatch):
     mask = wedge_mask(pair.shape_zyx, pair.tilt_range)
     halves = [cut_wedge(torch.from_numpy(half), mask).numpy() for half in (pair.half0, pair.half1)]
     losses = []
-    validation_loss = fit_module._validation_loss
+    validation_loss = fit_module.validation_loss
 
     def of_nothing(network, *others):
         with torch.no_grad():
@@ -441,7 +441,7 @@ def test_the_held_out_loss_of_no_prediction_is_one(fabric, monkeypatch):
         losses.append(validation_loss(network, *others))
         return losses[-1]
 
-    monkeypatch.setattr(fit_module, "_validation_loss", of_nothing)
+    monkeypatch.setattr(fit_module, "validation_loss", of_nothing)
     options = replace(OPTIONS, epochs=1, update_interval=None)
     fit([TomogramPair(*halves, pair.tilt_range)], NETWORK, options, fabric)
     assert losses == pytest.approx([1.0], abs=0.1)

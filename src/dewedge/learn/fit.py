@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge import limits
-from dewedge.errors import InputError, is_out_of_memory
+from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.learn.ahead import made_ahead
 from dewedge.learn.amplitude import CROPS as CALIBRATION_CROPS
 from dewedge.learn.amplitude import WedgeAmplitude, measure_amplitude
 from dewedge.learn.checkpoint import Model
+from dewedge.learn.held_out import validation_batches, validation_loss
 from dewedge.learn.loss_curve import EpochRow
-from dewedge.learn.muon import Muon
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import Objective, objective_of
-from dewedge.learn.options import FitOptions, learning_rate
+from dewedge.learn.options import FitOptions
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import filled_inputs, round_epochs
-from dewedge.learn.sampling import Batch, CropSampler, Sources
+from dewedge.learn.sampling import Batch, CropSampler
 from dewedge.learn.signal import FLOOR, signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import FitState, restore_fit, save_fit
+from dewedge.learn.steps import Steps, tuned_convolutions
 
 CHECKPOINT_INTERVAL_S = 60.0
 WEIGHING_CROPS = 64  # whose half-sets tell how frequencies count
@@ -112,7 +110,7 @@ def fit(
         return float(fabric.broadcast(clock() - started))
 
     while not state.finished(options):
-        with _tuned_convolutions():
+        with tuned_convolutions():
             loss = run.epoch(since_start, on_step, stop)
         if loss is None and run.stopped:
             if checkpoint is not None:
@@ -154,13 +152,13 @@ class _Fit:
         self.objective = objective_of(options)
         self.sampler = _sampler(pairs, self.objective)
         self.plain = _initial_network(network_config, options, initial, fabric.device)
-        self.network, self.optimiser = fabric.setup(self.plain, optimiser_of(self.plain, options))
         if options.frequency_weight == "signal" and self.objective.weighs_frequencies:
             weight = signal_weight(_drawn(self.sampler, fabric), FLOOR)
             self.objective = replace(self.objective, shell_weight=weight)
+        self.steps = Steps(self.plain, self.sampler, self.objective, options, fabric, on_shortage)
         self._standardise()
         self.first_scales = self.sampler.grey_scales
-        self.validation = _validation_batches(self.sampler, options, fabric)
+        self.validation = validation_batches(self.sampler, options, fabric)
         self.judged = self.objective
         if self.validation and self.objective.weighs_frequencies:
             # Alike inside and outside the wedge: the loss of no prediction is 1.
@@ -175,16 +173,8 @@ class _Fit:
         }
         self.state = FitState()
         self.stopped = False
-        self.parts = 1  # in which the gradient of a batch is made
-        self.on_shortage = on_shortage
-        self.rate = options.learning_rate
         self.best = self.weights()
         self.updating: dict[str, Tensor] = {}
-        self.local_batch, rest = divmod(options.batch_size, fabric.world_size)
-        if rest:
-            raise InputError(
-                f"batch size {options.batch_size} cannot be divided over {fabric.world_size} processes"
-            )
 
     def epoch(
         self,
@@ -200,12 +190,12 @@ class _Fit:
         options, state, fabric = self.options, self.state, self.fabric
         losses = [torch.tensor(loss, device=fabric.device) for loss in state.losses]
         left = options.epoch_steps - len(losses)
-        batches = self._batches(left)
+        batches = self.steps.batches(state.step, left)
         for _ in range(left):
             progress = state.progress(options)
             if progress >= 1:
                 break
-            losses.append(self._step(next(batches), progress))
+            losses.append(self.steps.step(next(batches), state.step, progress))
             state.step += 1
             if fabric.world_size == 1 or len(losses) % CLOCK_STEPS == 0:
                 state.seconds = since_start()
@@ -224,68 +214,11 @@ class _Fit:
         state.losses = []
         return _mean_over_processes(torch.stack(losses).mean(), fabric)
 
-    def _batches(self, count: int) -> Iterator[Batch]:
-        """The next batches, of this process."""
-        options, fabric = self.options, self.fabric
-
-        def read(step: int) -> Sources:
-            first = step * options.batch_size + fabric.global_rank * self.local_batch
-            crops = [self.sampler.draw(first + i) for i in range(self.local_batch)]
-            return self.sampler.read(crops, pin=fabric.device.type == "cuda")
-
-        steps = range(self.state.step, self.state.step + count)
-        for sources in made_ahead(read, steps) if fabric.device.type == "cuda" else map(read, steps):
-            yield self.sampler.rotate(sources, fabric.device)
-
-    def _step(self, batch: Batch, progress: float) -> Tensor:
-        """Change the weights by the gradient of one batch; its loss, of this process."""
-        options, fabric = self.options, self.fabric
-        self.rate = learning_rate(progress, options)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
-        try:
-            loss = self._gradient(batch, progress)
-        except (MemoryError, RuntimeError) as error:
-            # Of several processes the others would wait for this one.
-            if not is_out_of_memory(error) or self.parts > 1 or fabric.world_size > 1 or self.local_batch < 2:
-                raise
-            loss = None
-        if loss is None:  # not in the clause above, in which the error still holds what filled the memory
-            self.parts = 2
-            self.optimiser.zero_grad()
-            if fabric.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.on_shortage("the gradient of a batch is made in two parts from now on")
-            loss = self._gradient(batch, progress)
-        if options.gradient_clip is not None:
-            fabric.clip_gradients(
-                self.network, self.optimiser, max_norm=options.gradient_clip, error_if_nonfinite=False
-            )
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        return loss
-
-    def _gradient(self, batch: Batch, progress: float) -> Tensor:
-        """Add the gradient of one batch, of its parts in turn; its loss, of this process."""
-        options, fabric = self.options, self.fabric
-        first = self.state.step * options.batch_size + fabric.global_rank * self.local_batch
-        total = torch.zeros((), device=fabric.device)
-        size = -(-self.local_batch // self.parts)
-        for begin in range(0, self.local_batch, size):
-            part = batch if self.parts == 1 else batch.part(begin, begin + size)
-            with _seeded(options.seed, first + begin, fabric.device):
-                loss = self.objective(self.network, part, progress)
-                if self.parts > 1:
-                    loss = loss * (len(part.half0) / self.local_batch)
-                fabric.backward(loss)
-            total = loss.detach() if self.parts == 1 else total + loss.detach()
-        return total
-
     def record(self, loss: float) -> None:
         """Append the row of an epoch with this mean loss to the loss curve, and keep the best weights."""
         state = self.state
-        validation_loss = _validation_loss(self.plain, self.validation, self.judged, self.fabric)
-        for value in (loss, validation_loss):
+        held_out = validation_loss(self.plain, self.validation, self.judged, self.fabric)
+        for value in (loss, held_out):
             if value is not None and not abs(value) <= limits.NUMBER:
                 raise InputError(f"the fit diverged (loss {value:g}); use a lower learning rate")
         row = EpochRow(
@@ -293,9 +226,9 @@ class _Fit:
             step=state.step,
             samples=state.step * self.options.batch_size,
             seconds=state.seconds,
-            learning_rate=self.rate,
+            learning_rate=self.steps.rate,
             fit_loss=loss,
-            validation_loss=validation_loss,
+            validation_loss=held_out,
         )
         if state.record(row):
             self.best = self.weights()
@@ -311,9 +244,9 @@ class _Fit:
         renormalise = self.objective.renormalises
         sampler.inputs = filled_inputs(sampler, self.config, weights, round_, fabric, renormalise=renormalise)
         self._standardise()
-        self.validation = _validation_batches(sampler, self.options, fabric)
+        self.validation = validation_batches(sampler, self.options, fabric)
         best = _on_device(UNet(self.config), self.best, fabric.device)
-        loss = _validation_loss(best, self.validation, self.judged, fabric)
+        loss = validation_loss(best, self.validation, self.judged, fabric)
         self.state.best_loss = math.inf if loss is None else loss
 
     def _standardise(self) -> None:
@@ -334,7 +267,7 @@ class _Fit:
                 self.best,
                 self.updating,
                 self.plain,
-                self.optimiser,
+                self.steps.optimiser,
                 self.fabric.strategy.precision,
             )
         self.fabric.barrier()
@@ -342,7 +275,7 @@ class _Fit:
     def restore(self, checkpoint: Path) -> FitState:
         """Take weights and state from the checkpoint, and fill the wedge of the inputs as it was."""
         self.state, self.best, updating = restore_fit(
-            checkpoint, self.identity, self.plain, self.optimiser, self.fabric.strategy.precision
+            checkpoint, self.identity, self.plain, self.steps.optimiser, self.fabric.strategy.precision
         )
         at_its_end = bool(self.state.rows) and self.state.step == self.state.rows[-1].step
         if at_its_end and self.state.ends_round(self.interval):
@@ -392,27 +325,6 @@ class _Fit:
             return measure_amplitude(network, batches)
 
 
-@contextmanager
-def _tuned_convolutions() -> Iterator[None]:
-    """On a GPU, try the algorithms for the shapes of convolutions, which stay the same, and keep the best."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
-
-
-def optimiser_of(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
-    """The optimiser that the options name, for all weights of a network."""
-    if options.optimiser == "adam":
-        return torch.optim.Adam(network.parameters(), lr=options.learning_rate)
-    inner = network.inner_weights()
-    chosen = {id(weights) for weights in inner}
-    others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
-    return Muon(inner, others, lr=options.learning_rate)
-
-
 def _sampler(pairs: Sequence[TomogramPair], objective: Objective) -> CropSampler:
     options = objective.options
     return CropSampler(
@@ -451,45 +363,12 @@ def _on_device(network: UNet, weights: dict[str, Tensor] | None, device: torch.d
     return convert_conv3d_weight_memory_format(network.to(device), torch.channels_last_3d)
 
 
-@contextmanager
-def _seeded(seed: int, index: int, device: torch.device) -> Iterator[None]:
-    """Random numbers of torch (dropout, added noise) that are a function of (seed, index)."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]))
-        yield
-
-
 def _drawn(sampler: CropSampler, fabric: Fabric) -> list[Batch]:
     """The first crops of the fit, as they were measured."""
     return [
         sampler.load([sampler.draw(first + i) for i in range(WEIGHING_BATCH)], fabric.device)
         for first in range(0, WEIGHING_CROPS, WEIGHING_BATCH)
     ]
-
-
-def _validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabric) -> list[Batch]:
-    crops = sampler.validation(options.validation_crops if options.held_out > 0 else 0)
-    size = options.batch_size
-    return [sampler.load(crops[i : i + size], fabric.device) for i in range(0, len(crops), size)]
-
-
-@torch.no_grad()
-def _validation_loss(
-    network: nn.Module,
-    batches: list[Batch],
-    objective: Objective,
-    fabric: Fabric,
-) -> float | None:
-    if not batches:
-        return None
-    network.eval()
-    with fabric.autocast():
-        losses = [objective(network, batch) for batch in batches]
-    network.train()
-    sizes = [len(batch.half0) for batch in batches]
-    mean = sum(float(loss) * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
-    # What follows from it, such as the end of the fit, must follow on all processes alike.
-    return float(fabric.broadcast(mean))
 
 
 def _mean_over_processes(value: Tensor, fabric: Fabric) -> float:
