@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,15 +98,25 @@ def write_reconstruction(
     device: torch.device,
 ) -> None:
     """Write the reconstruction of aligned images, as `fill_reconstruction` makes it."""
-    with _created(path, aligned.geometry, item, section, reconstruction_label(section)) as data:
-        fill_reconstruction(data, aligned, item, section, ctf, device)
+    _write(
+        path,
+        aligned.geometry,
+        item,
+        section,
+        reconstruction_label(section),
+        lambda data: fill_reconstruction(data, aligned, item, section, ctf, device),
+    )
 
 
-@contextmanager
-def _created(
-    path: Path, geometry: TiltGeometry, item: SeriesInput, section: ReconstructSection, what: str
-) -> Iterator[NDArray[np.float32]]:
-    """Create the file of a tomogram of a series, and give its ``(z, y, x)`` memory map."""
+def _write(
+    path: Path,
+    geometry: TiltGeometry,
+    item: SeriesInput,
+    section: ReconstructSection,
+    what: str,
+    fill: Callable[[NDArray[np.float32]], None],
+) -> None:
+    """Write a tomogram of a series, whose ``(z, y, x)`` memory map ``fill`` is called with."""
     shape, series = (item.binned_thickness(section), *geometry.image_shape_yx), item.series[0]
     with create_mrc(
         path,
@@ -117,7 +126,7 @@ def _created(
         labels=series.labels,
         what=what,
     ) as writer:
-        yield writer.data
+        fill(writer.data)
 
 
 def fill_reconstruction(
@@ -134,7 +143,20 @@ def fill_reconstruction(
     total variation, is held in memory.
     """
     geometry = aligned.geometry
-    for rows, block in _reconstructed_blocks(aligned.images.to(device), geometry, len(target), section):
+    blocks = _reconstructed_blocks(aligned.images.to(device), geometry, len(target), section)
+    _fill(target, blocks, geometry, item, ctf, device)
+
+
+def _fill(
+    target: NDArray[np.float32],
+    blocks: Iterable[tuple[slice, Tensor]],
+    geometry: TiltGeometry,
+    item: SeriesInput,
+    ctf: CtfSection,
+    device: torch.device,
+) -> None:
+    """Assign ``(z, rows, x)`` blocks to their rows, and deconvolve the whole if ``ctf`` says so."""
+    for rows, block in blocks:
         target[:, rows] = block.cpu().numpy()
     deconvolve_file(target, untilted_ctf(item.series[0].geometry), geometry.pixel_size_A, ctf, device)
 
@@ -149,8 +171,14 @@ def write_beads(
     device: torch.device,
 ) -> None:
     """Write a tomogram of the gold alone, as `fill_beads` makes it."""
-    with _created(path, geometry, item, section, "gold beads") as data:
-        fill_beads(data, gold, geometry, item, section, ctf, device)
+    _write(
+        path,
+        geometry,
+        item,
+        section,
+        "gold beads",
+        lambda data: fill_beads(data, gold, geometry, item, section, ctf, device),
+    )
 
 
 def fill_beads(
@@ -170,9 +198,7 @@ def fill_beads(
     shape = (geometry.n_tilts, *geometry.image_shape_yx)
     ctf = series_correction(item.series, ctf)
     images = correct(gold.images(shape), geometry, ctf, device).to(device)
-    for rows, block in fbp_blocks(images, geometry, len(target), section.filter):
-        target[:, rows] = block.cpu().numpy()
-    deconvolve_file(target, untilted_ctf(item.series[0].geometry), geometry.pixel_size_A, ctf, device)
+    _fill(target, fbp_blocks(images, geometry, len(target), section.filter), geometry, item, ctf, device)
     cut_to_balls(target, gold.centres_zyx, gold.reach)
 
 
