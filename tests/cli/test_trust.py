@@ -48,7 +48,7 @@ def test_the_figures_are_written_and_read_well(trusted: Path, capsys):
             assert -1 <= shell["low"] <= shell["correlation"] <= shell["high"] <= 1 and not shell["reason"]
     assert len(found["extra_wedge"]) == 4
     page = (trusted / "trust.html").read_text()
-    assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 2
+    assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 3
     withheld = found["withheld"]
     assert len(withheld["explained"]) == len(withheld["edges_per_voxel"]) - 1 == 4
     assert f"beyond {withheld['beyond_deg']:.0f} degrees" in page
