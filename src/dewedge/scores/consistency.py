@@ -6,10 +6,10 @@ beside noise, S of their power P, sets a ceiling sqrt(S / P) that a tomogram wit
 does not pass. And what is left of an image when the reprojection is subtracted, over the noise's power: 1 is
 perfect, more is structure left out, less is noise that was kept.
 
-The noise is measured: of frames, by half the difference of even and odd ones. Without them, where neighbouring
-tilts measured the same frequencies, which they do near the tilt axis: what they do not share there is noise,
-and noise looks alike in all directions. Tilts apart by d share S (1 - a d^2), so from those one and two apart
-S = (4 C1 - C2) / 3. Neighbours that are misaligned along the axis count as noise, too.
+The noise is measured: of frames, by half the difference of even and odd ones. Without them, next to the tilt
+axis, where neighbouring tilts measured the same frequencies: what they do not share there is noise, and noise
+looks alike in all directions. Tilts apart by d share S (1 - a d^2), so of those one and two apart, which
+share C1 and C2, S = (4 C1 - C2) / 3. What is misaligned between neighbours counts as noise, too.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _noise_near_axis(
             shared.append(np.mean([(mine * other.conj()).real for other in theirs], axis=0))
         powers += power.mean(axis=0) / width
         unshared += (power - (4 * shared[0] - shared[1]) / 3).mean(axis=0) / width
-    inside = (frequency >= edges[0]) & (frequency < edges[-1])
+    inside = (frequency >= EDGES[0]) & (frequency < EDGES[-1])
     k = frequency[inside]
     # A value scatters as the power does that it is left of.
     line = np.polyfit(k**2, unshared[inside] / height, 1, w=1 / powers[inside])

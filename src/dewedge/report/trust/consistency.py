@@ -36,9 +36,9 @@ class Consistency:
 
     heading: ClassVar[str] = "The measured part against the images"
     meaning: ClassVar[str] = (
-        "The measured part, without gold, is projected at each tilt and held against the image there. The "
-        "image is part of what it was made of, so agreement alone says little: noise agrees with itself. What "
-        "is left when the projection is subtracted tells: as much as the noise is right, more is structure "
+        "The measured part, without gold, is projected at each tilt and held against the image there. It was "
+        "made of that image, so agreement alone says little: noise agrees with itself. What is left of the "
+        "image when the projection is subtracted tells: as much as its noise is right, more is structure "
         "left out, less is noise that was kept. A tilt that stands out is shifted, blocked, charged, or of "
         "other ice than its neighbours."
     )
@@ -76,8 +76,8 @@ class Consistency:
         images = ", ".join(f"{self.numbers[i]} ({self.agreement.tilt_deg[i]:.0f} degrees)" for i in out)
         numbers = ",".join(str(self.numbers[i]) for i in out)
         return (
-            f"Images that agree far less than their neighbours in angle: {images}. Look at them, and leave out "
-            f"what is bad (--exclude-tilts {numbers})."
+            f"Images that agree far less than their neighbours in angle: {images}. Look at them, and leave "
+            f"out what is bad (--exclude-tilts {numbers})."
         )
 
     def pictures(self, lengths: Lengths) -> list[Picture]:

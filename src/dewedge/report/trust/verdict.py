@@ -89,12 +89,13 @@ class Trust:
 
     def verdict(self) -> Verdict:
         """The sentence on top of the page."""
-        if self.angle_scale is not None and self.angle_scale.is_off:
+        scale = self.angle_scale
+        if scale is not None and scale.is_off:
             return Verdict(
                 "unknown",
                 "The tilt angles do not fit the images, so nothing can be said of the filled wedge.",
-                f"The images fit best with {self.angle_scale.factor:.2f} ± {self.angle_scale.error:.2f} times "
-                "the angles: look at the angle file, and run again. The measured part is distorted, too.",
+                f"The images fit best with {scale.factor:.2f} ± {scale.error:.2f} times the angles: look at "
+                "the angle file, and run again. The measured part is distorted, too.",
             )
         if all(shell.correlation is None for shell in self.shells):
             reasons = dict.fromkeys(shell.reason for shell in self.shells)
