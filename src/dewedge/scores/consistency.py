@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import theilslopes
 
 from dewedge.errors import InputError
 from dewedge.geometry import Floats
@@ -115,7 +116,7 @@ class ImageAgreement:
             return []
         order = np.argsort(self.tilt_deg, kind="stable")
         values = self.correlation[order][:, rings].mean(axis=1)
-        usual = np.array([np.median(values[_around(i, len(values))]) for i in range(len(values))])
+        usual = _usual(self.tilt_deg[order], values)
         below = usual - values
         spread = 1.4826 * np.median(np.abs(below - np.median(below)))
         out = below > np.maximum(_OUT_SIGMA * spread, _OUT_SHARE * usual)
@@ -156,7 +157,7 @@ def image_agreement(
     """
     bounds = checked_edges(edges)
     stack, tilts = np.asarray(images), np.asarray(tilt_deg, dtype=np.float64)
-    data = torch.from_numpy(np.asarray(volume, dtype=np.float32))
+    data = torch.from_numpy(np.asarray(volume).astype(np.float32))
     if data.ndim != 3 or len(stack) != tilts.size or data.shape[1] != stack.shape[1] or tilts.size < 3:
         raise InputError(
             f"tomogram of shape {tuple(data.shape)} (z, y, x) for images of {stack.shape} at {tilts.size} "
@@ -241,9 +242,16 @@ def _beside_axis(image: NDArray[np.float32], width: int) -> NDArray[np.complex12
     return spectrum
 
 
-def _around(i: int, n: int) -> list[int]:
-    """Indices next to i, without it."""
-    return [j for j in range(max(0, i - _NEIGHBOURS), min(n, i + _NEIGHBOURS + 1)) if j != i]
+def _usual(tilts: Floats, values: Floats) -> Floats:
+    """``(n,)`` what the neighbours of each tilt make one expect; steep images agree less."""
+    expected = np.empty(len(values))
+    for i, tilt in enumerate(tilts):
+        near = np.arange(max(0, i - _NEIGHBOURS), min(len(values), i + _NEIGHBOURS + 1))
+        near = near[near != i]
+        # A line that one bad neighbour does not move.
+        slope, offset, *_ = theilslopes(values[near], tilts[near])
+        expected[i] = offset + slope * tilt
+    return expected
 
 
 def _divided(above: Floats, below: Floats) -> Floats:
