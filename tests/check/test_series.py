@@ -131,6 +131,11 @@ class TestWrongVariantsOfTheRealSeries:
         [found] = findings_of(real, tilt_deg=np.radians(real.geometry.tilt_deg))
         assert (found.severity, found.where) == ("error", "tilt angles") and "radians" in found.why
 
+    def test_angles_that_are_all_too_small(self, real: TiltSeries, findings_of):
+        [found] = findings_of(real, tilt_deg=0.85 * real.geometry.tilt_deg)
+        assert found.severity == "warning" and found.where == "tilt angles"
+        assert "images fit best with 1.1" in found.what
+
     def test_negated_angles_cannot_be_found(self, real: TiltSeries, findings_of):
         # The mirror image of the specimen has these very images.
         assert findings_of(real, tilt_deg=-real.geometry.tilt_deg) == []

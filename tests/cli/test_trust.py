@@ -48,12 +48,31 @@ def test_the_figures_are_written_and_read_well(trusted: Path, capsys):
             assert -1 <= shell["low"] <= shell["correlation"] <= shell["high"] <= 1 and not shell["reason"]
     assert len(found["extra_wedge"]) == 4
     page = (trusted / "trust.html").read_text()
-    assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 2
+    assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 3
     withheld = found["withheld"]
     assert len(withheld["explained"]) == len(withheld["edges_per_voxel"]) - 1 == 4
     assert f"beyond {withheld['beyond_deg']:.0f} degrees" in page
     assert (trusted / "withheld" / "validate.md").exists()
     assert f'class="verdict {found["verdict"]["level"]}"' in page
+
+
+def test_the_measured_part_is_held_against_the_images(trusted: Path):
+    found = json.loads((trusted / "trust.json").read_text())["consistency"]
+    assert [tilt["image"] for tilt in found["tilts"]] == list(range(1, 42))
+    assert found["noise_from"] in ("frames", "neighbouring tilts")
+    told = [value for value in found["residual_over_noise"] if value is not None]
+    assert len(told) > 10 and min(told) > 0
+    assert "The measured part against the images" in (trusted / "trust.html").read_text()
+
+
+def test_without_its_images_a_run_is_still_judged(finished: Path, tmp_path: Path, capsys):
+    output = tmp_path / "OUT"
+    shutil.copytree(finished, output)
+    config = output / "config.toml"
+    config.write_text(config.read_text().replace("TS.mrc", "gone.mrc"))
+    assert main(["trust", str(output), "--quick", "--device", "cpu"]) == 0
+    assert json.loads((output / "trust.json").read_text())["consistency"] is None
+    assert "gone.mrc" in capsys.readouterr().err
 
 
 def test_both_parts_are_the_result(trusted: Path):

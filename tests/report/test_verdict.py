@@ -1,10 +1,12 @@
 """The verdict on a filled wedge."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dewedge.physics.angle_scale import AngleScale
 from dewedge.report.trust.verdict import Trust
 from dewedge.scores.extra_wedge import NO_SIGNAL, TOO_COARSE, TrustShell
 
@@ -44,3 +46,10 @@ def test_without_a_voxel_size_lengths_are_in_voxels():
     found = trust(TOO_COARSE, 0.9, 0.8, 0.6, voxel_size_A=None)
     assert "down to 10 voxels" in found.verdict().sentence
     assert found.as_dict()["wedge"][0]["resolution_A"] is None
+
+
+def test_with_wrong_angles_nothing_is_told():
+    found = replace(trust(0.9, 0.9, 0.9, 0.9), angle_scale=AngleScale(1.18, 0.02))
+    verdict = found.verdict()
+    assert verdict.level == "unknown" and "1.18 ± 0.02 times the angles" in verdict.advice
+    assert replace(found, angle_scale=AngleScale(1.01, 0.02)).verdict().level == "good"

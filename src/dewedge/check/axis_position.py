@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dewedge.check.binning import binned_geometry, binned_image
+from dewedge.check.binning import small_aligned
 from dewedge.check.finding import Finding
 from dewedge.geometry import TiltGeometry
-from dewedge.physics.alignment import align_images
 from dewedge.physics.tilt_axis import SMALLEST, AxisEstimate, blur_px, estimate_axis
 
 # Images are binned until no side is longer than this.
 _LONGEST_SIDE = 192
 # Thickness of a specimen where none is known.
-_USUAL_THICKNESS_A = 2000.0
+USUAL_THICKNESS_A = 2000.0
 # In units of the standard error: what is put right, and what is warned of if it also blurs so many voxels.
 _PUT_RIGHT, _WARNED_OF, _BLUR_VOXELS = 2.0, 3.0, 0.25
 
@@ -44,19 +41,11 @@ def measure_axis(
     AxisEstimate or None
         None if it cannot be told.
     """
-    factor = math.ceil(max(geometry.image_shape_yx) / _LONGEST_SIDE)
-    if min(geometry.image_shape_yx) // factor < SMALLEST:
+    small = small_aligned(stacks, geometry, _LONGEST_SIDE, SMALLEST)
+    if small is None:
         return None
-    images = np.stack(
-        [
-            np.mean([binned_image(np.asarray(image), factor) for image in same], axis=0)
-            for same in zip(*stacks, strict=True)
-        ]
-    )
-    aligned, binned = align_images(images, binned_geometry(geometry, factor))
-    if min(binned.image_shape_yx) < SMALLEST:
-        return None
-    slices = (thickness or _USUAL_THICKNESS_A / geometry.pixel_size_A) / factor
+    aligned, binned, factor = small
+    slices = (thickness or USUAL_THICKNESS_A / geometry.pixel_size_A) / factor
     with torch.no_grad():
         found = estimate_axis(aligned, binned, max(4, round(slices)))
     if found is None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dewedge.geometry import TiltGeometry
+from dewedge.physics.alignment import align_images
 
 Images = NDArray[np.float32]
 
@@ -40,3 +44,35 @@ def binned_geometry(geometry: TiltGeometry, factor: int) -> TiltGeometry:
         pixel_size_A=geometry.pixel_size_A * factor,
         shift_yx=(geometry.shift_yx + geometry.linear_yx @ offset) / factor,
     )
+
+
+def small_aligned(
+    stacks: Sequence[Iterable[NDArray[Any]]], geometry: TiltGeometry, longest: int, smallest: int
+) -> tuple[Tensor, TiltGeometry, int] | None:
+    """Images binned until no side is longer than ``longest`` pixels, then aligned.
+
+    Parameters
+    ----------
+    stacks
+        The ``(y, x)`` raw images, in memory or memory-mapped; of several stacks, such as those of even and of
+        odd frames, the mean is taken.
+    geometry
+        Their geometry.
+
+    Returns
+    -------
+    tuple or None
+        ``(n, y, x)`` images, their geometry and the binning; None where a side would be shorter than
+        ``smallest``.
+    """
+    factor = math.ceil(max(geometry.image_shape_yx) / longest)
+    if min(geometry.image_shape_yx) // factor < smallest:
+        return None
+    images = np.stack(
+        [
+            np.mean([binned_image(np.asarray(image), factor) for image in same], axis=0)
+            for same in zip(*stacks, strict=True)
+        ]
+    )
+    aligned, binned = align_images(images, binned_geometry(geometry, factor))
+    return None if min(binned.image_shape_yx) < smallest else (aligned, binned, factor)

@@ -21,8 +21,9 @@ def trust(
     """Tell how far the filled wedge of a finished run is to be believed: docs/trust.md.
 
     A second wedge is cut where there were tilts, the network fills it, and what it put there is held against
-    the half-set that it was not given: a minute or less. Then the run is made again without its outermost
-    tilts, and the result held against them: as long as the run.
+    the half-set that it was not given: a minute or less. The measured part is projected at every tilt and
+    held against the images, and the images are asked whether the tilt angles are right. Then the run is made
+    again without its outermost tilts, and the result held against them: as long as the run.
 
     Written into the run's folder: trust.html (a verdict, figures and pictures), trust.json,
     refined_measured.mrc (the result at measured frequencies, safe for averaging and template matching),

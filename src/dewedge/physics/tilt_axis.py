@@ -26,16 +26,13 @@ import torch
 from torch import Tensor
 
 from dewedge.geometry import Floats, TiltGeometry
-from dewedge.physics.fourier import fourier_crop, frequencies
+from dewedge.physics.fourier import fourier_crop
 from dewedge.physics.projection import back_project
 from dewedge.physics.reconstruction import tilt_weights_rad
+from dewedge.physics.sharpness import CLIP, PARTS_YX, RIM, log_ratio, moments, passed, peak_of
 
 # Smallest images that are judged, in pixels.
 SMALLEST = 96
-# Cycles per pixel that the images keep (standard deviations of a Gaussian high-pass and low-pass), and beyond
-# how many robust standard deviations they are cut: so beads inform, but do not decide.
-_BAND = (0.04, 0.16)
-_CLIP = 4.0
 # Largest displacement, as a share of the images' width, and angle that are looked for.
 _LARGEST_SHIFT, _LARGEST_ANGLE_DEG = 0.1, 5.0
 # Places about the best one through whose values the parabola goes: shifts in pixels, and by how many pixels
@@ -43,9 +40,6 @@ _LARGEST_SHIFT, _LARGEST_ANGLE_DEG = 0.1, 5.0
 _NEAR = np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
 _TURNED_PX = 1.5
 _ROUNDS = 3
-# Parts of the field, along y and x, by which uncertainty is judged; the share of the rim that is left out.
-_PARTS_YX = (8, 3)
-_RIM = 0.1
 # Columns of the field in which the specimen's height is found.
 _COLUMNS = 12
 
@@ -100,7 +94,7 @@ def estimate_axis(images: Tensor, geometry: TiltGeometry, thickness: int) -> Axi
     small = _Sharpness(fourier_crop(images, (height // 2, width // 2)), geometry.tilt_deg, thickness // 2)
     steps = math.ceil(_LARGEST_SHIFT * width / 4)
     shifts = 2.0 * np.arange(-steps, steps + 1)
-    best = int(_log_ratio(small.at([(shift, 0.0) for shift in shifts]).sum(axis=1)).argmax())
+    best = int(log_ratio(small.at([(shift, 0.0) for shift in shifts]).sum(axis=1)).argmax())
     if best in (0, len(shifts) - 1):
         return None
     sharpness = _Sharpness(images, geometry.tilt_deg, thickness)
@@ -108,10 +102,10 @@ def estimate_axis(images: Tensor, geometry: TiltGeometry, thickness: int) -> Axi
     by_shift, by_angle = (float(2 * shifts[best]), 0.0), (0.0, 0.0)
     for _ in range(_ROUNDS):
         (shift, _), (angle, _) = by_shift, by_angle
-        new_shift = _peak_of(shift + _NEAR, sharpness.at([(s, angle) for s in shift + _NEAR]))
+        new_shift = peak_of(shift + _NEAR, sharpness.at([(s, angle) for s in shift + _NEAR]))
         if new_shift is None:
             return None
-        new_angle = _peak_of(angle + turns, sharpness.at([(new_shift[0], a) for a in angle + turns]))
+        new_angle = peak_of(angle + turns, sharpness.at([(new_shift[0], a) for a in angle + turns]))
         if new_angle is None:
             return None
         by_shift, by_angle = new_shift, new_angle
@@ -120,7 +114,7 @@ def estimate_axis(images: Tensor, geometry: TiltGeometry, thickness: int) -> Axi
     shift, angle = by_shift[0], by_angle[0]
     if abs(angle) > _LARGEST_ANGLE_DEG:
         return None
-    before, after = _log_ratio(sharpness.at([(0.0, 0.0), (shift, angle)]).sum(axis=1))
+    before, after = log_ratio(sharpness.at([(0.0, 0.0), (shift, angle)]).sum(axis=1))
     slab_deg, slab_error_deg = slab_tilt(sharpness.volume(shift, angle))
     return AxisEstimate(
         shift_px=shift,
@@ -163,15 +157,15 @@ def slab_tilt(volume: Tensor) -> tuple[float, float]:
         ``(z, y, x)`` band-passed reconstruction.
     """
     depth, _, width = volume.shape
-    rim = int(_RIM * width)
+    rim = int(RIM * width)
     inner = volume[:, :, rim : width - rim]
     spread = 1.4826 * inner.abs().median()
-    power = inner.clamp(-_CLIP * spread, _CLIP * spread).square()
+    power = inner.clamp(-CLIP * spread, CLIP * spread).square()
     z = torch.arange(depth, dtype=torch.float64) - depth // 2
     x = torch.arange(inner.shape[2], dtype=torch.float64) - (width // 2 - rim)
     places = torch.stack([part.mean() for part in torch.tensor_split(x, _COLUMNS)])
     angles = []
-    for part in torch.tensor_split(power, _PARTS_YX[0], dim=1):
+    for part in torch.tensor_split(power, PARTS_YX[0], dim=1):
         columns = torch.tensor_split(part.mean(dim=1).double().cpu(), _COLUMNS, dim=1)
         profiles = torch.stack([column.mean(dim=1) for column in columns])
         # The upper half: below it lie noise and the rays of the specimen, centred on the volume's middle.
@@ -189,7 +183,7 @@ class _Sharpness:
     """Second and fourth moments of the voxels for shifts and turns of all images."""
 
     def __init__(self, images: Tensor, tilt_deg: Floats, thickness: int) -> None:
-        self.images = _passed(images) * torch.from_numpy(tilt_weights_rad(tilt_deg)).to(images)[:, None, None]
+        self.images = passed(images) * torch.from_numpy(tilt_weights_rad(tilt_deg)).to(images)[:, None, None]
         self.tilt_deg = tilt_deg
         self.thickness = max(1, thickness)
         self.rest = unexplained(tilt_deg)
@@ -207,7 +201,7 @@ class _Sharpness:
 
     def at(self, places: Sequence[tuple[float, float]]) -> Floats:
         """``(places, parts, 2)`` sums of squares and of fourth powers in parts of the field."""
-        return np.array([_moments(self.volume(shift, angle)) for shift, angle in places])
+        return np.array([moments(self.volume(shift, angle)) for shift, angle in places])
 
 
 def _sheared(images: Tensor, slope: Floats, shift: Floats, axis: int) -> Tensor:
@@ -226,55 +220,3 @@ def _sheared(images: Tensor, slope: Floats, shift: Floats, axis: int) -> Tensor:
     spectrum = torch.fft.rfft(images, dim=axis) * torch.polar(torch.ones_like(turns), turns)
     result: Tensor = torch.fft.irfft(spectrum, n=n, dim=axis)
     return result
-
-
-def _passed(images: Tensor) -> Tensor:
-    """Band-passed images on one scale of noise, cut where they are extreme, then ramp-filtered."""
-    ky, kx = frequencies(images.shape[1:], images.device)
-    k_squared = ky.square() + kx.square()
-    low, high = _BAND
-    band = (1 - torch.exp(-k_squared / (2 * low**2))) * torch.exp(-k_squared / (2 * high**2))
-    passed = torch.fft.irfft2(torch.fft.rfft2(images) * band, s=images.shape[1:])
-    spread = 1.4826 * passed.flatten(1).abs().median(dim=1).values[:, None, None]
-    cut = (passed / spread.clamp(min=1e-30)).clamp(-_CLIP, _CLIP)
-    ramped: Tensor = torch.fft.irfft(torch.fft.rfft(cut) * kx, n=images.shape[2])
-    return ramped
-
-
-def _moments(volume: Tensor) -> Floats:
-    """``(parts, 2)`` sums of squares and of fourth powers."""
-    height, width = volume.shape[1:]
-    top, left = int(_RIM * height), int(_RIM * width)
-    squares = volume[:, top : height - top, left : width - left].square()
-    parts = [
-        part
-        for rows in torch.tensor_split(squares, _PARTS_YX[0], dim=1)
-        for part in torch.tensor_split(rows, _PARTS_YX[1], dim=2)
-    ]
-    return np.array([[float(part.sum()), float(part.square().sum())] for part in parts])
-
-
-def _log_ratio(moments: Floats) -> Floats:
-    """Logarithm of the fourth moment over the square of the second."""
-    ratio: Floats = np.log(moments[..., 1]) - 2 * np.log(moments[..., 0])
-    return ratio
-
-
-def _peak_of(places: Floats, moments: Floats) -> tuple[float, float] | None:
-    """Peak of ``(places, parts, 2)`` moments, and its standard error by leaving out each part in turn."""
-    total = moments.sum(axis=1)
-    peak = _peak(places, _log_ratio(total))
-    others = [_peak(places, _log_ratio(total - part)) for part in moments.swapaxes(0, 1)]
-    known = [other for other in others if other is not None]
-    if peak is None or len(known) < len(others):
-        return None
-    return peak, float(np.sqrt((len(known) - 1) * np.var(known)))
-
-
-def _peak(places: Floats, values: Floats) -> float | None:
-    """Top of the parabola through values; None if it has none, or only far from them."""
-    middle, scale = places.mean(), np.ptp(places)
-    curvature, slope, _ = np.polyfit((places - middle) / scale, values, 2)
-    if curvature >= 0 or abs(slope) > -2 * curvature:
-        return None
-    return float(middle - slope / (2 * curvature) * scale)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dewedge.check.alignment import check_axis, check_order, find_tilt_axis
+from dewedge.check.angle_scale import check_angle_scale, describe_angle_scale, measure_angle_scale
 from dewedge.check.angles import check_angles, check_lengths, describe_geometry
 from dewedge.check.axis_position import check_axis_position, describe_axis, measure_axis
 from dewedge.check.binning import binned_geometry
@@ -147,6 +148,7 @@ def _check_series(item: SeriesInput, config: Config) -> Report:
         # Of images that do not fit their angles the axis means nothing.
         if len(report.findings) == before and not errors(report.findings):
             _check_axis_position(report, item, config, usable)
+            _check_angle_scale(report, item, config, usable)
     if len(summaries) == 2 and usable.size >= FEWEST_TILTS:
         halves = [_half_stack(summary, usable) for summary in summaries]
         _compare(report, halves[0], halves[1], ("image", "y", "x"))
@@ -175,6 +177,14 @@ def _check_axis_position(report: Report, item: SeriesInput, config: Config, usab
     found = measure_axis(stacks, geometry, config.reconstruct.thickness or item.thickness)
     report.facts["axis position"] = describe_axis(found)
     report.findings.extend(check_axis_position(report.name, found, geometry, config.reconstruct.bin))
+
+
+def _check_angle_scale(report: Report, item: SeriesInput, config: Config, usable: NDArray[np.intp]) -> None:
+    geometry = item.series[0].geometry.select(usable)
+    stacks = [[series.images[i] for i in usable] for series in item.series]
+    found = measure_angle_scale(stacks, geometry, config.reconstruct.thickness or item.thickness)
+    report.facts["angle scale"] = describe_angle_scale(found)
+    report.findings.extend(check_angle_scale(report.name, found))
 
 
 def _check_halves(item: HalvesInput) -> Report:

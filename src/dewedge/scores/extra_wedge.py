@@ -45,6 +45,7 @@ MOST_SPREAD = 0.2
 NO_SIGNAL = "half-sets have too little in common"
 TOO_COARSE = "coarser than a fifth of the thickness"
 DISAGREE = "single azimuths disagree"
+WRONG_ANGLES = "tilt angles do not fit the images"
 
 
 class Azimuth(NamedTuple):
@@ -104,6 +105,10 @@ class TrustShell:
     low: float | None
     high: float | None
     reason: str = ""
+
+    def untold(self, reason: str) -> TrustShell:
+        """The shell without its estimate."""
+        return TrustShell(self.edges_per_voxel, None, None, None, reason)
 
 
 def of_whole(correlation: NDArray[np.float64]) -> Floats:

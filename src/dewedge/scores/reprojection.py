@@ -119,7 +119,7 @@ def reprojection_scores(
     scores = []
     for i, tilt in enumerate(tilts.tolist()):
         depth, _, width = next(iter(volumes.values())).shape
-        columns = _compared(tilt, depth, width, shape[1])
+        columns = compared_columns(tilt, depth, width, shape[1])
 
         def sums(a: ArrayLike, b: ArrayLike, columns: slice = columns, depth: int = depth) -> ShellSums:
             spectra = [tapered_image_spectrum(np.asarray(image)[:, columns], bounds[-1]) for image in (a, b)]
@@ -165,7 +165,7 @@ def mean_correlation(scores: Sequence[TiltScores]) -> dict[str, Floats]:
     return means
 
 
-def _compared(tilt_deg: float, depth: int, width: int, image_width: int) -> slice:
+def compared_columns(tilt_deg: float, depth: int, width: int, image_width: int) -> slice:
     """Columns of an image at a tilt whose rays pass the whole thickness of a box, or the middle half."""
     cos, sin = math.cos(math.radians(tilt_deg)), abs(math.sin(math.radians(tilt_deg)))
     half = max(width / 2 * cos - depth / 2 * sin, _LEAST_WIDTH * width / 2 * cos)

@@ -17,6 +17,8 @@ from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import load_model
 from dewedge.pipeline.measures import model_file, run_folders
+from dewedge.pipeline.trust.consistency import consistency
+from dewedge.pipeline.trust.images import angle_scale
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.trust.wedge import wedge
 from dewedge.pipeline.trust.withheld import withheld
@@ -27,15 +29,19 @@ from dewedge.report.trust.part import Part, PartName, Picture
 from dewedge.report.trust.verdict import Trust
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.lock import locked_folder
+from dewedge.scores.extra_wedge import WRONG_ANGLES
 from dewedge.settings.file import resolve_config
 from dewedge.settings.sections import ComputeSection
 
 logger = logging.getLogger(__name__)
 
 # Beside the wedges cut elsewhere, which are always asked. None where a part has nothing to say.
-MAKERS: Mapping[PartName, Callable[[Subject], Part | None]] = {"withheld": withheld}
+MAKERS: Mapping[PartName, Callable[[Subject], Part | None]] = {
+    "consistency": consistency,
+    "withheld": withheld,
+}
 # Those that take no fit.
-QUICK: tuple[PartName, ...] = ()
+QUICK: tuple[PartName, ...] = ("consistency",)
 
 
 def trust(
@@ -82,6 +88,11 @@ def judged(subject: Subject, parts: Sequence[PartName]) -> Trust:
     """Ask all parts about one tomogram."""
     started = time.monotonic()
     found = wedge(subject)
+    scale = angle_scale(subject)
+    if scale is not None and scale.is_off:
+        # Both half-sets are distorted alike: what they tell of each other is no truth.
+        found = replace(found, shells=[shell.untold(WRONG_ANGLES) for shell in found.shells])
+    found = replace(found, angle_scale=scale)
     seconds, answers = {"wedge": time.monotonic() - started}, {}
     for name, make in MAKERS.items():
         if name in parts:

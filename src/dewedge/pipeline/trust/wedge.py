@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import Floats, TiltRange
-from dewedge.io.mrc import Mrc, read_mrc, write_mrc
+from dewedge.io.mrc import Mrc, create_mrc, read_mrc
 from dewedge.learn.extra_wedge import extra_wedge
 from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
-from dewedge.physics.wedge import cut_wedge_from_rows, wedge_mask
+from dewedge.physics.projection import row_blocks
+from dewedge.physics.wedge import cut_wedge_from_rows, rows_at_once, wedge_mask
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.validate.validate import without_gold
 from dewedge.report.trust.verdict import Trust
@@ -56,8 +59,9 @@ def wedge(subject: Subject) -> Trust:
             device=device,
         )
     with step(f"{folder.name}: part the measured from the added"):
-        write_parts(folder, refined, model.tilt_range)
-        added = power_inside(without_gold(folder.refined), model.tilt_range)
+        whole = without_gold(folder.refined)
+        added = power_inside(whole, model.tilt_range)
+        write_parts(folder, refined, whole, model.tilt_range)
     return Trust(
         name=folder.name,
         voxel_size_A=refined.voxel_size_A,
@@ -68,25 +72,31 @@ def wedge(subject: Subject) -> Trust:
     )
 
 
-def write_parts(folder: ResultFolder, refined: Mrc, tilt_range: TiltRange) -> None:
-    """Write the result at measured frequencies, and what is left of it: what lies inside the wedge."""
-    whole = without_gold(folder.refined)
-    depth, _, width = whole.shape
-    cut = torch.from_numpy(whole.copy())
-    cut_wedge_from_rows(cut, wedge_mask((depth, 1, width), tilt_range))
-    measured = cut.numpy()
-    added = whole - measured
-    # Gold is given back as it was measured.
-    measured += refined.data - whole
-    for path, part in ((folder.measured, measured), (folder.added, added)):
-        write_mrc(
-            path,
-            part,
-            refined.voxel_size_A,
-            origin_xyz_A=refined.origin_xyz_A,
-            labels=refined.labels,
-            what=path.stem,
-        )
+def write_parts(
+    folder: ResultFolder, refined: Mrc, whole: NDArray[np.float32], tilt_range: TiltRange
+) -> None:
+    """Write the result at measured frequencies, and what is left of it: what lies inside the wedge.
+
+    ``whole`` is the result without gold. Only it is held in memory, or mapped, beside bands of rows.
+    """
+    depth, height, width = whole.shape
+    mask = wedge_mask((depth, 1, width), tilt_range)
+    written: dict[str, Any] = {
+        "voxel_size_A": refined.voxel_size_A,
+        "origin_xyz_A": refined.origin_xyz_A,
+        "labels": refined.labels,
+    }
+    with (
+        create_mrc(folder.measured, whole.shape, what=folder.measured.stem, **written) as measured,
+        create_mrc(folder.added, whole.shape, what=folder.added.stem, **written) as added,
+    ):
+        for rows in row_blocks(height, rows_at_once(whole.shape, mask.device)):
+            band = np.array(whole[:, rows])
+            cut = torch.from_numpy(band.copy())
+            cut_wedge_from_rows(cut, mask)
+            added.data[:, rows] = band - cut.numpy()
+            # Gold is given back as it was measured.
+            measured.data[:, rows] = refined.data[:, rows] - added.data[:, rows]
 
 
 def power_inside(refined: NDArray[np.float32], tilt_range: TiltRange) -> Floats:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dewedge.check.angle_scale import describe_angle_scale
 from dewedge.report.figure import image_tag, png
 from dewedge.report.page import filled
 from dewedge.report.trust.part import Lengths, Part, Picture
@@ -82,6 +83,7 @@ def page(trust: Trust, slices: Picture, where: Path) -> str:
         curve=_image(curve, where),
         slices=_image(slices, where),
         parts="\n".join(_section(part, trust.lengths, where) for part in trust.parts.values()),
+        angles=escape(describe_angle_scale(trust.angle_scale)),
         costs=", ".join(f"{escape(name)} {duration(seconds)}" for name, seconds in trust.seconds.items()),
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from dewedge.geometry import Floats
+from dewedge.physics.angle_scale import AngleScale
 from dewedge.report.trust.part import Lengths, Part, PartName
 from dewedge.scores.extra_wedge import Azimuth, ExtraWedge, TrustShell
 from dewedge.scores.spectra import listed
@@ -47,6 +48,8 @@ class Trust:
         What it is made of, by azimuth.
     added
         ``(s,)`` mean power of the result inside the wedge, in units of that outside.
+    angle_scale
+        By what the tilt angles have to be multiplied to fit the images; None if it cannot be told.
     parts
         What else was asked, by its name.
     seconds
@@ -59,6 +62,7 @@ class Trust:
     shells: Sequence[TrustShell]
     extra_wedge: Mapping[Azimuth, ExtraWedge]
     added: Floats
+    angle_scale: AngleScale | None = None
     parts: Mapping[PartName, Part] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -85,6 +89,14 @@ class Trust:
 
     def verdict(self) -> Verdict:
         """The sentence on top of the page."""
+        scale = self.angle_scale
+        if scale is not None and scale.is_off:
+            return Verdict(
+                "unknown",
+                "The tilt angles do not fit the images, so nothing can be said of the filled wedge.",
+                f"The images fit best with {scale.factor:.2f} ± {scale.error:.2f} times the angles: look at "
+                "the angle file, and run again. The measured part is distorted, too.",
+            )
         if all(shell.correlation is None for shell in self.shells):
             reasons = dict.fromkeys(shell.reason for shell in self.shells)
             return Verdict(
@@ -147,6 +159,7 @@ class Trust:
                 for azimuth, found in self.extra_wedge.items()
             ],
             "added_power": listed(self.added),
+            "angle_scale": None if self.angle_scale is None else self.angle_scale._asdict(),
             "seconds": dict(self.seconds),
             **dict.fromkeys(get_args(PartName)),
             **{name: dict(part.as_dict()) for name, part in self.parts.items()},
