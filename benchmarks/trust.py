@@ -33,7 +33,7 @@ import numpy as np
 from dewedge.geometry import TiltRange
 from dewedge.io.angles import read_tilt_angles
 from dewedge.io.files import write_text_atomic
-from dewedge.io.mrc import read_mrc
+from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.particles import read_particles
 from dewedge.pipeline.trust.wedge import EDGES
 from dewedge.scores.spectra import from_axis, listed, plane_angle_deg, shell_sums, tapered_spectrum
@@ -48,7 +48,8 @@ BLOCK = re.compile(r"(<!-- table trust -->\n).*?(<!-- end -->)", re.DOTALL)
 # Of a fit as long as those of the comparison, of one that has learnt next to nothing, and of one that has
 # seen a tenth of the specimen all too often.
 LONG, SHORT = ("--epochs", "20"), ("--epochs", "1")
-OVER = ("--epochs", "60", "--held-out", "0.9", "--patience", "none")
+OVER = ("--epochs", "60", "--held-out", "0", "--patience", "none")
+TENTH = 70  # edge of that part in voxels
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,15 @@ class Case:
         Whether the estimate must be low, or none: the fit or its input is wrong.
     stretch
         Factor by which the tilt angles given to the run are wrong.
+    of_part
+        Whether the fit sees a corner of `TENTH` voxels alone.
     """
 
     specimen: tuple[str, ...]
     fit: tuple[str, ...] = LONG
     bad: bool = False
     stretch: float = 1.0
+    of_part: bool = False
 
 
 CASES = {
@@ -83,7 +87,10 @@ CASES = {
         f"{kind}, short fit": Case(("--specimen", kind), SHORT, bad=True)
         for kind in ("cell", "lamella", "purified")
     },
-    **{f"{kind}, over-fitted": Case(("--specimen", kind), OVER, bad=True) for kind in ("cell", "purified")},
+    **{
+        f"{kind}, over-fitted": Case(("--specimen", kind), OVER, bad=True, of_part=True)
+        for kind in ("cell", "purified")
+    },
     "purified, few particles": Case(("--specimen", "purified", "--particles", "8", "--membranes", "0")),
     "purified, one particle": Case(("--specimen", "purified", "--particles", "1", "--membranes", "0")),
     "cell, angles 15 % too small": Case(("--specimen", "cell"), bad=True, stretch=0.85),
@@ -120,9 +127,15 @@ def computed(name: str, seed: int, data: Path) -> dict[str, Any]:
         angles.write_text(
             "\n".join(f"{tilt * case.stretch:.2f}" for tilt in read_tilt_angles(series / "TS.tlt"))
         )
+    fit = case.fit
+    if case.of_part:
+        part = np.zeros(SHAPE_ZYX, dtype=np.float32)
+        part[:, :TENTH, :TENTH] = 1
+        write_mrc(series / "part.mrc", part, read_mrc(series / "TS_truth.mrc").voxel_size_A, what="part")
+        fit = (*fit, "--mask", str(series / "part.mrc"))
     if not (output / "refined.mrc").exists():
         dewedge("run", str(series / "TS.mrc"), "--angles", str(angles), "--thickness", str(SHAPE_ZYX[0]),
-                *case.fit, "--seed", str(seed), "--no-check", "-o", str(output), "--overwrite")  # fmt: skip
+                *fit, "--seed", str(seed), "--no-check", "-o", str(output), "--overwrite")  # fmt: skip
     dewedge("trust", str(output), "--quick", "--device", "cpu")
     found = json.loads((output / "trust.json").read_text())
     return {
