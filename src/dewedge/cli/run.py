@@ -16,6 +16,7 @@ def run(
     overwrite: bool = False,
     recipe: str | None = None,
     fit_each: bool = False,
+    fit_on: list[str] | None = None,
     no_check: bool = False,
     trust: bool = False,
     flags: RunFlags = RunFlags(),
@@ -40,6 +41,9 @@ def run(
         isonet.
     fit_each
         Fit a network to each tomogram, for the whole budget, instead of one to all of them.
+    fit_on
+        Name of an input that the network is fitted to, to be given for each of them; it is applied to the
+        other inputs, too.
     no_check
         Do not look at the input as dewedge check does; else its errors leave an input out.
     trust
@@ -53,6 +57,7 @@ def run(
         paths=list(paths),
         recipe=recipe,
         fit_each=fit_each,
+        fit_on=fit_on,
         no_check=no_check,
     )
     from dewedge.pipeline.run import run as run_pipeline

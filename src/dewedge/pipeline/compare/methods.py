@@ -21,6 +21,7 @@ DEFAULT_METHODS = ("fbp", "cryocare", "isonet", "deepdewedge", "dewedge")
 _OWN_KEYS = {
     "recipe": ("",),
     "fit_each": ("",),
+    "fit_on": ("",),
     "fit": ("objective",),
     "reconstruct": ("algorithm", "iterations"),
 }
