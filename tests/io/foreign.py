@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
@@ -255,3 +256,32 @@ def write_warp(folder: Path, name: str = "TS_1", *, averages: bool = False, move
         encoding="utf-8-sig",
     )
     return path
+
+
+def write_warp_project(folder: Path, name: str = "TS_1", *, voxel_A: float = 10.0) -> Path:
+    """A project of WarpTools: settings, .tomostar, .xml, stack, and half tomograms in half precision."""
+    xml = write_warp(folder / "warp_tiltseries", name)
+    series = Series()
+    (folder / "tomostar").mkdir(exist_ok=True)
+    names = ("MovieName", "AngleTilt", "AxisAngle", "Dose")
+    columns = "".join(f"_wrp{column} #{i}\n" for i, column in enumerate(names, 1))
+    rows = "".join(f"  ../frames/{name}_{i:03d}.tif  {a}  7.0  3.0\n" for i, a in enumerate(series.tilts))
+    (folder / "tomostar" / f"{name}.tomostar").write_text(f"\ndata_\n\nloop_\n{columns}{rows}\n")
+    rng = np.random.default_rng(series.seed)
+    common = rng.normal(size=(32, 48, 48))
+    for half in ("", "even", "odd"):
+        path = xml.parent / "reconstruction" / half / f"{name}_{voxel_A:.2f}Apx.mrc"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with mrcfile.new(path) as mrc:
+            mrc.set_data((common + rng.normal(size=common.shape)).astype(np.float16))
+            mrc.voxel_size = voxel_A
+    settings = folder / "warp_tiltseries.settings"
+    settings.write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<Settings>\n\t<Import>\n'
+        '\t\t<Param Name="DataFolder" Value="tomostar" />\n'
+        '\t\t<Param Name="ProcessingFolder" Value="warp_tiltseries" />\n'
+        '\t\t<Param Name="Extension" Value="*.tomostar" />\n'
+        '\t\t<Param Name="PixelSize" Value="2.5" />\n\t</Import>\n'
+        '\t<Tomo>\n\t\t<Param Name="DimensionsZ" Value="1000" />\n\t</Tomo>\n</Settings>\n'
+    )
+    return settings

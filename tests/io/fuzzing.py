@@ -408,6 +408,12 @@ READERS = {
     "particle star": Reader(write_halves, "particles.star", read_particles, change_text),
     "xml": Reader(foreign.write_warp, "TS_1.xml", read_warp, change_text),
     "Warp's folder": Reader(foreign.write_warp, "TS_1.xml", _in_folder, change_text),
+    "Warp's settings": Reader(
+        foreign.write_warp_project, "warp_tiltseries.settings", find_series, change_text
+    ),
+    "xml of half tomograms": Reader(
+        foreign.write_warp_project, "warp_tiltseries/TS_1.xml", _in_folder, change_text
+    ),
     "yaml": Reader(write_halves, "ddw.yaml", read_deepdewedge, change_text),
     "toml": Reader(_toml, "my.toml", lambda p: resolve_config(p, {}), change_text),
     "tilt.com": Reader(_etomo, "tilt.com", lambda p: read_etomo(p.parent, "TS_1"), change_text),

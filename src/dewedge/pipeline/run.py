@@ -27,11 +27,12 @@ from dewedge.pipeline.fit import fit_model, require_one_fit
 from dewedge.pipeline.initial import initial_files, initial_weights
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
+from dewedge.pipeline.warp import copy_to_warp, paths_in_warp
 from dewedge.report.figure import write_figure
 from dewedge.report.slices import slices_figure
 from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
-from dewedge.runtime.folder import ResultFolder, is_newer, tomogram_folders
+from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
 from dewedge.runtime.log import step
 from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.settings.sections import Config
@@ -77,6 +78,8 @@ def run(
     folder = replace(folder, tomograms=folders, made_of=made_of)
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     tomograms = [Tomogram(item, own) for item, own in zip(inputs, folders, strict=True)]
+    if config.to_warp:
+        require_new(paths_in_warp(inputs), overwrite or resume)
     if not config.no_check:
         require_memory(inputs, config)
     with launched(config.compute) as fabric:
@@ -170,6 +173,9 @@ def process(
             raise InputError(f"--fit-on {', '.join(config.fit_on)}: none of these inputs can be used")
         model = fit_model(pairs, config.fit, fabric, folder, resume)
     refine_all(usable, folder.model, model, config, fabric)
+    if config.to_warp:
+        items, refined = [one.item for one in usable], [one.folder.refined for one in usable]
+        on_first_process(fabric, lambda: copy_to_warp(items, refined))
     on_first_process(fabric, lambda: report(usable))
 
 

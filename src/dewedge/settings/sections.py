@@ -261,6 +261,7 @@ class Config(Section):
         default=[],
         description="Names of the inputs that the network is fitted to; it is applied to all. Else all.",
     )
+    to_warp: bool = Field(default=False, description="Copy results to where Warp keeps denoised tomograms.")
     recipe: str = Field(default="dewedge", description="The method, whose settings are the defaults.")
     no_check: bool = Field(default=False, description="Do not check the input as dewedge check does.")
     series: SeriesSection = SeriesSection()

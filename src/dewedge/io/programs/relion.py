@@ -18,7 +18,7 @@ from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, Floats, TiltGeometry, TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath, is_file
-from dewedge.io.programs.projection_model import to_geometry_arrays, x_tilt_notes
+from dewedge.io.programs.projection_model import to_geometry_arrays, turned_notes, x_tilt_notes
 from dewedge.io.star import (
     Table,
     copy_star,
@@ -259,12 +259,7 @@ def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> Ha
             tilts = numbers(star, tables[0], Y_TILT)
             tilt_range = TiltRange(float(tilts.min()), float(tilts.max()))
             notes.append(f"tilt range from {Path(star).name}; give that file to use its images")
-            x_tilt = float(numbers(star, tables[0], "rlnTomoXTilt", 0.0).mean())
-            if abs(x_tilt) > 1:
-                notes.append(
-                    f"{name}: the tomogram is turned by {x_tilt:.2g} degrees about x: so is its missing "
-                    "wedge, against the mask"
-                )
+            notes += turned_notes(float(numbers(star, tables[0], "rlnTomoXTilt", 0.0).mean()), name)
     layout = words(table, LAYOUT, row) or "zyx"
     if layout not in ("zyx", "-zyx", "yzx"):
         raise InputError(f"{path}: {LAYOUT} {shown(layout)}: expected zyx, -zyx or yzx")
