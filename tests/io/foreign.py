@@ -157,6 +157,22 @@ def write_aretomo(
     return path
 
 
+def write_metrics(folder: Path, names: tuple[str, ...] = ("TS_1", "TS_2")) -> Path:
+    """AreTomo3's table of series, each with a worse CTF than the one before."""
+    path = folder / "TiltSeries_Metrics.csv"
+    lines = [
+        "Tilt_Series,Thickness(Pix),Tilt_Axis,Global_Shift(Pix),Bad_Patch_Low,Bad_Patch_All,Defocus(A),"
+        "ExtPhase(Deg),CTF_Res(A),CTF_Score,DF_Hand,Pix_Size(A),Cs(nm),Kv,Alpha0,Beta0"
+    ]
+    for i, name in enumerate(names, 1):
+        lines.append(
+            f"{name}.mrc,   1200,  -5.12,   102.50,  0.00, 0.12,  35012.4,   0.0, {8.0 * i:5.2f},  {0.3 / i:6.4f},"
+            "-1,  1.54, 2.7, 300, 1.5, 0.0"
+        )
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def write_relion(
     folder: Path, name: str = "TS_1", *, per_tilt_files: bool = True, halves: bool = True
 ) -> Path:

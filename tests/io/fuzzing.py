@@ -31,6 +31,7 @@ from dewedge.io.movies import movie_frames, read_movie
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.particles import read_particles
 from dewedge.io.programs.aln import aln_geometry, read_aln
+from dewedge.io.programs.aretomo_metrics import read_metrics
 from dewedge.io.programs.deepdewedge import read_deepdewedge
 from dewedge.io.programs.imod import read_etomo
 from dewedge.io.programs.isonet import read_isonet
@@ -402,6 +403,7 @@ READERS = {
     "mdoc": Reader(write_serialem, "TS_1.st.mdoc", read_mdoc, change_text),
     "aln": Reader(foreign.write_aretomo, "TS_1.aln", lambda p: aln_geometry(read_aln(p), 5.0), change_text),
     "AreTomo's folder": Reader(foreign.write_aretomo, "TS_1.aln", _in_folder, change_text),
+    "metrics": Reader(foreign.write_metrics, "TiltSeries_Metrics.csv", read_metrics, change_text),
     "set star": Reader(_relion, "tomograms.star", find_series, change_text),
     "tilt star": Reader(_relion, "tilt_series/TS_1.star", _in_folder, change_text),
     "IsoNet star": Reader(write_halves, "isonet.star", read_isonet, change_text),
