@@ -165,10 +165,8 @@ def write_metrics(folder: Path, names: tuple[str, ...] = ("TS_1", "TS_2")) -> Pa
         "ExtPhase(Deg),CTF_Res(A),CTF_Score,DF_Hand,Pix_Size(A),Cs(nm),Kv,Alpha0,Beta0"
     ]
     for i, name in enumerate(names, 1):
-        lines.append(
-            f"{name}.mrc,   1200,  -5.12,   102.50,  0.00, 0.12,  35012.4,   0.0, {8.0 * i:5.2f},  {0.3 / i:6.4f},"
-            "-1,  1.54, 2.7, 300, 1.5, 0.0"
-        )
+        ctf = f"35012.4,   0.0, {8.0 * i:5.2f},  {0.3 / i:6.4f},-1"
+        lines.append(f"{name}.mrc,   1200,  -5.12,   102.50,  0.00, 0.12,  {ctf},  1.54, 2.7, 300, 1.5, 0.0")
     path.write_text("\n".join(lines) + "\n")
     return path
 
