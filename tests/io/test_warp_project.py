@@ -83,6 +83,19 @@ def test_series_that_are_not_in_the_project_any_more_are_left_out(tmp_path: Path
     assert [entry.name for entry in find_series(settings)] == ["TS_1", "TS_11"]
 
 
+def test_deselected_series_are_left_out_with_a_note(tmp_path: Path) -> None:
+    settings = foreign.write_warp_project(tmp_path)
+    xml = foreign.write_warp_project(tmp_path, "TS_2").parent / "warp_tiltseries" / "TS_2.xml"
+    text = xml.read_text(encoding="utf-8-sig")
+    xml.write_text(text.replace("<TiltSeries ", '<TiltSeries UnselectManual="True" '))
+    notes: list[str] = []
+    assert [entry.name for entry in find_series(settings, notes=notes)] == ["TS_1"]
+    assert notes == [f"{xml}: deselected in Warp: left out"]
+    (tmp_path / "tomostar" / "TS_1.tomostar").unlink()
+    with pytest.raises(InputError, match="all its tilt series are deselected"):
+        find_series(settings)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

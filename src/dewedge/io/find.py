@@ -76,7 +76,8 @@ def find_series(
         If given, the error of a series that cannot be read is appended to it, and the others are found.
     notes
         If given, what is said of a folder within a folder, or a file in one, that is closed to this user or
-        damaged and may be of no series, is appended to it; such are passed over.
+        damaged and may be of no series, or of a series that is deselected in Warp, is appended to it; such
+        are passed over.
 
     Returns
     -------
@@ -132,7 +133,7 @@ def _from_file(path: Path, overrides: Overrides) -> list[Entry]:
     if suffix == ".aln":
         return [_aretomo(path, overrides)]
     if suffix == ".settings":
-        return read_warp_project(path, overrides.pixel_size_A, overrides.faults)
+        return read_warp_project(path, overrides.pixel_size_A, overrides.faults, overrides.notes)
     if suffix in (".xml", ".tomostar"):
         return [read_warp_series(path, overrides.pixel_size_A)]
     if suffix in (".yaml", ".yml"):

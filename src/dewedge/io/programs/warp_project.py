@@ -77,14 +77,21 @@ def read_warp_settings(path: StrPath) -> WarpSettings:
 
 
 def read_warp_project(
-    path: StrPath, pixel_size_A: float | None = None, faults: list[InputError] | None = None
+    path: StrPath,
+    pixel_size_A: float | None = None,
+    faults: list[InputError] | None = None,
+    notes: list[str] | None = None,
 ) -> list[Entry]:
     """All tilt series of a .settings file: their half tomograms if Warp made some, else their images.
+
+    Those that are deselected, as Warp does with what it could not process, are left out.
 
     Parameters
     ----------
     faults
         If given, the error of a series that cannot be read is appended to it, and the others are read.
+    notes
+        If given, a line on each series that is deselected is appended to it.
 
     Raises
     ------
@@ -95,6 +102,10 @@ def read_warp_project(
     entries: list[Entry] = []
     for file in _files_of_series(Path(path), settings):
         try:
+            if _is_deselected(file):
+                if notes is not None:
+                    notes.append(f"{file}: deselected in Warp: left out")
+                continue
             entry = read_warp_entry(file, pixel_size_A)
         except InputError as error:
             if faults is None:
@@ -105,6 +116,8 @@ def read_warp_project(
             thickness = max(1, round(settings.depth_A / entry.geometry.pixel_size_A))
             entry = replace(entry, thickness=thickness)
         entries.append(entry)
+    if not entries and not faults:
+        raise InputError(f"{path}: all its tilt series are deselected: select some in Warp, or give .xml")
     return entries
 
 
@@ -197,6 +210,11 @@ def _files_of_series(path: Path, settings: WarpSettings) -> list[Path]:
             "expected the folders beside it, as Warp left them"
         )
     return files
+
+
+def _is_deselected(path: Path) -> bool:
+    """True if a user of Warp, or Warp itself, has deselected the series of an .xml."""
+    return path.suffix.lower() == ".xml" and parse_xml(path, "TiltSeries").get("UnselectManual") == "True"
 
 
 def _tomograms(path: Path, half: str) -> list[Path]:
