@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dewedge.cli import main
+from dewedge.cli import main, relion
 from dewedge.cli.app import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,18 @@ def test_commands_have_the_flags_they_are_shown_with(capsys: pytest.CaptureFixtu
                 shown += 1
                 assert flag in known, f"{page.name}: dewedge {verb} {flag}"
     assert shown > 20
+
+
+def test_fields_of_relions_window_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    relion.main(["--help"])
+    known = capsys.readouterr().out
+    page = (ROOT / "docs" / "relion.md").read_text()
+    labels = re.findall(r"^\| `([a-z_]+)` \|", page, flags=re.MULTILINE)
+    assert len(labels) > 5
+    commands = re.findall(r"^ {4}dewedge-relion (.*)$", page, flags=re.MULTILINE)
+    for name in [*labels, *re.findall(r"--([a-z_]+)", " ".join(commands))]:
+        assert f"--{name.replace('_', '-')} " in known, name
 
 
 def test_flags_named_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:

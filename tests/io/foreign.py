@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 from numpy.typing import NDArray
 
@@ -156,6 +157,20 @@ def write_aretomo(
     return path
 
 
+def write_metrics(folder: Path, names: tuple[str, ...] = ("TS_1", "TS_2")) -> Path:
+    """AreTomo3's table of series, each with a worse CTF than the one before."""
+    path = folder / "TiltSeries_Metrics.csv"
+    lines = [
+        "Tilt_Series,Thickness(Pix),Tilt_Axis,Global_Shift(Pix),Bad_Patch_Low,Bad_Patch_All,Defocus(A),"
+        "ExtPhase(Deg),CTF_Res(A),CTF_Score,DF_Hand,Pix_Size(A),Cs(nm),Kv,Alpha0,Beta0"
+    ]
+    for i, name in enumerate(names, 1):
+        ctf = f"35012.4,   0.0, {8.0 * i:5.2f},  {0.3 / i:6.4f},-1"
+        lines.append(f"{name}.mrc,   1200,  -5.12,   102.50,  0.00, 0.12,  {ctf},  1.54, 2.7, 300, 1.5, 0.0")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def write_relion(
     folder: Path, name: str = "TS_1", *, per_tilt_files: bool = True, halves: bool = True
 ) -> Path:
@@ -255,3 +270,32 @@ def write_warp(folder: Path, name: str = "TS_1", *, averages: bool = False, move
         encoding="utf-8-sig",
     )
     return path
+
+
+def write_warp_project(folder: Path, name: str = "TS_1", *, voxel_A: float = 10.0) -> Path:
+    """A project of WarpTools: settings, .tomostar, .xml, stack, and half tomograms in half precision."""
+    xml = write_warp(folder / "warp_tiltseries", name)
+    series = Series()
+    (folder / "tomostar").mkdir(exist_ok=True)
+    names = ("MovieName", "AngleTilt", "AxisAngle", "Dose")
+    columns = "".join(f"_wrp{column} #{i}\n" for i, column in enumerate(names, 1))
+    rows = "".join(f"  ../frames/{name}_{i:03d}.tif  {a}  7.0  3.0\n" for i, a in enumerate(series.tilts))
+    (folder / "tomostar" / f"{name}.tomostar").write_text(f"\ndata_\n\nloop_\n{columns}{rows}\n")
+    rng = np.random.default_rng(series.seed)
+    common = rng.normal(size=(32, 48, 48))
+    for half in ("", "even", "odd"):
+        path = xml.parent / "reconstruction" / half / f"{name}_{voxel_A:.2f}Apx.mrc"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with mrcfile.new(path) as mrc:
+            mrc.set_data((common + rng.normal(size=common.shape)).astype(np.float16))
+            mrc.voxel_size = voxel_A
+    settings = folder / "warp_tiltseries.settings"
+    settings.write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<Settings>\n\t<Import>\n'
+        '\t\t<Param Name="DataFolder" Value="tomostar" />\n'
+        '\t\t<Param Name="ProcessingFolder" Value="warp_tiltseries" />\n'
+        '\t\t<Param Name="Extension" Value="*.tomostar" />\n'
+        '\t\t<Param Name="PixelSize" Value="2.5" />\n\t</Import>\n'
+        '\t<Tomo>\n\t\t<Param Name="DimensionsZ" Value="1000" />\n\t</Tomo>\n</Settings>\n'
+    )
+    return settings

@@ -31,6 +31,7 @@ from dewedge.io.movies import movie_frames, read_movie
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.particles import read_particles
 from dewedge.io.programs.aln import aln_geometry, read_aln
+from dewedge.io.programs.aretomo_metrics import read_metrics
 from dewedge.io.programs.deepdewedge import read_deepdewedge
 from dewedge.io.programs.imod import read_etomo
 from dewedge.io.programs.isonet import read_isonet
@@ -402,12 +403,19 @@ READERS = {
     "mdoc": Reader(write_serialem, "TS_1.st.mdoc", read_mdoc, change_text),
     "aln": Reader(foreign.write_aretomo, "TS_1.aln", lambda p: aln_geometry(read_aln(p), 5.0), change_text),
     "AreTomo's folder": Reader(foreign.write_aretomo, "TS_1.aln", _in_folder, change_text),
+    "metrics": Reader(foreign.write_metrics, "TiltSeries_Metrics.csv", read_metrics, change_text),
     "set star": Reader(_relion, "tomograms.star", find_series, change_text),
     "tilt star": Reader(_relion, "tilt_series/TS_1.star", _in_folder, change_text),
     "IsoNet star": Reader(write_halves, "isonet.star", read_isonet, change_text),
     "particle star": Reader(write_halves, "particles.star", read_particles, change_text),
     "xml": Reader(foreign.write_warp, "TS_1.xml", read_warp, change_text),
     "Warp's folder": Reader(foreign.write_warp, "TS_1.xml", _in_folder, change_text),
+    "Warp's settings": Reader(
+        foreign.write_warp_project, "warp_tiltseries.settings", find_series, change_text
+    ),
+    "xml of half tomograms": Reader(
+        foreign.write_warp_project, "warp_tiltseries/TS_1.xml", _in_folder, change_text
+    ),
     "yaml": Reader(write_halves, "ddw.yaml", read_deepdewedge, change_text),
     "toml": Reader(_toml, "my.toml", lambda p: resolve_config(p, {}), change_text),
     "tilt.com": Reader(_etomo, "tilt.com", lambda p: read_etomo(p.parent, "TS_1"), change_text),

@@ -29,10 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dewedge.cli.app import build_app
 
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return _guarded(lambda: build_app()(arguments, exit_on_error=False, print_error=False))
+    return guarded(lambda: build_app()(arguments, exit_on_error=False, print_error=False))
 
 
-def _guarded(command: Callable[[], object]) -> int:
+def guarded(command: Callable[[], object]) -> int:
     """Run a command; whatever it raises becomes one line on stderr and an exit status."""
     from cyclopts import CycloptsError
 

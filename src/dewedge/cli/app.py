@@ -30,19 +30,24 @@ UNITS = ("_A", "_deg", "_e_per_A2")
 
 def build_app() -> App:
     """The application."""
-    app = App(
-        name="dewedge",
+    app = new_app("dewedge", f"{dewedge.__doc__} Each command explains itself: dewedge run --help")
+    for verb, summary in VERBS.items():
+        name = f"{verb}_" if iskeyword(verb) else verb
+        app.command(f"dewedge.cli.{name}:{name}", name=verb, help=summary, sort_key=list(VERBS).index(verb))
+    return app
+
+
+def new_app(name: str, summary: str | None = None) -> App:
+    """An application without commands, whose flags are named after keys of a configuration."""
+    return App(
+        name=name,
         version=dewedge.__version__,
-        help=f"{dewedge.__doc__} Each command explains itself: dewedge run --help",
+        help=summary,
         help_format="plaintext",
         result_action="return_value",
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=(), name_transform=flag_name, show_default=shown_default),
     )
-    for verb, summary in VERBS.items():
-        name = f"{verb}_" if iskeyword(verb) else verb
-        app.command(f"dewedge.cli.{name}:{name}", name=verb, help=summary, sort_key=list(VERBS).index(verb))
-    return app
 
 
 def shown_default(value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 from cyclopts import Group, Parameter
 
@@ -113,8 +113,8 @@ def seed_given(seed: int | None) -> dict[str, int]:
     return {} if seed is None else {"seed": seed}
 
 
-def show_messages() -> None:
-    """Show what happens on the terminal."""
+def show_messages(stream: TextIO | None = None) -> None:
+    """Show what happens on the terminal, or write it to a stream."""
     from dewedge.runtime.log import show_on_terminal
 
-    show_on_terminal()
+    show_on_terminal(stream)

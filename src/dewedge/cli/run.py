@@ -16,6 +16,8 @@ def run(
     overwrite: bool = False,
     recipe: str | None = None,
     fit_each: bool = False,
+    fit_on: list[str] | None = None,
+    to_warp: bool = False,
     no_check: bool = False,
     trust: bool = False,
     flags: RunFlags = RunFlags(),
@@ -25,8 +27,9 @@ def run(
     Parameters
     ----------
     paths
-        Tilt series or half tomograms: stacks, folders, files of AreTomo (.aln), RELION 5 (.star), Warp (.xml,
-        .tomostar), SerialEM (.mdoc), IsoNet2 (.star), DeepDeWedge (.yaml), or of dewedge import (.star).
+        Tilt series or half tomograms: stacks, folders, files of AreTomo (.aln), RELION 5 (.star), Warp
+        (.settings, .xml, .tomostar), SerialEM (.mdoc), IsoNet2 (.star), DeepDeWedge (.yaml), or of dewedge
+        import (.star).
     output
         Folder of the results; of several series, each gets a folder in it.
     config
@@ -40,6 +43,12 @@ def run(
         isonet.
     fit_each
         Fit a network to each tomogram, for the whole budget, instead of one to all of them.
+    fit_on
+        Name of an input that the network is fitted to, to be given for each of them; it is applied to the
+        other inputs, too.
+    to_warp
+        Copy each refined tomogram of a project of Warp to where Warp keeps denoised ones: the folder denoised
+        beside reconstruction, by the name of its half tomograms.
     no_check
         Do not look at the input as dewedge check does; else its errors leave an input out.
     trust
@@ -53,6 +62,8 @@ def run(
         paths=list(paths),
         recipe=recipe,
         fit_each=fit_each,
+        fit_on=fit_on,
+        to_warp=to_warp,
         no_check=no_check,
     )
     from dewedge.pipeline.run import run as run_pipeline

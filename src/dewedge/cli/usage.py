@@ -17,4 +17,5 @@ def usage_message(error: CycloptsError) -> str:
         if isinstance(cause, ValidationError):
             key, expected = explain_value(cause)
             return f"--{flag_name(key.rpartition('.')[2])}: {expected}"
-    return f"{' '.join(str(error).split())} See: dewedge --help"
+    program = "dewedge" if error.app is None else error.app.name[0]
+    return f"{' '.join(str(error).split())} See: {program} --help"

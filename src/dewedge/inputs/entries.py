@@ -53,6 +53,9 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
             logger.warning(note)
     else:
         entries = [*named_series(config, faults)]
+    if given.halves_only:
+        entries = [entry for entry in entries if _has_halves(entry, faults)]
+        faults.require_some(entries)
     # What is given for each by its place needs all places.
     if faults and any(len(values) > 1 for values in (config.fit.mask, given.tilt_range, config.ctf.ctf_file)):
         raise faults[0]
@@ -151,6 +154,19 @@ def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRa
         )
     validated = [TiltRange(*pair).validated() for pair in ranges]
     return [validated[i % len(validated)] for i in range(count)]
+
+
+def _has_halves(entry: Entry, faults: Faults) -> bool:
+    """True for half tomograms; a tilt series is at fault."""
+    if isinstance(entry, HalvesEntry):
+        return True
+    faults.append(
+        InputError(
+            f"{entry.path}: {entry.name} has no half tomograms that exist: reconstruct them first (in RELION "
+            "with 'Generate tomograms for denoising?' Yes)"
+        )
+    )
+    return False
 
 
 def _refuse(section: Section, given: str, recipe: str | None = None) -> None:

@@ -8,7 +8,6 @@ our own, which others pass over. `dewedge.io.programs.relion.read_relion` reads 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +36,7 @@ from dewedge.io.programs.relion import (
     TRANSFORM,
     Y_TILT,
 )
-from dewedge.io.star import write_star
+from dewedge.io.star import name_within, write_star
 from dewedge.io.tilt_images import TiltImages
 
 # What stands where a row has no value.
@@ -60,7 +59,7 @@ def write_dataset(path: StrPath, entries: Sequence[Entry]) -> None:
         if isinstance(entry, SeriesEntry):
             star = next(stars)
             write_star(star, {star.stem: _tilt_table(entry, folder)})
-            rows.append(_series_row(entry, _relative(star, folder)))
+            rows.append(_series_row(entry, name_within(star, folder)))
         else:
             rows.append(_halves_row(entry, folder))
     columns = list(dict.fromkeys(column for row in rows for column in row))
@@ -114,7 +113,7 @@ def _series_row(entry: SeriesEntry, star: str) -> dict[str, object]:
 
 def _halves_row(entry: HalvesEntry, folder: Path) -> dict[str, object]:
     def name(path: Path | None) -> str:
-        return _NONE if path is None else _relative(path, folder)
+        return _NONE if path is None else name_within(path, folder)
 
     return {
         NAME: entry.name,
@@ -167,13 +166,7 @@ def _tilt_table(entry: SeriesEntry, folder: Path) -> dict[str, Sequence[object]]
 
 
 def _image_names(images: TiltImages, folder: Path) -> list[str]:
-    return [f"{section + 1:06d}@{_relative(path, folder)}" for path, section in images.sources]
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """Name of a file from the dataset's folder if it lies there, else its full one."""
-    full, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
-    return str(full.relative_to(base) if full.is_relative_to(base) else full)
+    return [f"{section + 1:06d}@{name_within(path, folder)}" for path, section in images.sources]
 
 
 def _or_none(value: object | None) -> object:

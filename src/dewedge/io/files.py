@@ -179,6 +179,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """True if there is such a folder; as `is_file` for names that none can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 @contextmanager
 def atomic_path(path: StrPath) -> Iterator[Path]:
     """Give a temporary path in the folder of ``path``; move what was written there to ``path`` at the end.

@@ -19,6 +19,13 @@ from dewedge.io.programs.imod import STACK_SUFFIXES, has_sidecars, read_imod_ser
 from dewedge.io.programs.isonet import is_isonet, read_isonet
 from dewedge.io.programs.relion import is_relion, is_set, read_relion
 from dewedge.io.programs.warp import is_warp_xml, read_warp_series
+from dewedge.io.programs.warp_project import (
+    is_tilt_settings,
+    read_warp_entry,
+    read_warp_halves,
+    read_warp_project,
+    xml_of_half,
+)
 from dewedge.io.star import read_star
 from dewedge.io.tilt_series import find_sidecars
 
@@ -50,9 +57,10 @@ def find_series(
     """Every tilt series and pair of half tomograms in files and folders.
 
     A file stands for what it describes: a stack or its .tlt, .xf, .edf or .mdoc; an .aln; a STAR file of
-    RELION 5, IsoNet2 or `dewedge.io.dataset_file`; Warp's .xml or .tomostar; DeepDeWedge's .yaml; a half
-    tomogram, for itself and the other half. A folder stands for all it holds, or else its folders hold. Where
-    several files describe one series, the first of STAR, .aln, .xf and .tlt, Warp counts, and a note says so.
+    RELION 5, IsoNet2 or `dewedge.io.dataset_file`; Warp's .settings, .xml or .tomostar; DeepDeWedge's
+    .yaml; a half tomogram, for itself and the other half. A folder stands for all it holds, or else its
+    folders hold. Where several files describe one series, the first of STAR, .aln, .xf and .tlt, Warp
+    counts, and a note says so.
 
     Parameters
     ----------
@@ -68,7 +76,8 @@ def find_series(
         If given, the error of a series that cannot be read is appended to it, and the others are found.
     notes
         If given, what is said of a folder within a folder, or a file in one, that is closed to this user or
-        damaged and may be of no series, is appended to it; such are passed over.
+        damaged and may be of no series, or of a series that is deselected in Warp, is appended to it; such
+        are passed over.
 
     Returns
     -------
@@ -123,6 +132,8 @@ def _from_file(path: Path, overrides: Overrides) -> list[Entry]:
         return _from_star(path, overrides)
     if suffix == ".aln":
         return [_aretomo(path, overrides)]
+    if suffix == ".settings":
+        return read_warp_project(path, overrides.pixel_size_A, overrides.faults, overrides.notes)
     if suffix in (".xml", ".tomostar"):
         return [read_warp_series(path, overrides.pixel_size_A)]
     if suffix in (".yaml", ".yml"):
@@ -140,7 +151,7 @@ def _from_file(path: Path, overrides: Overrides) -> list[Entry]:
         return _in_folder(path.parent, overrides)
     raise InputError(
         f"{path}: expected a stack or tomogram (.mrc .st .ali .rec), .mdoc, .tlt, .xf, .aln, .star, .xml, "
-        ".tomostar or .yaml, or a folder of them"
+        ".tomostar, .settings or .yaml, or a folder of them"
     )
 
 
@@ -230,9 +241,11 @@ def _aretomo(path: Path, overrides: Overrides) -> Entry:
 
 
 def _halves(name: str, half0: Path, half1: Path, full: Path | None) -> HalvesEntry:
-    aln = _aln_of(half0)
+    aln, xml = _aln_of(half0), xml_of_half(half0)
     if aln is not None:
         return read_aretomo_halves(aln, half0, half1, full, aln.stem)
+    if xml is not None:
+        return read_warp_halves(xml, half0, half1)
     return HalvesEntry(
         name=name,
         program="names",
@@ -335,11 +348,14 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
         used = found.get(root)
         if used is None or not _reads(used, path):
             add(path, lambda p, o: [_imod(p, o)], root)
+    for path in with_suffix(".settings"):
+        if _is(is_tilt_settings, path, overrides):
+            add_all(path, _from_file)
     of_warp = [p for p in with_suffix(".xml") if _is(is_warp_xml, p, overrides)]
     for path in of_warp + with_suffix(".tomostar"):
         stems = (path.stem, path.stem.split(".")[0])
         stem = next((s for s in stems if s in found or s in broken), path.stem)
-        add(path, lambda p, o: [read_warp_series(p, o.pixel_size_A)], stem)
+        add(path, lambda p, o: [read_warp_entry(p, o.pixel_size_A)], stem)
     for path in with_suffix(".yaml", ".yml"):
         if _is(is_deepdewedge, path, overrides):
             add_all(path, lambda p, _: [*read_deepdewedge(p)])

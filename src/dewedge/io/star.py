@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from dewedge.geometry import Floats
 from dewedge.io import files
 from dewedge.io.files import StrPath, read_text, write_text_atomic
 from dewedge.io.names import require_utf8
+
+if TYPE_CHECKING:
+    from gemmi import cif
 
 Table = dict[str, list[str]]
 
@@ -32,14 +37,8 @@ def read_star(path: StrPath) -> dict[str, Table]:
     """
     from gemmi import cif
 
-    # The library takes no letters beyond ASCII, as the format was defined; names of files have them.
-    text = read_text(path).encode("ascii", "xmlcharrefreplace").decode()
-    try:
-        document = cif.read_string(text)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: not a STAR file: {reason(error)}") from None
     blocks: dict[str, Table] = {}
-    for block in document:
+    for block in _document(path, read_text(path)):
         table: Table = {}
         for item in block:
             pair: list[str] | None = item.pair  # type: ignore[assignment]
@@ -69,6 +68,48 @@ def write_star(path: StrPath, blocks: Mapping[str, Mapping[str, Sequence[object]
             lines.append(" ".join(_word(value) for value in row))
         lines.append("")
     write_text_atomic(path, "\n".join(lines))
+
+
+def copy_star(path: StrPath, output: StrPath, key: str, column: str, values: Mapping[str, str]) -> None:
+    """Copy a STAR file with one column of its tables set; other tables, columns and pairs stay as they are.
+
+    Parameters
+    ----------
+    key
+        Column that names the rows; tables without it stay as they are.
+    column
+        Column that is set or, where it is not there, added as the last one.
+    values
+        Its value in the row of each name; ``N/A``, as in RELION, in other rows.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is no STAR file, a value cannot be written, or the output cannot.
+    """
+    from gemmi import cif
+
+    text = read_text(path)
+    document = _document(path, text)
+
+    def value(name: str) -> str:
+        return _word(values.get(_text(cif.as_string(name)), "N/A"))
+
+    for block in document:
+        loop, pair = block.find_loop(f"_{key}").get_loop(), block.find_pair(f"_{key}")
+        if loop is not None:
+            if f"_{column}" not in loop.tags:
+                loop.add_columns([f"_{column}"], "N/A")
+            of_key, of_column = (list(loop.tags).index(f"_{name}") for name in (key, column))
+            for row in range(loop.length()):
+                loop[row, of_column] = value(loop[row, of_key])
+        elif pair is not None:
+            block.set_pair(f"_{column}", value(pair[1]))
+    # The library drops comments; RELION reads the version of its own format from one before each block.
+    version = re.search(r"^# version \d{1,9}", text, flags=re.MULTILINE)
+    mark = "" if version is None else f"\n{version[0]}\n\n"
+    written = re.sub(r"^(?=data_)", mark, document.as_string(), flags=re.MULTILINE)
+    write_text_atomic(output, _text(written))
 
 
 def numbers(path: StrPath, table: Table, column: str, default: float | None = None) -> Floats:
@@ -129,8 +170,28 @@ def find_named(name: str, beside: StrPath) -> Path:
     return folder / given
 
 
+def name_within(path: StrPath, folder: StrPath) -> str:
+    """The name by which a STAR file of a folder, or of a project there, gives a file: its path from there, or
+    its full one where it lies elsewhere."""
+    full, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    return str(full.relative_to(base) if full.is_relative_to(base) else full)
+
+
+def _document(path: StrPath, text: str) -> cif.Document:
+    """A STAR file as the library has it, letters beyond ASCII as references.
+
+    The library takes none, as the format was defined; names of files have them.
+    """
+    from gemmi import cif
+
+    try:
+        return cif.read_string(text.encode("ascii", "xmlcharrefreplace").decode())
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: not a STAR file: {reason(error)}") from None
+
+
 def _text(value: str) -> str:
-    """Undo what `read_star` did to letters beyond ASCII; it wrote no control characters."""
+    """Undo what `_document` did to letters beyond ASCII; it wrote no control characters."""
     return re.sub(r"&#(\d{3,7});", lambda match: _letter(int(match[1])), value)
 
 

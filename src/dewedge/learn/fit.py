@@ -197,7 +197,8 @@ class _Fit:
                 break
             losses.append(self.steps.step(next(batches), state.step, progress))
             state.step += 1
-            if fabric.world_size == 1 or len(losses) % CLOCK_STEPS == 0:
+            # Counted over epochs, of which each may have fewer.
+            if fabric.world_size == 1 or state.step % CLOCK_STEPS == 0:
                 state.seconds = since_start()
                 self.stopped = bool(fabric.broadcast(stop()))
             on_step(state, state.progress(options))

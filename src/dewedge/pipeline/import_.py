@@ -16,6 +16,7 @@ from dewedge.inputs.open_files import allow_many_files
 from dewedge.io.dataset_file import tilt_stars, write_dataset
 from dewedge.io.entries import Entry, SeriesEntry
 from dewedge.io.find import find_series
+from dewedge.io.programs.aretomo_metrics import Bound, read_metrics, require_columns
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import claimed
 
@@ -31,15 +32,27 @@ def import_files(
     axis_angle_deg: float | None,
     tilt_range: tuple[float, float] | None,
     *,
+    metrics: Path | None = None,
+    bounds: Sequence[Bound] = (),
     overwrite: bool = False,
 ) -> None:
     """Find tilt series and half tomograms, print them, and write those that can be read as a dataset file.
 
+    Parameters
+    ----------
+    metrics
+        AreTomo3's TiltSeries_Metrics.csv of the tilt series.
+    bounds
+        What a series must have there to be written.
+
     Raises
     ------
     InputError
-        If there is nothing to read, the output cannot be used or, after the others are written, an input.
+        If there is nothing to read or to write, the output cannot be used or, after the others are written,
+        an input.
     """
+    if bounds and metrics is None:
+        raise InputError("--at-least, --at-most: expected --metrics, the TiltSeries_Metrics.csv of AreTomo3")
     if not paths:
         raise InputError("nothing to read: expected files or folders")
     if output.suffix.lower() != ".star":
@@ -58,7 +71,7 @@ def import_files(
     for note in notes:
         logger.warning(note)
     rows, entries = [], []
-    for entry in found:
+    for entry in found if metrics is None else chosen(found, metrics, bounds):
         with faults.collected():
             rows.append(described(entry))
             entries.append(entry)
@@ -70,6 +83,29 @@ def import_files(
     logger.info("done: %d inputs in %s", len(entries), output)
     if faults:
         raise faults.summary(len(entries) + len(faults))
+
+
+def chosen(entries: Sequence[Entry], path: Path, bounds: Sequence[Bound]) -> list[Entry]:
+    """The entries that are within all bounds by a file of metrics; the others are logged.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or lacks a column, or no entry is left.
+    """
+    metrics = read_metrics(path)
+    require_columns(path, metrics, bounds)
+    kept = []
+    for entry in entries:
+        own = metrics.get(entry.name.removesuffix("_Vol"), {})
+        faults = [fault for bound in bounds if (fault := bound.fault(own)) is not None]
+        if faults:
+            logger.info("%s: not taken: %s by %s", entry.name, "; ".join(faults), path.name)
+        else:
+            kept.append(entry)
+    if not kept:
+        raise InputError(f"{path}: none of {len(entries)} series is within the bounds: give wider ones")
+    return kept
 
 
 def described(entry: Entry) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from dewedge.check.finding import Finding
+from dewedge.errors import InputError
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import read_planes
 from dewedge.inputs.read import read_inputs
@@ -26,11 +27,12 @@ from dewedge.pipeline.fit import fit_model, require_one_fit
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
+from dewedge.pipeline.warp import copy_to_warp, paths_in_warp
 from dewedge.report.figure import write_figure
 from dewedge.report.slices import slices_figure
 from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
-from dewedge.runtime.folder import ResultFolder, is_newer, tomogram_folders
+from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
 from dewedge.runtime.log import step
 from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.settings.sections import Config
@@ -38,7 +40,9 @@ from dewedge.settings.sections import Config
 logger = logging.getLogger(__name__)
 
 
-def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> None:
+def run(
+    config: Config, *, resume: bool = False, overwrite: bool = False, always_folders: bool = False
+) -> None:
     """Read, align, split, reconstruct, fit, refine and report.
 
     An input among several that cannot be used is left out; it is reported when it is found and at the end.
@@ -51,6 +55,8 @@ def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> Non
         Continue the run in the output folder.
     overwrite
         Replace the run in the output folder.
+    always_folders
+        Give a single input a folder in the output folder, too, as there may be more when it is resumed.
 
     Raises
     ------
@@ -64,12 +70,16 @@ def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> Non
         initial_weights(config.fit)
     require_one_fit(config)
     inputs, faults = read_inputs(config)
+    require_fitted(config, [item.name for item in inputs], faults)
     total = len(inputs) + len(faults)
-    folders = tomogram_folders(output, [item.name for item in inputs], several=total > 1)
+    several = total > 1 or always_folders
+    folders = tomogram_folders(output, [item.name for item in inputs], several)
     made_of = [source_of(item, own.reconstructed) for item, own in zip(inputs, folders, strict=True)]
     folder = replace(folder, tomograms=folders, made_of=made_of)
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     tomograms = [Tomogram(item, own) for item, own in zip(inputs, folders, strict=True)]
+    if config.to_warp:
+        require_new(paths_in_warp(inputs), overwrite or resume)
     if not config.no_check:
         require_memory(inputs, config)
         if not resume:
@@ -97,6 +107,15 @@ def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> Non
         logger.info("%d of %d inputs are done: %s", total - len(faults), total, output)
         faults.log("not done")
     raise faults.summary(total)
+
+
+def require_fitted(config: Config, names: Sequence[str], faults: Faults) -> None:
+    """Refuse to fit to inputs that there are not; where some were left out, one that can be used will do."""
+    if config.fit_on and config.fit_each:
+        raise InputError("--fit-on: one network is fitted, for all: expected no --fit-each")
+    missing = [name for name in config.fit_on if name not in names]
+    if missing and (not faults or len(missing) == len(config.fit_on)):
+        raise InputError(f"--fit-on {missing[0]}: no input that can be used: expected {', '.join(names)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,10 +172,20 @@ def process(
         return
     model = fitted_model(folder.model, config, usable) if resume else None
     if model is None:
-        pairs = [open_pair(tomogram, config) for tomogram in usable]
+        pairs = [open_pair(tomogram, config) for tomogram in usable if is_fitted(tomogram, config)]
+        if not pairs:
+            raise InputError(f"--fit-on {', '.join(config.fit_on)}: none of these inputs can be used")
         model = fit_model(pairs, config.fit, fabric, folder, resume)
     refine_all(usable, folder.model, model, config, fabric)
+    if config.to_warp:
+        items, refined = [one.item for one in usable], [one.folder.refined for one in usable]
+        on_first_process(fabric, lambda: copy_to_warp(items, refined))
     on_first_process(fabric, lambda: report(usable))
+
+
+def is_fitted(tomogram: Tomogram, config: Config) -> bool:
+    """True if the network is fitted to this tomogram, too."""
+    return not config.fit_on or tomogram.name in config.fit_on
 
 
 def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -> tuple[list[int], Faults]:
@@ -171,7 +200,7 @@ def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -
     for i, tomogram in enumerate(tomograms):
         with faults.left_out():
             make_halves_of(tomogram, config, fabric)
-            if len(tomograms) > 1:
+            if len(tomograms) > 1 and is_fitted(tomograms[i], config):
                 # One that cannot be drawn from would end the fit of all.
                 require_crops(open_pair(tomogram, config), config)
             usable.append(i)
@@ -234,7 +263,7 @@ def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> M
         return None
     logger.info("fit: %s is there", path)
     for tomogram in tomograms:
-        if tomogram.name not in model.details.get("tomograms", []):
+        if is_fitted(tomogram, config) and tomogram.name not in model.details.get("tomograms", []):
             logger.info(
                 "%s: had no part in the fit of %s; --overwrite fits it anew", tomogram.name, path.name
             )

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -52,15 +53,15 @@ class Printable(logging.Filter):
         return True
 
 
-def show_on_terminal() -> None:
-    """Send messages to stderr: with colours on a terminal, as plain lines elsewhere."""
+def show_on_terminal(stream: TextIO | None = None) -> None:
+    """Send messages to a stream, or to stderr: with colours on a terminal, as plain lines elsewhere."""
     handler: logging.Handler
-    if console.is_terminal:
+    if console.is_terminal and stream is None:
         handler = RichHandler(
             console=console, show_path=False, show_level=False, log_time_format="%X", markup=False
         )
     else:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = logging.StreamHandler(stream or sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     handler.setLevel(logging.INFO)
     handler.addFilter(Printable())

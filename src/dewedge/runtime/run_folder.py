@@ -21,7 +21,7 @@ from dewedge.settings.file import resolve_config, write_config
 from dewedge.settings.sections import Config
 
 # Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
-FREE_KEYS = {"output", "compute", "no_check", "fit.epochs", "fit.budget", "fit.patience"}
+FREE_KEYS = {"output", "compute", "no_check", "to_warp", "fit.epochs", "fit.budget", "fit.patience"}
 
 
 def require_output(output: Path | None) -> Path:

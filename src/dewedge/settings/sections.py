@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from dewedge.limits import AXIS, COUNT, LENGTH_A, PROCESSES
-from dewedge.settings.base import Hand, ImageLists, Paths, Rotations, Section, TiltRanges, WritablePath
+from dewedge.settings.base import Hand, ImageLists, Names, Paths, Rotations, Section, TiltRanges, WritablePath
 from dewedge.settings.fit import FitSection
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class TomogramsSection(Section):
         default=[],
         description="Lowest and highest tilt angle of half-sets in degrees, once for all or for each; else "
         "that of the files they came with.",
+    )
+    halves_only: bool = Field(
+        default=False,
+        description="Leave out what has no half tomograms, rather than reconstruct its tilt series.",
     )
 
 
@@ -253,6 +257,11 @@ class Config(Section):
     )
     output: WritablePath | None = Field(default=None, description="Folder of the results.")
     fit_each: bool = Field(default=False, description="One fit for each tomogram, instead of one for all.")
+    fit_on: Names = Field(
+        default=[],
+        description="Names of the inputs that the network is fitted to; it is applied to all. Else all.",
+    )
+    to_warp: bool = Field(default=False, description="Copy results to where Warp keeps denoised tomograms.")
     recipe: str = Field(default="dewedge", description="The method, whose settings are the defaults.")
     no_check: bool = Field(default=False, description="Do not check the input as dewedge check does.")
     series: SeriesSection = SeriesSection()

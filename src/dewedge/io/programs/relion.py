@@ -6,6 +6,7 @@ p, the centre at N / 2; its defocus is that of the image plus rlnTomoHand times 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +18,21 @@ from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, Floats, TiltGeometry, TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath, is_file
-from dewedge.io.programs.projection_model import to_geometry_arrays, x_tilt_notes
-from dewedge.io.star import Table, find_named, number, numbers, read_star, require_few_rows, words
+from dewedge.io.programs.projection_model import to_geometry_arrays, turned_notes, x_tilt_notes
+from dewedge.io.star import (
+    Table,
+    copy_star,
+    find_named,
+    number,
+    numbers,
+    read_star,
+    require_few_rows,
+    words,
+    write_star,
+)
 from dewedge.io.tilt_images import ImageSource, TiltImages
 
+DENOISED = "rlnTomoReconstructedTomogramDenoised"
 TILT_STAR, NAME = "rlnTomoTiltSeriesStarFile", "rlnTomoName"
 HALF1, HALF2, FULL = (f"rlnTomoReconstructedTomogram{end}" for end in ("Half1", "Half2", ""))
 IMAGE, EVEN, ODD = (f"rlnMicrographName{end}" for end in ("", "Even", "Odd"))
@@ -86,6 +98,34 @@ def read_relion(
                 raise
             faults.append(error)
     return entries
+
+
+def write_denoised(path: StrPath, output: StrPath, denoised: Mapping[str, str]) -> None:
+    """Copy the STAR file of a set of tomograms, with the denoised ones of ``denoised`` by their names.
+
+    The rest is kept, and a tomogram that is not denoised has ``N/A``, as RELION's own job writes it.
+
+    Raises
+    ------
+    InputError
+        If the file is none of a set, or a file cannot be read or written.
+    """
+    if not is_relion(read_star(path)):
+        raise InputError(f"{path}: no column {NAME}: expected the STAR file of RELION 5's tomograms")
+    copy_star(path, output, NAME, DENOISED, denoised)
+
+
+def write_output_nodes(path: StrPath, tomograms: str) -> None:
+    """Write the list of results that RELION takes into its pipeline when an external job has ended.
+
+    Parameters
+    ----------
+    tomograms
+        Name of the STAR file of denoised tomograms, from the project's folder.
+    """
+    columns = ("rlnPipeLineNodeName", "rlnPipeLineNodeTypeLabel", "rlnPipeLineNodeTypeLabelDepth")
+    row = (tomograms, "TomogramGroupMetadata.star.relion.tomo.denoise", 1)
+    write_star(path, {"output_nodes": {column: [value] for column, value in zip(columns, row, strict=True)}})
 
 
 def read_optics(path: StrPath, table: Table, row: int = 0) -> Optics:
@@ -219,12 +259,7 @@ def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> Ha
             tilts = numbers(star, tables[0], Y_TILT)
             tilt_range = TiltRange(float(tilts.min()), float(tilts.max()))
             notes.append(f"tilt range from {Path(star).name}; give that file to use its images")
-            x_tilt = float(numbers(star, tables[0], "rlnTomoXTilt", 0.0).mean())
-            if abs(x_tilt) > 1:
-                notes.append(
-                    f"{name}: the tomogram is turned by {x_tilt:.2g} degrees about x: so is its missing "
-                    "wedge, against the mask"
-                )
+            notes += turned_notes(float(numbers(star, tables[0], "rlnTomoXTilt", 0.0).mean()), name)
     layout = words(table, LAYOUT, row) or "zyx"
     if layout not in ("zyx", "-zyx", "yzx"):
         raise InputError(f"{path}: {LAYOUT} {shown(layout)}: expected zyx, -zyx or yzx")

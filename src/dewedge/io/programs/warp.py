@@ -177,19 +177,29 @@ def read_warp_series(path: StrPath, pixel_size_A: float | None = None) -> Series
     )
 
 
-def _read_xml(path: Path) -> WarpSeries:
+def parse_xml(path: Path, tag: str) -> ET.Element:
+    """The outermost element of a file of Warp, which must have this tag.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is another one, or declares what could grow without bound.
+    """
     text = read_text(path)
-    # No file of Warp declares entities; one that does could grow without bound.
+    # No file of Warp declares entities.
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise InputError(f"{path}: declares a document type: expected the .xml of a tilt series of Warp")
+        raise InputError(f"{path}: declares a document type: expected a file of Warp, <{tag}>")
     try:
         root = ET.fromstring(text)
     except ET.ParseError as error:
         raise InputError(f"{path}: not an .xml file: {reason(error)}") from None
-    if root.tag != "TiltSeries":
-        raise InputError(
-            f"{path}: <{shown(root.tag)}>: expected the .xml of a tilt series of Warp, <TiltSeries>"
-        )
+    if root.tag != tag:
+        raise InputError(f"{path}: <{shown(root.tag)}>: expected a file of Warp, <{tag}>")
+    return root
+
+
+def _read_xml(path: Path) -> WarpSeries:
+    root = parse_xml(path, "TiltSeries")
     angles = _column(path, root, "Angles")
     if angles is None:
         raise InputError(f"{path}: no <Angles>: expected the .xml of an aligned tilt series of Warp")

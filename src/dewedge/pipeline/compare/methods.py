@@ -21,6 +21,8 @@ DEFAULT_METHODS = ("fbp", "cryocare", "isonet", "deepdewedge", "dewedge")
 _OWN_KEYS = {
     "recipe": ("",),
     "fit_each": ("",),
+    "fit_on": ("",),
+    "to_warp": ("",),
     "fit": ("objective",),
     "reconstruct": ("algorithm", "iterations"),
 }
