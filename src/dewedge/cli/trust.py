@@ -42,8 +42,8 @@ def trust(
         Kind of device; auto takes a CUDA GPU if there is one.
     """
     show_messages()
-    from dewedge.pipeline.trust.trust import MAKERS, QUICK, print_trust, trust
+    from dewedge.pipeline.trust.trust import QUICK, USUAL, print_trust, trust
     from dewedge.settings.sections import ComputeSection
 
-    parts = QUICK if quick else tuple(only or MAKERS)
+    parts = QUICK if quick else tuple(only or USUAL)
     print_trust(trust(path, ComputeSection(device=device), parts=parts, budget=budget))

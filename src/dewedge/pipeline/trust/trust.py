@@ -17,9 +17,10 @@ from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import load_model
 from dewedge.pipeline.measures import model_file, run_folders
+from dewedge.pipeline.trust.controls import controls
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.trust.wedge import wedge
-from dewedge.pipeline.trust.withheld import withheld
+from dewedge.pipeline.trust.withheld import inner, withheld
 from dewedge.report.figure import dispensable
 from dewedge.report.slices import slices_figure
 from dewedge.report.trust.page import page
@@ -33,7 +34,13 @@ from dewedge.settings.sections import ComputeSection
 logger = logging.getLogger(__name__)
 
 # Beside the wedges cut elsewhere, which are always asked. None where a part has nothing to say.
-MAKERS: Mapping[PartName, Callable[[Subject], Part | None]] = {"withheld": withheld}
+MAKERS: Mapping[PartName, Callable[[Subject], Part | None]] = {
+    "withheld": withheld,
+    "controls": controls,
+    "inner": inner,
+}
+# Those that are asked if nothing else is said: within three times the time of the fit.
+USUAL: tuple[PartName, ...] = tuple(name for name in MAKERS if name != "inner")
 # Those that take no fit.
 QUICK: tuple[PartName, ...] = ()
 
@@ -42,7 +49,7 @@ def trust(
     output: Path,
     compute: ComputeSection,
     *,
-    parts: Sequence[PartName] = tuple(MAKERS),
+    parts: Sequence[PartName] = USUAL,
     budget: str | None = None,
 ) -> list[Trust]:
     """Judge every tomogram of a finished run, and write into its folder what was found.
