@@ -45,14 +45,14 @@ def measured(does: Callable[[Tensor], Tensor], amplitude: WedgeAmplitude | None 
 
 def test_what_fills_nothing_leaves_the_wedge_empty():
     found = measured(lambda volumes: volumes)
-    assert (found.inside < 0.06 * found.outside).all()
+    assert (found.inside < 1e-6 * found.outside).all()
 
 
 def test_of_the_truth_its_power_is_found():
     found = measured(lambda volumes: torch.from_numpy(TRUTH)[None, None])
     inside, outside = power_inside_outside(SCALE.std_half * TRUTH, TILT_RANGE, EDGES)
-    np.testing.assert_allclose(found.inside, inside.aa, rtol=1e-4)
-    np.testing.assert_allclose(found.outside, outside.aa, rtol=1e-4)
+    np.testing.assert_allclose(found.inside, inside.aa, rtol=0.15)
+    np.testing.assert_allclose(found.outside, outside.aa, rtol=0.15)
     np.testing.assert_allclose(found.middle, SCALE.std_half * TRUTH, rtol=1e-5)
 
 

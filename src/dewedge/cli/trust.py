@@ -22,11 +22,12 @@ def trust(
 
     A second wedge is cut where there were tilts, the network fills it, and what it put there is held against
     the half-set that it was not given: a minute or less. Then the run is made again without its outermost
-    tilts, and the result held against them: as long as the run.
+    tilts, and the result held against them: as long as the run. The same fit is made to pure noise and to a
+    specimen without objects: as long as the fit.
 
     Written into the run's folder: trust.html (a verdict, figures and pictures), trust.json,
     refined_measured.mrc (the result at measured frequencies, safe for averaging and template matching),
-    refined_added.mrc (what the network put inside the wedge), and the folder withheld.
+    refined_added.mrc (what the network put inside the wedge), and the folders withheld and controls.
 
     Parameters
     ----------

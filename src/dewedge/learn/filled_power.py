@@ -78,9 +78,15 @@ def filled_power(
             predicted = applied(network, volume)
         if amplitude is not None:
             predicted = cut_wedge(predicted, amplitude.mask(inputs.shape, tilt_range, device))
-        output = predicted[0].cpu().numpy() * np.float32(scale.std_half)
+        # Parted before the taper of the sums, by which what is outside would leak into the wedge.
+        measured = cut_wedge(predicted, mask)
+        added, measured, whole = (
+            part[0].cpu().numpy() * np.float32(scale.std_half)
+            for part in (predicted - measured, measured, predicted)
+        )
         if i == len(places) // 2:
-            middle = output
-        found.append([sums.aa for sums in power_inside_outside(output, tilt_range, edges)])
-    inside, outside = np.sum(found, axis=0)
-    return FilledPower(inside, outside, middle)
+            middle = whole
+        inside, _ = power_inside_outside(added, tilt_range, edges)
+        _, outside = power_inside_outside(measured, tilt_range, edges)
+        found.append([inside.aa, outside.aa])
+    return FilledPower(*np.sum(found, axis=0), middle)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_INCHES = (8.0, 3.6)
+LEAST = 0.001  # of a share that is told
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +83,14 @@ class Controls:
     told: Sequence[TrustShell]
 
     def sentences(self, lengths: Lengths) -> list[str]:
-        worst = int(np.nanargmax(self.ice.inside))
-        low, high = self.edges_per_voxel[worst : worst + 2]
-        worst_of_ice = f"{percent(self.ice.inside[worst])}, at {lengths.span(low, high)}"
         found = [
             f"Out of pure noise the same fit makes {percent(self.ice.total)} of the power that it put into "
-            f"the wedge of the specimen; at most {worst_of_ice}.",
-            f"The network of the run makes {percent(self.applied.total)} of it out of that noise.",
+            f"the wedge of the specimen, and at no resolution more than {bound(self.ice.inside)}.",
+            f"The network of the run makes {percent(self.applied.total)} of it out of that noise, and at no "
+            f"resolution more than {bound(self.applied.inside)}.",
             "Out of a specimen of the same spectrum, but of no objects, the same fit makes "
-            f"{percent(self.randomised.total)}.",
+            f"{percent(self.randomised.total)}, and at no resolution more than "
+            f"{bound(self.randomised.inside)}.",
         ]
         told = [
             f"{shell.correlation:.2f} at {lengths.span(*shell.edges_per_voxel)}"
@@ -99,7 +99,8 @@ class Controls:
         ]
         if told:
             found.append(
-                f"What it fills that one's cut wedges with is estimated to be right by {', '.join(told)}."
+                "Of that one, of whose wedge nothing can be known, the estimate on top would be "
+                f"{', '.join(told)}: so much of an estimate means nothing."
             )
         return found
 
@@ -132,8 +133,13 @@ class Controls:
 
 
 def percent(share: float) -> str:
-    """A share in percent; with a digit more where it is small."""
-    return f"{share:.1%}" if share < 0.02 else f"{share:.0%}"
+    """A share in percent, as fine as it means anything."""
+    return f"less than {LEAST:.1%}" if share < LEAST else f"{share:.1%}" if share < 0.02 else f"{share:.0%}"
+
+
+def bound(shares: Floats) -> str:
+    """The greatest of all shells."""
+    return percent(max(float(np.nanmax(shares)), LEAST))
 
 
 def power_figure(controls: Controls, lengths: Lengths) -> Figure:
@@ -149,10 +155,11 @@ def power_figure(controls: Controls, lengths: Lengths) -> Figure:
         (controls.randomised, "random phases, same fit"),
         (controls.applied, "pure noise, the run's network"),
     ):
-        axes.plot(middles, 100 * control.inside, "o-", label=label)
+        axes.semilogy(middles, 100 * control.inside.clip(LEAST), "o-", label=label)
     axes.axhline(100, color="0.4", linewidth=0.8, linestyle="--")
     axes.set_xticks(edges, [f"{lengths.of(edge):.0f}" for edge in edges])
-    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(70 * LEAST, 200))
+    axes.set_yticks([100 * LEAST, 1, 10, 100], [f"under {100 * LEAST:g}", "1", "10", "100"])
     axes.set_xlabel(f"resolution ({lengths.unit})")
     axes.set_ylabel("power in the wedge (% of the specimen's)")
     axes.spines[["top", "right"]].set_visible(False)
