@@ -71,10 +71,10 @@ def test_both_parts_are_the_result(trusted: Path):
 def test_the_same_fit_is_made_to_specimens_without_structure(trusted: Path):
     found = json.loads((trusted / "trust.json").read_text())
     controls = found["controls"]
-    for name in ("ice", "randomised", "applied_to_ice"):
-        assert len(controls[name]["inside"]) == len(controls[name]["outside"]) == 7
-        assert 0 < controls[name]["total"] < 100
-    assert len(controls["randomised"]["estimated_correlation"]) == 7
+    for control in (controls[name][how] for name in ("ice", "randomised") for how in ("fitted", "applied")):
+        assert len(control["inside"]) == len(control["outside"]) == 7
+        assert 0 < control["total"] < 100
+    assert len(controls["estimated_correlation"]) == 7
     page = (trusted / "trust.html").read_text()
     assert "Out of pure noise the same fit makes" in page
     refined = read_mrc(trusted / "refined.mrc")

@@ -44,31 +44,27 @@ def controls(subject: Subject) -> Controls | None:
     of_run = measure_grey_scale(pair, clip=subject.model.clip)
     with step(f"{subject.name}: what the network puts into the wedge"):
         specimen = filled(subject, subject.model, pair, of_run)
-    section, found = subject.config.fit.share(2), {}
     with step(f"{subject.name}: specimens without structure"):
         pairs = {
             name: written(subject, name, pair, halves)
             for name, halves in control_halves(pair.half0, pair.half1, pair.tilt_range, SEED)
         }
-    with step(f"{subject.name}: the network applied to noise"):
-        by_run = filled(subject, subject.model, pairs["ice"], of_run)
+    with step(f"{subject.name}: the network applied to them"):
+        applied = {
+            name: compared(filled(subject, subject.model, control, of_run), specimen)
+            for name, control in pairs.items()
+        }
+    fitted: dict[ControlName, Control] = {}
     told: Sequence[TrustShell] = ()
+    section = subject.config.fit.share(2)
     for name, control in pairs.items():
         with step(f"{subject.name}: fit to a specimen without structure ({name})"):
             model = fit_again(subject, f"{FOLDER}/{name}", control, section)
         scale = measure_grey_scale(control, clip=model.clip)
-        found[name] = filled(subject, model, control, scale)
+        fitted[name] = compared(filled(subject, model, control, scale), specimen)
         if name == "randomised":
             told = estimates(subject, model, control, scale)
-    return Controls(
-        voxel_size_A=pair.voxel_size_A,
-        edges_per_voxel=EDGES,
-        specimen=specimen.middle,
-        applied=compared(by_run, specimen),
-        ice=compared(found["ice"], specimen),
-        randomised=compared(found["randomised"], specimen),
-        told=told,
-    )
+    return Controls(pair.voxel_size_A, EDGES, specimen.middle, fitted, applied, told)
 
 
 def middle_of(pair: TomogramPair) -> TomogramPair:

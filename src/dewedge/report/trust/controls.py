@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,12 +15,15 @@ from dewedge.report.slices import slices_figure
 from dewedge.report.trust.part import Lengths, Picture
 from dewedge.scores.extra_wedge import TrustShell
 from dewedge.scores.spectra import listed
+from dewedge.simulate.controls import ControlName
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_INCHES = (8.0, 3.6)
 LEAST = 0.001  # of a share that is told
+SAME_FIT, RUN = "same fit", "run's network"
+NAMES: Mapping[ControlName, str] = {"ice": "pure noise", "randomised": "random phases"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,40 +61,39 @@ class Controls:
         ``(s + 1,)`` of the shells in cycles per voxel.
     specimen
         ``(z, y, x)`` block of what the run's network makes of the specimen.
-    applied
-        The run's network, applied to pure noise.
-    ice, randomised
-        Networks fitted to pure noise, and to the same with a signal of random phases.
+    fitted, applied
+        Of pure noise, and of the same with a signal of random phases: what networks make that were fitted to
+        them, and what the run's network makes.
     told
-        What is estimated of the latter from wedges cut elsewhere.
+        What is estimated of the latter's wedge, as the network fitted to it fills it.
     """
 
     heading: ClassVar[str] = "Asked of specimens without structure"
     meaning: ClassVar[str] = (
-        "Pure noise has the spectrum of what the half-sets do not share, with its wedge and its planes; the "
-        "specimen of random phases has, besides, the spectrum of what they share. Neither holds any object, "
-        "nor anything that could be known of its wedge, so a fit that invents nothing leaves it empty. All "
-        "sections have the same greys."
+        "Pure noise has the spectrum of what the half-sets do not share, with its wedge and its planes; "
+        "random phases have, besides, the spectrum of what they share. Neither holds any object, nor anything that "
+        "could be known of its wedge, so a fit that invents nothing leaves it empty. Networks are fitted to "
+        "both by the settings of the run (same fit), and that of the run is applied to both: it has learnt "
+        "what objects look like, and may see some. All sections have the same greys."
     )
 
     voxel_size_A: float | None
     edges_per_voxel: tuple[float, ...]
     specimen: NDArray[np.float32]
-    applied: Control
-    ice: Control
-    randomised: Control
+    fitted: Mapping[ControlName, Control]
+    applied: Mapping[ControlName, Control]
     told: Sequence[TrustShell]
 
     def sentences(self, lengths: Lengths) -> list[str]:
-        found = [
-            f"Out of pure noise the same fit makes {percent(self.ice.total)} of the power that it put into "
-            f"the wedge of the specimen, and at no resolution more than {bound(self.ice.inside)}.",
-            f"The network of the run makes {percent(self.applied.total)} of it out of that noise, and at no "
-            f"resolution more than {bound(self.applied.inside)}.",
-            "Out of a specimen of the same spectrum, but of no objects, the same fit makes "
-            f"{percent(self.randomised.total)}, and at no resolution more than "
-            f"{bound(self.randomised.inside)}.",
-        ]
+        found = []
+        for name, what in NAMES.items():
+            fitted, applied = self.fitted[name], self.applied[name]
+            found.append(
+                f"Out of {what} the same fit makes {percent(fitted.total)} of the power that it put into "
+                f"the wedge of the specimen, and at no resolution more than {bound(fitted.inside)}; the network of "
+                f"the run makes {percent(applied.total)}, and at no resolution more than "
+                f"{bound(applied.inside)}."
+            )
         told = [
             f"{shell.correlation:.2f} at {lengths.span(*shell.edges_per_voxel)}"
             for shell in self.told
@@ -99,18 +101,15 @@ class Controls:
         ]
         if told:
             found.append(
-                "Of that one, of whose wedge nothing can be known, the estimate on top would be "
+                "Of random phases, of whose wedge nothing can be known, the estimate on top would be "
                 f"{', '.join(told)}: so much of an estimate means nothing."
             )
         return found
 
     def pictures(self, lengths: Lengths) -> list[Picture]:
-        blocks = {
-            "specimen": self.specimen,
-            "pure noise, same fit": self.ice.block,
-            "random phases, same fit": self.randomised.block,
-            "pure noise, the run's network": self.applied.block,
-        }
+        blocks = {"specimen": self.specimen}
+        for how, made in ((SAME_FIT, self.fitted), (RUN, self.applied)):
+            blocks |= {f"{NAMES[name]}, {how}": control.block for name, control in made.items()}
         return [
             Picture(
                 lambda: power_figure(self, lengths),
@@ -125,10 +124,11 @@ class Controls:
     def as_dict(self) -> dict[str, Any]:
         return {
             "edges_per_voxel": list(self.edges_per_voxel),
-            "applied_to_ice": self.applied.as_dict(),
-            "ice": self.ice.as_dict(),
-            "randomised": self.randomised.as_dict()
-            | {"estimated_correlation": [shell.correlation for shell in self.told]},
+            **{
+                name: {"fitted": self.fitted[name].as_dict(), "applied": self.applied[name].as_dict()}
+                for name in NAMES
+            },
+            "estimated_correlation": [shell.correlation for shell in self.told],
         }
 
 
@@ -150,12 +150,10 @@ def power_figure(controls: Controls, lengths: Lengths) -> Figure:
     axes = figure.subplots()
     edges = controls.edges_per_voxel
     middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
-    for control, label in (
-        (controls.ice, "pure noise, same fit"),
-        (controls.randomised, "random phases, same fit"),
-        (controls.applied, "pure noise, the run's network"),
-    ):
-        axes.semilogy(middles, 100 * control.inside.clip(LEAST), "o-", label=label)
+    for made, style, how in ((controls.fitted, "o-", SAME_FIT), (controls.applied, "o--", RUN)):
+        for i, (name, what) in enumerate(NAMES.items()):
+            shares = 100 * made[name].inside.clip(LEAST)
+            axes.semilogy(middles, shares, style, color=f"C{i}", label=f"{what}, {how}")
     axes.axhline(100, color="0.4", linewidth=0.8, linestyle="--")
     axes.set_xticks(edges, [f"{lengths.of(edge):.0f}" for edge in edges])
     axes.set(xlim=(edges[0], edges[-1]), ylim=(70 * LEAST, 200))
