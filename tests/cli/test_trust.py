@@ -91,7 +91,7 @@ def test_an_inner_block_is_kept_back_where_that_is_asked(trusted: Path, tmp_path
     assert found["inner"] is None and not (trusted / "withheld_inner").exists()
     output = tmp_path / "OUT"
     shutil.copytree(trusted, output, ignore=shutil.ignore_patterns("withheld", "controls"))
-    assert main(["trust", str(output), "--only", "inner", "--device", "cpu"]) == 0
+    assert main(["trust", str(output), "--only", "inner", "--budget", "2s", "--device", "cpu"]) == 0
     found = json.loads((output / "trust.json").read_text())
     assert found["withheld"] is None and found["controls"] is None
     inner = found["inner"]

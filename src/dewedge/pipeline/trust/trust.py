@@ -75,7 +75,7 @@ def trust(
         raise InputError(f"{output}: no such folder: expected that of a finished run")
     run, found = ResultFolder(output), []
     folders = run_folders(output)
-    config = resolve_config(run.config_file, {"budget": budget} if budget else {})
+    config = resolve_config(run.config_file, {"fit": {"budget": budget}} if budget else {})
     with locked_folder(output):
         for folder in folders:
             subject = Subject(run, folder, load_model(model_file(run, folder)), config, compute)

@@ -71,10 +71,10 @@ class Controls:
     heading: ClassVar[str] = "Asked of specimens without structure"
     meaning: ClassVar[str] = (
         "Pure noise has the spectrum of what the half-sets do not share, with its wedge and its planes; "
-        "random phases have, besides, the spectrum of what they share. Neither holds any object, nor anything that "
-        "could be known of its wedge, so a fit that invents nothing leaves it empty. Networks are fitted to "
-        "both by the settings of the run (same fit), and that of the run is applied to both: it has learnt "
-        "what objects look like, and may see some. All sections have the same greys."
+        "random phases have, besides, the spectrum of what they share. Neither holds any object, nor "
+        "anything that could be known of its wedge, so a fit that invents nothing leaves it empty. "
+        "Networks are fitted to both by the settings of the run (same fit), and that of the run is applied "
+        "to both: it has learnt what objects look like, and may see some. All sections have the same greys."
     )
 
     voxel_size_A: float | None
@@ -90,8 +90,8 @@ class Controls:
             fitted, applied = self.fitted[name], self.applied[name]
             found.append(
                 f"Out of {what} the same fit makes {percent(fitted.total)} of the power that it put into "
-                f"the wedge of the specimen, and at no resolution more than {bound(fitted.inside)}; the network of "
-                f"the run makes {percent(applied.total)}, and at no resolution more than "
+                f"the wedge of the specimen, and at no resolution more than {bound(fitted.inside)}; the "
+                f"network of the run makes {percent(applied.total)}, and at no resolution more than "
                 f"{bound(applied.inside)}."
             )
         told = [
