@@ -105,9 +105,8 @@ class Inner(Withheld):
     heading: ClassVar[str] = "Asked of a block of tilts between others"
     meaning: ClassVar[str] = (
         "The fit takes the gap for measured, so this asks what it makes of tilts that failed, not of the "
-        "wedge. Little lies between tilts that only those in the gap measured: what the reconstruction of "
-        "the others correlates with their images by is no merit of the network. More of it is in the "
-        "folder <code>withheld_inner</code>."
+        "wedge. What the reconstruction of the other tilts correlates with the images by is no merit of the "
+        "network. More of it is in the folder <code>withheld_inner</code>."
     )
 
     images_given: Sequence[float]
