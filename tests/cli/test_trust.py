@@ -48,10 +48,11 @@ def test_the_figures_are_written_and_read_well(trusted: Path, capsys):
             assert -1 <= shell["low"] <= shell["correlation"] <= shell["high"] <= 1 and not shell["reason"]
     assert len(found["extra_wedge"]) == 4
     page = (trusted / "trust.html").read_text()
-    assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 3
+    assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 5
     withheld = found["withheld"]
     assert len(withheld["explained"]) == len(withheld["edges_per_voxel"]) - 1 == 4
-    assert f"beyond {withheld['beyond_deg']:.0f} degrees" in page
+    assert f"beyond {max(map(abs, withheld['given_deg'])):.0f} degrees" in page
+    assert len(withheld["predicted"]) == len(withheld["error"]) == 4
     assert (trusted / "withheld" / "validate.md").exists()
     assert f'class="verdict {found["verdict"]["level"]}"' in page
 
@@ -86,16 +87,50 @@ def test_both_parts_are_the_result(trusted: Path):
         assert inside(trusted / "refined_measured.mrc", tilt_range) < 0.01
 
 
+def test_the_same_fit_is_made_to_specimens_without_structure(trusted: Path):
+    found = json.loads((trusted / "trust.json").read_text())
+    controls = found["controls"]
+    for control in (controls[name][how] for name in ("ice", "randomised") for how in ("fitted", "applied")):
+        assert len(control["inside"]) == len(control["outside"]) == 7
+        assert 0 < control["total"] < 100
+    assert len(controls["estimated_correlation"]) == 7
+    page = (trusted / "trust.html").read_text()
+    assert "Out of pure noise the same fit makes" in page
+    refined = read_mrc(trusted / "refined.mrc")
+    for name in ("ice", "randomised"):
+        folder = trusted / "controls" / name
+        half = read_mrc(folder / "half0.mrc")
+        assert half.data.shape == refined.data.shape and half.voxel_size_A == refined.voxel_size_A
+        # Both together cost one fit.
+        assert len(load_model(folder / "model.safetensors").details["epochs"]) == 1
+
+
+def test_an_inner_block_is_kept_back_where_that_is_asked(trusted: Path, tmp_path: Path):
+    found = json.loads((trusted / "trust.json").read_text())
+    assert found["inner"] is None and not (trusted / "withheld_inner").exists()
+    output = tmp_path / "OUT"
+    shutil.copytree(trusted, output, ignore=shutil.ignore_patterns("withheld", "controls"))
+    assert main(["trust", str(output), "--only", "inner", "--budget", "2s", "--device", "cpu"]) == 0
+    found = json.loads((output / "trust.json").read_text())
+    assert found["withheld"] is None and found["controls"] is None
+    inner = found["inner"]
+    assert 0 < min(inner["withheld_deg"]) < max(inner["withheld_deg"]) < max(inner["given_deg"])
+    assert len(inner["images_predicted"]) == len(inner["images_given"]) == len(inner["explained"]) == 4
+    page = (output / "trust.html").read_text()
+    assert f"the tilts from {min(inner['withheld_deg']):.0f} to" in page
+    assert (output / "withheld_inner" / "validate.md").exists()
+
+
 def test_a_run_is_told_with_its_verdict(trusted: Path, tmp_path: Path, capsys):
     output = tmp_path / "OUT"
     shutil.copytree(trusted, output)
     before = without_times(output / "trust.json")
     torch.manual_seed(5)
-    fit = output / "withheld" / "seed0" / "model.safetensors"
-    fitted = fit.stat().st_mtime_ns
+    fits = [output / name / "model.safetensors" for name in ("withheld/seed0", "controls/ice")]
+    fitted = [fit.stat().st_mtime_ns for fit in fits]
     assert main(["trust", str(output), "--device", "cpu"]) == 0
     assert without_times(output / "trust.json") == before  # nothing is left to chance
-    assert fit.stat().st_mtime_ns == fitted  # or fitted twice
+    assert [fit.stat().st_mtime_ns for fit in fits] == fitted  # or fitted twice
     assert before["verdict"]["sentence"] in " ".join(capsys.readouterr().out.split())
 
 
@@ -109,7 +144,7 @@ def test_every_tomogram_of_a_run_is_judged(finished: Path, tmp_path: Path, capsy
     assert main(["trust", str(output), "--device", "cpu"]) == 0
     for name in ("A", "B"):
         found = json.loads((output / name / "trust.json").read_text())
-        assert found["name"] == name and found["withheld"] is None
+        assert found["name"] == name and found["withheld"] is None and found["controls"] is None
     assert "of several tomograms no tilts are kept back" in capsys.readouterr().err
 
 

@@ -17,7 +17,7 @@ from dewedge.physics.alignment import align_images
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import fbp
 from dewedge.physics.wedge import wedge_mask
-from dewedge.scores.withheld import withheld_cone, withheld_scores, withheld_tilts
+from dewedge.scores.withheld import planes_overlap_to, withheld_cone, withheld_scores, withheld_tilts
 
 SHAPE = (56, 72, 80)
 TILTS = np.arange(-60.0, 61, 3)
@@ -111,6 +111,47 @@ def test_half_sets_of_the_whole_tell_what_the_truth_reaches():
     assert found.ceiling is not None
     np.testing.assert_allclose(found.ceiling.correlation, found.prediction.correlation, atol=0.06)
     np.testing.assert_allclose(found.ceiling.explained, found.prediction.explained, atol=0.08)
+
+
+def halves_and_prediction(seed: int, level: float) -> tuple[list[Volume], Volume]:
+    """Half-sets of a noisy series, and a prediction that is a little wrong."""
+    halves = [cut(noise(0) + level * noise(10 * seed + half), -61.5, 61.5) for half in (1, 2)]
+    return halves, 0.7 * noise(0) + 0.3 * noise(3)
+
+
+def test_of_the_signal_it_explains_what_it_explains_of_the_truth():
+    """Over realisations of the noise, and by as much as the error says."""
+    halves, prediction = halves_and_prediction(1, 0)
+    true = scores(prediction, halves[0]).prediction
+    off, spread = [], []
+    for seed in range(1, 9):
+        halves, _ = halves_and_prediction(seed, 1.2)
+        found = scores(prediction, np.mean(halves, axis=0), whole_halves=halves).of_signal
+        assert found is not None
+        off.append((found.explained - true.explained) / found.error)
+        spread.append(found.correlation - true.correlation)
+    assert np.abs(np.mean(off, axis=0)).max() < 1.1  # of 8
+    assert 0.5 < np.sqrt(np.mean(np.square(off))) < 1.6
+    assert np.abs(np.mean(spread, axis=0)).max() < 0.05
+
+
+def test_nothing_is_told_of_a_signal_that_is_not_there_or_where_planes_are_apart():
+    halves = [cut(noise(seed), -61.5, 61.5) for seed in (1, 2)]
+    found = scores(noise(0), np.mean(halves, axis=0), whole_halves=halves).of_signal
+    assert found is not None and np.isnan(found.explained).all()
+    tilts = [TILTS[::2], TILTS[1::2]]
+    halves, prediction = halves_and_prediction(1, 0.5)
+    found = scores(prediction, np.mean(halves, axis=0), whole_halves=halves, halves_deg=tilts)
+    assert found.of_signal is not None and found.ceiling is not None
+    assert np.isnan(found.of_signal.explained).all() and np.isnan(found.ceiling.explained).all()
+
+
+def test_planes_overlap_as_far_as_the_slab_is_thin():
+    tilts = [TILTS[::2], TILTS[1::2]]
+    reach = planes_overlap_to(tilts, WITHHELD, 100)
+    assert reach == pytest.approx(1 / (100 * np.radians(6)))
+    assert planes_overlap_to(tilts, WITHHELD, 200) == pytest.approx(reach / 2)
+    assert planes_overlap_to(tilts, [60.0], 100) == 0
 
 
 def test_back_projection_of_the_given_tilts_holds_leakage_only():

@@ -23,11 +23,12 @@ def trust(
     A second wedge is cut where there were tilts, the network fills it, and what it put there is held against
     the half-set that it was not given: a minute or less. The measured part is projected at every tilt and
     held against the images, and the images are asked whether the tilt angles are right. Then the run is made
-    again without its outermost tilts, and the result held against them: as long as the run.
+    again without its outermost tilts, and the result held against them: as long as the run. The same fit is
+    made to pure noise and to a specimen without objects: as long as the fit.
 
     Written into the run's folder: trust.html (a verdict, figures and pictures), trust.json,
     refined_measured.mrc (the result at measured frequencies, safe for averaging and template matching),
-    refined_added.mrc (what the network put inside the wedge), and the folder withheld.
+    refined_added.mrc (what the network put inside the wedge), and the folders withheld and controls.
 
     Parameters
     ----------
@@ -43,8 +44,8 @@ def trust(
         Kind of device; auto takes a CUDA GPU if there is one.
     """
     show_messages()
-    from dewedge.pipeline.trust.trust import MAKERS, QUICK, print_trust, trust
+    from dewedge.pipeline.trust.trust import QUICK, USUAL, print_trust, trust
     from dewedge.settings.sections import ComputeSection
 
-    parts = QUICK if quick else tuple(only or MAKERS)
+    parts = QUICK if quick else tuple(only or USUAL)
     print_trust(trust(path, ComputeSection(device=device), parts=parts, budget=budget))

@@ -17,11 +17,18 @@ GAP_INCHES = 0.06
 TITLE_INCHES = 0.35
 
 
-def slices_figure(volumes: Mapping[str, NDArray[Any]], voxel_size_A: float | None, title: str = "") -> Figure:
+def slices_figure(
+    volumes: Mapping[str, NDArray[Any]],
+    voxel_size_A: float | None,
+    title: str = "",
+    *,
+    same_greys: bool = False,
+) -> Figure:
     """Central xy, yz and xz sections of each volume, in true proportions, volumes from left to right.
 
     The xz section lies below xy and shares its x; the yz section lies beside xy and shares its y. All
-    sections of a volume have the same greys. x and y point right and up.
+    sections of a volume have the same greys, with ``same_greys`` those of the first one. x and y point
+    right and up.
 
     Parameters
     ----------
@@ -48,7 +55,8 @@ def slices_figure(volumes: Mapping[str, NDArray[Any]], voxel_size_A: float | Non
             "yz": volume[:, :, width // 2].T,
             "xz": volume[:, height // 2],
         }
-        limits = grey_limits(list(sections.values()))
+        if i == 0 or not same_greys:
+            limits = grey_limits(list(sections.values()))
         left = i * (panel[0] + 2 * margin) + margin
         place = {
             "xy": (left, margin + depth * inches + GAP_INCHES, width * inches, height * inches),

@@ -168,8 +168,8 @@ def image_agreement(
     columns = [compared_columns(tilt, depth, width, stack.shape[2]) for tilt in tilts.tolist()]
 
     def sums(a: NDArray[np.float32], b: NDArray[np.float32]) -> ShellSums:
-        spectra = [tapered_image_spectrum(image, bounds[-1]) for image in (a, b)]
-        return shell_sums(*spectra, bounds, spectra[0].frequency[2].abs() >= OFF_AXIS / depth)
+        first, second = (tapered_image_spectrum(image, bounds[-1]) for image in (a, b))
+        return shell_sums(first, second, bounds, first.frequency[2].abs() >= OFF_AXIS / depth)
 
     found = [sums(reprojected[i][:, c], stack[i][:, c]) for i, c in enumerate(columns)]
     aa, bb, ab, count = (

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dewedge.errors import InputError
-from dewedge.geometry import Floats
+from dewedge.geometry import Floats, TiltRange
 from dewedge.physics.fourier import frequencies, multiplicity
 from dewedge.scores.volumes import finite, mean_of, products
 
@@ -247,6 +247,20 @@ def shell_sums(a: Spectrum, b: Spectrum, edges: Sequence[float], mask: Tensor | 
         sums.index_add_(1, shell[inside], terms[:, inside].double())
     aa, bb, ab, count = sums.numpy()
     return ShellSums(aa, bb, ab, count, count * a.independent)
+
+
+def power_inside_outside(
+    volume: ArrayLike, tilt_range: TiltRange, edges: Sequence[float]
+) -> tuple[ShellSums, ShellSums]:
+    """Sums of a tomogram with itself in the missing wedge and outside, by shells, off the tilt axis."""
+    spectrum = tapered_spectrum(volume, "tomogram", edges[-1])
+    angle = plane_angle_deg(spectrum)
+    measured = (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
+    off_axis = from_axis(spectrum) >= OFF_AXIS / np.shape(volume)[0]
+    inside, outside = (
+        shell_sums(spectrum, spectrum, edges, mask & off_axis) for mask in (~measured, measured)
+    )
+    return inside, outside
 
 
 def listed(values: Iterable[float]) -> list[float | None]:

@@ -7,6 +7,7 @@ a missing wedge meets data.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,14 +40,18 @@ __all__ = [
     "EDGES",
     "Cone",
     "ConeScore",
+    "SignalScore",
     "WithheldScores",
     "measured_part",
+    "planes_overlap_to",
     "withheld_cone",
     "withheld_scores",
     "withheld_tilts",
 ]
 
 EDGES = (0.02, 0.04, 0.06, 0.08, 0.11)  # of the shells in cycles per voxel
+# The half-sets' correlation is known where it is so many times that of chance.
+LEAST_SIGMA = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +80,29 @@ class ConeScore:
 
 
 @dataclass(frozen=True, eq=False)
+class SignalScore:
+    """Scores of one tomogram against the signal in the reference, by shells; NaN where that is not known.
+
+    Parameters
+    ----------
+    correlation
+        ``(s,)`` over its ceiling.
+    explained
+        ``(s,)`` explained power over its ceiling: the share of the signal's power that was predicted.
+    error
+        ``(s,)`` standard deviation of the latter, from the noise of the reference.
+    """
+
+    correlation: Floats
+    explained: Floats
+    error: Floats
+
+    def as_dict(self) -> dict[str, list[float | None]]:
+        """Names and values, fit for JSON."""
+        return {name: listed(values) for name, values in vars(self).items()}
+
+
+@dataclass(frozen=True, eq=False)
 class WithheldScores:
     """Scores in the cone of withheld directions.
 
@@ -95,7 +123,10 @@ class WithheldScores:
     prediction, given
         Of the prediction; of the reconstruction of the given tilts, which can hold leakage only.
     ceiling
-        What the signal itself would reach; None without half-sets of the whole series.
+        What the signal itself would reach, NaN where that is not known; None without half-sets of the whole
+        series.
+    of_signal
+        The prediction held against the signal alone; None without half-sets.
     """
 
     edges_per_voxel: tuple[float, ...]
@@ -107,6 +138,7 @@ class WithheldScores:
     prediction: ConeScore
     given: ConeScore
     ceiling: ConeScore | None = None
+    of_signal: SignalScore | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Names and values, fit for JSON."""
@@ -121,6 +153,7 @@ class WithheldScores:
             "prediction": self.prediction.as_dict(),
             "given": self.given.as_dict(),
             "ceiling": None if self.ceiling is None else self.ceiling.as_dict(),
+            "of_signal": None if self.of_signal is None else self.of_signal.as_dict(),
         }
 
 
@@ -132,6 +165,7 @@ def withheld_scores(
     withheld_deg: ArrayLike,
     *,
     whole_halves: Sequence[ArrayLike] | None = None,
+    halves_deg: Sequence[ArrayLike] | None = None,
     gap_deg: float | None = None,
     edges: Sequence[float] = EDGES,
     taper: float = TAPER,
@@ -160,9 +194,13 @@ def withheld_scores(
     given_deg, withheld_deg
         Angles of the tilts the method had, and of those kept back.
     whole_halves
-        Reconstructions of half-sets of the whole series that share all planes and no noise (of even and odd
-        frames), for the ceiling: with F the correlation of both halves, the signal itself correlates with the
-        whole by sqrt(2 F / (1 + F)), and explains 2 F / (1 + F) of its power.
+        Reconstructions of half-sets of the whole series that share no noise, for the ceiling: with F the
+        correlation of both halves, the signal itself correlates with the whole by sqrt(2 F / (1 + F)), and
+        explains 2 F / (1 + F) of its power.
+    halves_deg
+        Tilts of each half-set, where they have different ones: at frequencies where their planes are apart
+        (`planes_overlap_to`) they share less than the signal, and nothing is told. None if they share all
+        (even and odd frames).
     gap_deg
         See `withheld_cone`.
     edges
@@ -207,10 +245,14 @@ def withheld_scores(
     judged = measured_part(prediction, np.concatenate([given_tilts, withheld])) if cut_wedge else prediction
     of_prediction = _scaled(spectrum(judged, "prediction"), scale)
     middles = np.add(bounds[1:], bounds[:-1]) / 2
-    ceiling = None
+    against = shell_sums(of_prediction, reference, bounds, inside)
+    ceiling = of_signal = None
     if whole_halves is not None:
-        halves = [spectrum(half, f"half-set {i} of the whole") for i, half in enumerate(whole_halves)]
-        ceiling = _ceiling(shell_sums(halves[0], halves[1], bounds, inside))
+        first, second = (spectrum(half, f"half-set {i} of the whole") for i, half in enumerate(whole_halves))
+        halves = shell_sums(first, second, bounds, inside)
+        reach = math.inf if halves_deg is None else planes_overlap_to(halves_deg, withheld, depth)
+        share = np.where(np.array(bounds[1:]) <= reach, halves.correlation, np.nan)
+        ceiling, of_signal = _ceiling(share), _of_signal(against, share)
     return WithheldScores(
         edges_per_voxel=bounds,
         cone=cone,
@@ -218,9 +260,10 @@ def withheld_scores(
         independent=sums.independent,
         chance=sums.chance,
         scale=scale,
-        prediction=_cone_score(shell_sums(of_prediction, reference, bounds, inside)),
+        prediction=_cone_score(against),
         given=_cone_score(sums),
         ceiling=ceiling,
+        of_signal=of_signal,
     )
 
 
@@ -241,6 +284,24 @@ def measured_part(volume: ArrayLike, tilt_deg: ArrayLike) -> NDArray[np.float32]
         spectrum = torch.fft.rfft2(torch.from_numpy(data[:, rows].astype(np.float32)), dim=(0, 2)) * mask
         part[:, rows] = torch.fft.irfft2(spectrum, s=(depth, width), dim=(0, 2)).numpy()
     return part
+
+
+def planes_overlap_to(halves_deg: Sequence[ArrayLike], withheld_deg: ArrayLike, thickness: int) -> float:
+    """Frequency, in cycles per voxel, up to which the withheld planes of each half-set overlap.
+
+    It is one over the thickness and the widest step between withheld tilts that are neighbours in a half-set.
+    Up to it, what both share is at least 0.93 of the signal's power (docs/trust.md).
+
+    Source: Crowther, DeRosier and Klug 1970, Proc. R. Soc. A 317, 319.
+    """
+    withheld = np.asarray(withheld_deg, dtype=np.float64)
+    steps = [
+        high - low
+        for half in halves_deg
+        for low, high in itertools.pairwise(np.sort(np.asarray(half, dtype=np.float64)).tolist())
+        if all(np.isclose(tilt, withheld, atol=1e-3).any() for tilt in (low, high))
+    ]
+    return 1 / (thickness * math.radians(max(steps))) if steps else 0.0
 
 
 def _measured_by_given(angle: Tensor, given: Floats, withheld: Floats) -> Tensor:
@@ -273,8 +334,22 @@ def _cone_score(sums: ShellSums) -> ConeScore:
     return ConeScore(sums.correlation, sums.explained, sums.slope)
 
 
-def _ceiling(halves: ShellSums) -> ConeScore:
-    """Scores of the signal against the mean of both half-sets."""
-    share = np.clip(halves.correlation, 0, None)
+def _ceiling(correlation: Floats) -> ConeScore:
+    """Scores of the signal against the mean of both half-sets, from their correlation."""
+    share = np.clip(correlation, 0, None)
     share = 2 * share / (1 + share)
-    return ConeScore(np.sqrt(share), share, np.ones_like(share))
+    return ConeScore(np.sqrt(share), share, np.where(np.isnan(share), np.nan, 1.0))
+
+
+def _of_signal(against: ShellSums, correlation: Floats) -> SignalScore:
+    """Scores against the signal, from those against the reference and the correlation of its half-sets."""
+    told = np.where(correlation > LEAST_SIGMA * against.chance, correlation, np.nan)
+    share = 2 * told / (1 + told)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        explained = against.explained / share
+        # Of 2 ab / bb, from the noise in b, and of the share, from that in both half-sets.
+        of_power = 2 * np.sqrt(against.aa / against.bb * (1 - share)) * against.chance / share
+        of_share = (1 - told) / told * against.chance
+        return SignalScore(
+            against.correlation / np.sqrt(share), explained, np.hypot(of_power, explained * of_share)
+        )

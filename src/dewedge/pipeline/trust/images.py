@@ -24,10 +24,11 @@ def series_of(subject: Subject) -> SeriesInput | None:
     except InputError as error:
         logger.warning("%s: its images cannot be asked: %s", subject.name, error)
         return None
-    [item, *more] = [item for item in inputs if len(inputs) == 1 or item.name == subject.name] or [None]
-    if item is None or more:
+    named = [item for item in inputs if len(inputs) == 1 or item.name == subject.name]
+    if len(named) != 1:
         logger.warning("%s: its images cannot be asked: not found among those of the run", subject.name)
         return None
+    item = named[0]
     if not isinstance(item, SeriesInput):
         logger.info("%s: made of half tomograms: there are no images to ask", subject.name)
         return None

@@ -18,10 +18,11 @@ from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import load_model
 from dewedge.pipeline.measures import model_file, run_folders
 from dewedge.pipeline.trust.consistency import consistency
+from dewedge.pipeline.trust.controls import controls
 from dewedge.pipeline.trust.images import angle_scale
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.trust.wedge import wedge
-from dewedge.pipeline.trust.withheld import withheld
+from dewedge.pipeline.trust.withheld import inner, withheld
 from dewedge.report.figure import dispensable
 from dewedge.report.slices import slices_figure
 from dewedge.report.trust.page import page
@@ -39,7 +40,11 @@ logger = logging.getLogger(__name__)
 MAKERS: Mapping[PartName, Callable[[Subject], Part | None]] = {
     "consistency": consistency,
     "withheld": withheld,
+    "controls": controls,
+    "inner": inner,
 }
+# Those that are asked if nothing else is said: within three times the time of the fit.
+USUAL: tuple[PartName, ...] = tuple(name for name in MAKERS if name != "inner")
 # Those that take no fit.
 QUICK: tuple[PartName, ...] = ("consistency",)
 
@@ -48,7 +53,7 @@ def trust(
     output: Path,
     compute: ComputeSection,
     *,
-    parts: Sequence[PartName] = tuple(MAKERS),
+    parts: Sequence[PartName] = USUAL,
     budget: str | None = None,
 ) -> list[Trust]:
     """Judge every tomogram of a finished run, and write into its folder what was found.
@@ -74,7 +79,7 @@ def trust(
         raise InputError(f"{output}: no such folder: expected that of a finished run")
     run, found = ResultFolder(output), []
     folders = run_folders(output)
-    config = resolve_config(run.config_file, {"budget": budget} if budget else {})
+    config = resolve_config(run.config_file, {"fit": {"budget": budget}} if budget else {})
     with locked_folder(output):
         for folder in folders:
             subject = Subject(run, folder, load_model(model_file(run, folder)), config, compute)

@@ -23,7 +23,7 @@ from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import step
 from dewedge.scores.extra_wedge import trust_shells
-from dewedge.scores.spectra import from_axis, plane_angle_deg, shell_sums, tapered_spectrum
+from dewedge.scores.spectra import power_inside_outside
 
 # Of the shells, in cycles per voxel. Finer structure has no signal in a tomogram of single tilts.
 EDGES = (0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2, 0.25)
@@ -101,12 +101,6 @@ def write_parts(
 
 def power_inside(refined: NDArray[np.float32], tilt_range: TiltRange) -> Floats:
     """``(s,)`` mean power of a tomogram inside the wedge over that outside, by shells."""
-    spectrum = tapered_spectrum(refined, "refined", EDGES[-1])
-    angle = plane_angle_deg(spectrum)
-    measured = (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
-    off_axis = from_axis(spectrum) >= 2 / refined.shape[0]
-    inside, outside = (
-        shell_sums(spectrum, spectrum, EDGES, mask & off_axis) for mask in (~measured, measured)
-    )
+    inside, outside = power_inside_outside(refined, tilt_range, EDGES)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (inside.aa / inside.count) / (outside.aa / outside.count)

@@ -1,23 +1,49 @@
-"""The part that keeps the outermost tilts back: one more run without them."""
+"""The parts that keep tilts back: one more run without them each."""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
+from typing import Any
+
+import numpy as np
+from numpy.ma import masked_invalid
 
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.validate.validate import FIGURES, SETTINGS, ValidationSettings, validate
-from dewedge.report.trust.withheld import Withheld
+from dewedge.report.trust.withheld import Inner, Withheld
 from dewedge.runtime.folder import is_newer
+from dewedge.scores.withholding import Withholding
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "withheld"  # of the run without the outermost tilts, in the run's
+# Of the runs without tilts, in the run's.
+FOLDER = "withheld"
+INNER_FOLDER = "withheld_inner"
 
 
 def withheld(subject: Subject) -> Withheld | None:
     """Run again without the outermost tilts, or go on with that; None where none can be kept back."""
+    validation = validated(subject, "outer", FOLDER)
+    return None if validation is None else Withheld(**told(validation))
+
+
+def inner(subject: Subject) -> Inner | None:
+    """The same without a block of tilts between others."""
+    validation = validated(subject, "inner", INNER_FOLDER)
+    if validation is None:
+        return None
+    tilts = next(iter(validation["tilts"].values()))
+    given, predicted = (
+        masked_invalid([numbers(tilt["correlation"][name]) for tilt in tilts]).mean(axis=0).filled(np.nan)
+        for name in ("given", "prediction")
+    )
+    return Inner(**told(validation), images_given=given, images_predicted=predicted)
+
+
+def validated(subject: Subject, kind: Withholding, folder: str) -> dict[str, Any] | None:
+    """The figures of a run without tilts in a folder of the run's."""
     run, config = subject.run, subject.config
     if subject.folder != run:
         logger.info("%s: of several tomograms no tilts are kept back: see dewedge validate", subject.name)
@@ -25,21 +51,31 @@ def withheld(subject: Subject) -> Withheld | None:
     if config.tomograms.half0:
         logger.info("%s: of half tomograms no tilts can be kept back", subject.name)
         return None
-    output = run.path / FOLDER
+    output = run.path / folder
     # One of an earlier run in this folder is none of this one.
     resume = is_newer(output / SETTINGS, run.model)
     again = config.model_copy(update={"output": output, "compute": subject.compute})
-    validate(again, ValidationSettings(), resume=resume, overwrite=not resume)
-    validation = json.loads((output / FIGURES).read_text("utf-8"))
+    validate(again, ValidationSettings(withhold=kind), resume=resume, overwrite=not resume)
+    found: dict[str, Any] = json.loads((output / FIGURES).read_text("utf-8"))
+    return found
+
+
+def told(validation: dict[str, Any]) -> dict[str, Any]:
+    """What both parts tell of the cone."""
     # That of the run's own seed; dewedge validate can have added others.
     scores = next(iter(validation["cone"].values()))
-    correlation, explained = (
-        [math.nan if value is None else value for value in scores["prediction"][name]]
-        for name in ("correlation", "explained")
-    )
-    return Withheld(
-        beyond_deg=max(abs(tilt) for tilt in validation["given_deg"]),
-        edges_per_voxel=tuple(scores["edges_per_voxel"]),
-        correlation=correlation,
-        explained=explained,
-    )
+    of_signal = scores["of_signal"]
+    return {
+        "given_deg": validation["given_deg"],
+        "withheld_deg": validation["withheld_deg"],
+        "edges_per_voxel": tuple(scores["edges_per_voxel"]),
+        "correlation": numbers(scores["prediction"]["correlation"]),
+        "explained": numbers(scores["prediction"]["explained"]),
+        "predicted": numbers(of_signal["explained"]),
+        "error": numbers(of_signal["error"]),
+    }
+
+
+def numbers(values: list[float | None]) -> list[float]:
+    """NaN where JSON has null."""
+    return [math.nan if value is None else value for value in values]

@@ -17,7 +17,7 @@ from dewedge.scores.reprojection import TiltScores, mean_correlation
 from dewedge.scores.withheld import WithheldScores
 
 GIVEN = "FBP of the tilts given"
-CEILING = "ceiling (from frames)"
+CEILING = "ceiling (from half-sets)"
 CHANCE = "chance (one sigma)"
 MEAN = "mean of the predictions"
 

@@ -247,9 +247,8 @@ def judge(
         *halves, full, _ = half_sets(
             item, config.reconstruct, config.ctf, config.split, config.fit.seed, config.images, device
         )
-    tasks = [(output / ALL_TILTS, full)]
-    if item.has_frames:
-        tasks += [(output / name, half) for name, half in zip(ALL_TILTS_HALVES, halves, strict=True)]
+    halves_files = [output / name for name in ALL_TILTS_HALVES]
+    tasks = [(output / ALL_TILTS, full), *zip(halves_files, halves, strict=True)]
     kept_back = np.flatnonzero(parts.withheld)
     if settings.predictions:
         tasks.append((output / GIVEN, full.select(np.flatnonzero(~parts.withheld))))
@@ -270,7 +269,8 @@ def judge(
                 of_given,
                 given_deg,
                 withheld_deg,
-                [output / half for half in ALL_TILTS_HALVES] if item.has_frames else None,
+                halves_files,
+                None if item.has_frames else [half.geometry.tilt_deg for half in halves],
                 gap_deg=settings.gap_deg,
                 edges=settings.edges,
                 gold_given_back=not settings.predictions,
@@ -306,6 +306,7 @@ def score_files(
     given_deg: NDArray[np.float64],
     withheld_deg: NDArray[np.float64],
     all_tilts_halves: Sequence[Path] | None = None,
+    halves_deg: Sequence[NDArray[np.float64]] | None = None,
     gap_deg: float | None = None,
     edges: Sequence[float] = EDGES,
     gold_given_back: bool = False,
@@ -335,6 +336,7 @@ def score_files(
         given_deg,
         withheld_deg,
         whole_halves=[mrc.data for mrc in volumes[2:]] or None,
+        halves_deg=halves_deg,
         gap_deg=gap_deg,
         edges=edges,
     )

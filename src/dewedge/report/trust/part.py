@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Ways of asking, beside the wedges cut elsewhere, as they follow each other.
-PartName = Literal["consistency", "withheld", "fits", "uncertainty", "controls"]
+PartName = Literal["consistency", "withheld", "fits", "uncertainty", "controls", "inner"]
 
 
 @dataclass(frozen=True)
