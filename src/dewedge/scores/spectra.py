@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dewedge.errors import InputError
-from dewedge.geometry import Floats
+from dewedge.geometry import Floats, TiltRange
 from dewedge.physics.fourier import frequencies, multiplicity
 from dewedge.scores.volumes import finite, mean_of, products
 
@@ -153,6 +153,17 @@ def from_axis(spectrum: Spectrum, axis: int = 1) -> Tensor:
     """Distance of a frequency from the axis 1 (y) or 2 (x) in cycles per voxel; it broadcasts."""
     kz, ky, kx = spectrum.frequency
     return torch.hypot(kz, kx if axis == 1 else ky)
+
+
+def parted_by_wedge(spectrum: Spectrum, tilt_range: TiltRange, thickness: int) -> tuple[Tensor, Tensor]:
+    """True inside the missing wedge, and outside; both broadcast against the spectrum.
+
+    Nowhere near the tilt axis, for a slab so many voxels thick.
+    """
+    angle = plane_angle_deg(spectrum)
+    measured = (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
+    off_axis = from_axis(spectrum) >= OFF_AXIS / thickness
+    return ~measured & off_axis, measured & off_axis
 
 
 def near_axis(spectrum: Spectrum, direction_zyx: Sequence[float], within_deg: float) -> Tensor:

@@ -17,7 +17,9 @@ from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import load_model
 from dewedge.pipeline.measures import model_file, run_folders
+from dewedge.pipeline.trust.fits import fits
 from dewedge.pipeline.trust.subject import Subject
+from dewedge.pipeline.trust.uncertainty import uncertainty
 from dewedge.pipeline.trust.wedge import wedge
 from dewedge.pipeline.trust.withheld import withheld
 from dewedge.report.figure import dispensable
@@ -33,9 +35,13 @@ from dewedge.settings.sections import ComputeSection
 logger = logging.getLogger(__name__)
 
 # Beside the wedges cut elsewhere, which are always asked. None where a part has nothing to say.
-MAKERS: Mapping[PartName, Callable[[Subject], Part | None]] = {"withheld": withheld}
+MAKERS: Mapping[PartName, Callable[[Subject], Part | None]] = {
+    "withheld": withheld,
+    "fits": fits,
+    "uncertainty": uncertainty,
+}
 # Those that take no fit.
-QUICK: tuple[PartName, ...] = ()
+QUICK: tuple[PartName, ...] = ("uncertainty",)
 
 
 def trust(

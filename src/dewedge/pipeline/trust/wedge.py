@@ -20,7 +20,7 @@ from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import step
 from dewedge.scores.extra_wedge import trust_shells
-from dewedge.scores.spectra import from_axis, plane_angle_deg, shell_sums, tapered_spectrum
+from dewedge.scores.spectra import parted_by_wedge, shell_sums, tapered_spectrum
 
 # Of the shells, in cycles per voxel. Finer structure has no signal in a tomogram of single tilts.
 EDGES = (0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2, 0.25)
@@ -92,11 +92,9 @@ def write_parts(folder: ResultFolder, refined: Mrc, tilt_range: TiltRange) -> No
 def power_inside(refined: NDArray[np.float32], tilt_range: TiltRange) -> Floats:
     """``(s,)`` mean power of a tomogram inside the wedge over that outside, by shells."""
     spectrum = tapered_spectrum(refined, "refined", EDGES[-1])
-    angle = plane_angle_deg(spectrum)
-    measured = (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
-    off_axis = from_axis(spectrum) >= 2 / refined.shape[0]
     inside, outside = (
-        shell_sums(spectrum, spectrum, EDGES, mask & off_axis) for mask in (~measured, measured)
+        shell_sums(spectrum, spectrum, EDGES, mask)
+        for mask in parted_by_wedge(spectrum, tilt_range, refined.shape[0])
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         return (inside.aa / inside.count) / (outside.aa / outside.count)
