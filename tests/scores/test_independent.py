@@ -39,10 +39,8 @@ def test_inside_and_outside_are_told_apart():
         *(np.fft.fftfreq(n) for n in SHAPE[:2]), np.fft.rfftfreq(SHAPE[2]), indexing="ij", sparse=True
     )
     measured = np.abs(kz) <= np.tan(np.radians(60)) * np.abs(kx)
-    a, b = (
-        np.fft.irfftn(np.where(measured, spectrum, np.fft.rfftn(white(seed))), s=SHAPE, axes=(0, 1, 2))
-        for seed in (1, 2)
-    )
+    filled = (np.where(measured, spectrum, np.fft.rfftn(white(seed))) for seed in (1, 2))
+    a, b = (np.fft.irfftn(values, s=SHAPE, axes=(0, 1, 2)) for values in filled)
     found = agreement(a, b, RANGE, EDGES)
     assert (found.outside.correlation > 0.9).all()
     assert (np.abs(found.inside.correlation) < 0.2).all()

@@ -131,7 +131,7 @@ def calibrate(evidence: Evidence) -> Calibration:
         coverage=float(within.mean()),
         by_quarter=np.array([within[quarter].mean() for quarter in quarters]),
         quarters=np.array([np.sqrt(variance[quarter].mean()) for quarter in quarters]),
-        explained=float(1 - np.square(power - variance).sum() / np.square(power - power.mean()).sum()),
+        explained=float(1 - np.square(power - variance).mean() / power.var()),
         noise=float(checked.noise.mean() / np.square(checked.error).mean()),
     )
 
