@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dewedge.geometry import Floats
 from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.grey_scale import measure_grey_scale
@@ -89,10 +88,14 @@ def finest_signal(pair: TomogramPair) -> float | None:
     """Frequency, in cycles per voxel, up to which the half-sets have enough in common; None if nowhere."""
     spectra = [tapered_spectrum(half, pair.name, EDGES[-1]) for half in (pair.half0, pair.half1)]
     _, outside = parted_by_wedge(spectra[0], pair.tilt_range, pair.shape_zyx[0])
-    correlation: Floats = shell_sums(*spectra, EDGES, outside).correlation
-    told = correlation >= LEAST_COMMON
-    shells = len(told) if told.all() else int(told.argmin())
-    return EDGES[shells] if shells else None
+    found = None
+    for edge, correlation in zip(EDGES[1:], shell_sums(*spectra, EDGES, outside).correlation, strict=True):
+        # NaN where a thin slab has no frequencies.
+        if correlation < LEAST_COMMON:
+            break
+        if np.isfinite(correlation):
+            found = edge
+    return found
 
 
 def low_passed_section(volume: NDArray[np.float32], y: int, highest: float) -> NDArray[np.float32]:
