@@ -33,7 +33,7 @@ def ensemble(networks, scale=1.0):
     members = [Member(network, None) for network in networks]
     grey = PairGreyScale(0.0, scale, scale)
     return Ensemble(
-        members, TiltRange(-60, 60), grey, None, HIGHEST, SHAPE[0], "32-true", torch.device("cpu")
+        members, TiltRange(-60, 60), grey, None, 0.06, HIGHEST, SHAPE[0], "32-true", torch.device("cpu")
     )
 
 

@@ -73,8 +73,9 @@ class Ensemble:
         Of the series.
     scale, clip
         The grey scale of the fit, and where it clipped its inputs.
-    highest
-        Frequency in cycles per voxel beyond which there is no signal: nothing there is looked at.
+    lowest, highest
+        Frequencies in cycles per voxel. Nothing coarser is looked at, where a slab looks different along z,
+        and nothing finer, where there is no signal.
     thickness
         Of the tomogram in voxels.
     precision, device
@@ -85,6 +86,7 @@ class Ensemble:
     tilt_range: TiltRange
     scale: PairGreyScale
     clip: float | None
+    lowest: float
     highest: float
     thickness: int
     precision: Precision
@@ -104,17 +106,18 @@ class Ensemble:
         return smooth
 
     def wedge(self, shape_zyx: Sequence[int]) -> Tensor:
-        """``(z, y, x // 2 + 1)`` True in the missing wedge, up to the highest frequency."""
+        """``(z, y, x // 2 + 1)`` True in the missing wedge, from the lowest frequency to the highest."""
         k = frequencies(shape_zyx, self.device)
-        return missing_band(k[0], k[2], self.tilt_range, self.thickness) & self._low(k)
+        return missing_band(k[0], k[2], self.tilt_range, self.thickness) & self._within(k)
 
     def other_wedge(self, shape_zyx: Sequence[int], rotation: NDArray[np.float64]) -> Tensor:
         """That of what is cut from a tomogram, and measured, when it was turned."""
         k = frequencies(shape_zyx, self.device)
-        return judged_band(k, self.tilt_range, rotation, self.thickness) & self._low(k)
+        return judged_band(k, self.tilt_range, rotation, self.thickness) & self._within(k)
 
-    def _low(self, k: Sequence[Tensor]) -> Tensor:
-        return k[0] ** 2 + k[1] ** 2 + k[2] ** 2 < self.highest**2
+    def _within(self, k: Sequence[Tensor]) -> Tensor:
+        square = k[0] ** 2 + k[1] ** 2 + k[2] ** 2
+        return (square >= self.lowest**2) & (square < self.highest**2)
 
     def spread(
         self, given: Volume, band: Tensor, rotation: NDArray[np.float64] | None = None

@@ -19,10 +19,12 @@ from dewedge.pipeline.trust.fits import FOLDERS
 from dewedge.pipeline.trust.fitting import half_sets
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.trust.wedge import EDGES
+from dewedge.pipeline.validate.validate import without_gold
 from dewedge.report.trust.uncertainty import Uncertainty
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.log import step
+from dewedge.scores.extra_wedge import LEAST_PERIODS
 from dewedge.scores.spectra import parted_by_wedge, shell_sums, tapered_spectrum
 from dewedge.scores.uncertainty import calibrate
 
@@ -31,15 +33,15 @@ logger = logging.getLogger(__name__)
 # Correlation of half-sets at which both together hold as much signal as noise. Where there is less, the noise
 # of the half-set that errors are looked at with would hide them.
 LEAST_COMMON = 1 / 3
-SECTION_ROWS = 64  # about the section that is shown, from which it is low-passed
+SECTION_ROWS = 64  # about the section that is shown, from which it is filtered
 
 
 def uncertainty(subject: Subject) -> Uncertainty | None:
-    """Map the error inside the wedge; None where the half-sets have too little in common."""
+    """Map the error inside the wedge; None where no frequency can be judged."""
     pair = half_sets(subject)
-    highest = finest_signal(pair)
-    if highest is None:
-        logger.info("%s: half-sets have too little in common for a map of uncertainty", subject.name)
+    lowest, highest = LEAST_PERIODS / pair.shape_zyx[0], finest_signal(pair)
+    if highest is None or highest <= lowest:
+        logger.info("%s: too thin, or its half-sets too noisy, for a map of uncertainty", subject.name)
         return None
     device = choose_device(subject.compute)
     models = _models(subject)
@@ -51,6 +53,7 @@ def uncertainty(subject: Subject) -> Uncertainty | None:
         tilt_range=pair.tilt_range,
         scale=measure_grey_scale(pair, clip=subject.model.clip),
         clip=subject.model.clip,
+        lowest=lowest,
         highest=highest,
         thickness=pair.shape_zyx[0],
         precision=choose_precision(subject.compute, device),
@@ -74,12 +77,12 @@ def uncertainty(subject: Subject) -> Uncertainty | None:
         fill_uncertainty(ensemble, halves, calibration, writer.data)
     middle = pair.shape_zyx[1] // 2
     return Uncertainty(
-        highest_per_voxel=highest,
+        edges_per_voxel=(lowest, highest),
         n_networks=len(models),
         calibration=calibration,
         scale=ensemble.scale.std_half,
-        refined=low_passed_section(reference.data, middle, highest),
-        added=low_passed_section(read_mrc(folder.added).data, middle, highest),
+        refined=band_section(without_gold(folder.refined), middle, highest),
+        added=band_section(read_mrc(folder.added).data, middle, highest, lowest),
         sigma=np.array(read_mrc(folder.uncertainty).data[:, middle]),
     )
 
@@ -98,12 +101,15 @@ def finest_signal(pair: TomogramPair) -> float | None:
     return found
 
 
-def low_passed_section(volume: NDArray[np.float32], y: int, highest: float) -> NDArray[np.float32]:
-    """``(z, x)`` section of a volume without what is finer than a frequency in cycles per voxel."""
+def band_section(
+    volume: NDArray[np.float32], y: int, highest: float, lowest: float = 0.0
+) -> NDArray[np.float32]:
+    """``(z, x)`` section of a volume, of what lies between two frequencies in cycles per voxel."""
     first = max(y - SECTION_ROWS // 2, 0)
     rows = torch.from_numpy(np.array(volume[:, first : y + SECTION_ROWS // 2], dtype=np.float32))
     kz, ky, kx = frequencies(rows.shape)
-    spectrum = torch.fft.rfftn(rows) * (kz**2 + ky**2 + kx**2 < highest**2)
+    square = kz**2 + ky**2 + kx**2
+    spectrum = torch.fft.rfftn(rows) * ((square >= lowest**2) & (square < highest**2))
     section: NDArray[np.float32] = torch.fft.irfftn(spectrum, s=rows.shape)[:, y - first].numpy()
     return section
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from dewedge.report.figure import grey_limits, show_section
 from dewedge.report.trust.part import Lengths, Picture
@@ -26,8 +27,8 @@ class Uncertainty:
 
     Parameters
     ----------
-    highest_per_voxel
-        Frequency in cycles per voxel up to which it is told.
+    edges_per_voxel
+        Frequencies in cycles per voxel between which it is told.
     n_networks
         Whose predictions were compared.
     calibration
@@ -35,21 +36,21 @@ class Uncertainty:
     scale
         Of that, in grey values of the tomogram.
     refined, added, sigma
-        ``(z, x)`` central sections of the result and of its added part, both without what is finer, and of
-        the map.
+        ``(z, x)`` central sections of the result without what is finer, of its added part at these
+        frequencies, and of the map.
     """
 
     heading: ClassVar[str] = "Uncertainty of what was added, voxel by voxel"
     meaning: ClassVar[str] = (
         "refined_uncertainty.mrc is one standard deviation of the error of refined_added.mrc, in the grey "
-        "values of the tomogram, without what is finer than told. It follows from how much predictions "
+        "values of the tomogram, at the frequencies told of alone. It follows from how much predictions "
         "differ: of networks, of the tomogram and the same turned, of both half-sets. How much error that "
         "means was learnt in one half of the tomogram, from wedges cut where there were tilts, and checked "
         "in the other. As the estimate above, it takes for granted that the specimen looks alike from all "
         "sides."
     )
 
-    highest_per_voxel: float
+    edges_per_voxel: tuple[float, float]
     n_networks: int
     calibration: Calibration
     scale: float
@@ -61,7 +62,7 @@ class Uncertainty:
         found = self.calibration
         low, high = found.by_quarter.min(), found.by_quarter.max()
         checked = (
-            f"Down to {lengths.text(self.highest_per_voxel)}, {found.coverage:.0%} of the errors on held-out "
+            f"From {lengths.span(*self.edges_per_voxel)}, {found.coverage:.0%} of the errors on held-out "
             f"space are within bounds meant for 90 % ({low:.0%} to {high:.0%} in quarters of the voxels, by "
             "how much predictions differ)"
         )
@@ -85,7 +86,7 @@ class Uncertainty:
     def as_dict(self) -> dict[str, Any]:
         found = self.calibration
         return {
-            "highest_per_voxel": self.highest_per_voxel,
+            "edges_per_voxel": list(self.edges_per_voxel),
             "networks": self.n_networks,
             "calibrated": found.holds,
             "coverage": found.coverage,
@@ -119,13 +120,18 @@ def sections_figure(found: Uncertainty) -> Figure:
     image = panels[1, 0].imshow(found.sigma, cmap="magma", vmin=0, origin="lower", aspect="auto")
     panels[1, 0].set(xticks=[], yticks=[], title="uncertainty of what was added (one standard deviation)")
     figure.colorbar(image, ax=panels[1, 0], shrink=0.8, pad=0.01)
-    show_section(panels[1, 1], found.refined, limits, "xz", opacity=sureness(found.added, found.sigma))
+    opacity = sureness(found.added, found.sigma, found.edges_per_voxel[1])
+    show_section(panels[1, 1], found.refined, limits, "xz", opacity=opacity)
     panels[1, 1].set_title("result, fading where what was added is not sure")
     return figure
 
 
-def sureness(added: NDArray[np.float32], sigma: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Opacity of voxels: 1 where what was added is beyond the bounds for 90 %, less within."""
+def sureness(added: NDArray[np.float32], sigma: NDArray[np.float32], highest: float) -> NDArray[np.float64]:
+    """Opacity of voxels: 1 where what was added about them is beyond the bounds for 90 %, less within.
+
+    Its power is averaged over the finest wavelength: where it changes its sign, it is no less sure.
+    """
+    power = gaussian_filter(added.astype(np.float64) ** 2, 1 / highest, mode="nearest")
     bound = QUANTILE * np.maximum(sigma, np.finfo(np.float32).tiny)
-    share: NDArray[np.float64] = np.clip(np.abs(added) / bound, 0, 1).astype(np.float64)
+    share: NDArray[np.float64] = np.minimum(np.sqrt(power) / bound, 1)
     return share
