@@ -22,11 +22,14 @@ def trust(
 
     A second wedge is cut where there were tilts, the network fills it, and what it put there is held against
     the half-set that it was not given: a minute or less. Then the run is made again without its outermost
-    tilts, and the result held against them: as long as the run.
+    tilts, and the result held against them: as long as the run. Two networks fitted to a half of the tomogram
+    each are compared: as long as the fit. And it is mapped how far off what fills the wedge can be.
 
     Written into the run's folder: trust.html (a verdict, figures and pictures), trust.json,
     refined_measured.mrc (the result at measured frequencies, safe for averaging and template matching),
-    refined_added.mrc (what the network put inside the wedge), and the folder withheld.
+    refined_added.mrc (what the network put inside the wedge), refined_uncertainty.mrc (one standard
+    deviation of its error), refined_difference.mrc (of the two fits), and the folders withheld and
+    independent.
 
     Parameters
     ----------

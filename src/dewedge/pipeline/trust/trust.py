@@ -54,7 +54,8 @@ def trust(
     """Judge every tomogram of a finished run, and write into its folder what was found.
 
     Written: trust.json, trust.html, refined_measured.mrc (the result at the frequencies that tilts measured)
-    and refined_added.mrc (what the network put inside the wedge); both together are the result.
+    and refined_added.mrc (what the network put inside the wedge); both together are the result. Parts write
+    files and folders of their own (docs/trust.md).
 
     Parameters
     ----------
