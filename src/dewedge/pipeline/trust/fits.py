@@ -40,18 +40,13 @@ def fits(subject: Subject) -> Fits | None:
         return None
     pair = half_sets(subject)
     height, cube = pair.shape_zyx[1], subject.model.cube_size
-    if height < 4 * cube:
-        logger.info(
-            "%s: too small for independent fits: %d voxels along y, fewer than four cubes of %d",
-            subject.name, height, cube,
-        )  # fmt: skip
-        return None
     halves = [slice(0, height // 2), slice(height // 2, height)]
+    parts = [_cropped(pair, rows) for rows in halves]
+    if height < 4 * cube or any(part.mask is not None and part.mask.sum() < cube**3 for part in parts):
+        logger.info("%s: too little specimen along y for independent fits", subject.name)
+        return None
     section = subject.config.fit.share(2)
-    models = [
-        fit_again(subject, name, _cropped(pair, rows), section)
-        for name, rows in zip(FOLDERS, halves, strict=True)
-    ]
+    models = [fit_again(subject, name, part, section) for name, part in zip(FOLDERS, parts, strict=True)]
     with step(f"{subject.name}: compare independent fits"):
         found = _compared(subject, pair, models, halves)
     return Fits(EDGES, found.inside, found.outside)
