@@ -36,7 +36,7 @@ from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.particles import read_particles
 from dewedge.pipeline.trust.wedge import EDGES
-from dewedge.scores.spectra import from_axis, listed, plane_angle_deg, shell_sums, tapered_spectrum
+from dewedge.scores.spectra import listed, parted_by_wedge, shell_sums, tapered_spectrum
 from dewedge.simulate.gold import Beads, bead_mask
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,10 +159,7 @@ def true_correlation(refined: Path, series: Path) -> np.ndarray[Any, Any]:
     ]
     tilts = read_tilt_angles(series / "TS.tlt")
     tilt_range = TiltRange(float(min(tilts)), float(max(tilts)))
-    angle = plane_angle_deg(spectra[0])
-    inside = ((angle < tilt_range.min_deg) | (angle > tilt_range.max_deg)) & (
-        from_axis(spectra[0]) >= 2 / truth.shape[0]
-    )
+    inside, _ = parted_by_wedge(spectra[0], tilt_range, truth.shape[0])
     return shell_sums(*spectra, EDGES, inside).correlation
 
 

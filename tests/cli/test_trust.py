@@ -48,7 +48,7 @@ def test_the_figures_are_written_and_read_well(trusted: Path, capsys):
             assert -1 <= shell["low"] <= shell["correlation"] <= shell["high"] <= 1 and not shell["reason"]
     assert len(found["extra_wedge"]) == 4
     page = (trusted / "trust.html").read_text()
-    assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 5
+    assert found["verdict"]["sentence"] in page and page.count("data:image/png;base64") == 7
     withheld = found["withheld"]
     assert len(withheld["explained"]) == len(withheld["edges_per_voxel"]) - 1 == 4
     assert f"beyond {max(map(abs, withheld['given_deg'])):.0f} degrees" in page
@@ -121,6 +121,35 @@ def test_an_inner_block_is_kept_back_where_that_is_asked(trusted: Path, tmp_path
     assert (output / "withheld_inner" / "validate.md").exists()
 
 
+def test_independent_fits_are_compared(trusted: Path):
+    found = json.loads((trusted / "trust.json").read_text())["fits"]
+    inside, outside, most = (
+        np.array(found[key], dtype=np.float64) for key in ("inside", "outside", "correlation_at_most")
+    )
+    assert len(inside) == len(found["edges_per_voxel"]) - 1 == 7
+    told = np.isfinite(inside) & np.isfinite(outside)
+    assert told.any() and outside[told].max() > 0.5
+    np.testing.assert_allclose(most[told], np.sqrt(2 / (1 + 1 / np.maximum(inside[told], 1e-9))), atol=1e-3)
+    a, b, difference = (
+        read_mrc(trusted / name).data
+        for name in ("independent/a/refined.mrc", "independent/b/refined.mrc", "refined_difference.mrc")
+    )
+    np.testing.assert_array_equal(difference, a - b)
+    assert difference.std() > 0
+    assert len({(trusted / "independent" / n / "model.safetensors").read_bytes() for n in "ab"}) == 2
+
+
+def test_uncertainty_is_mapped(trusted: Path):
+    found = json.loads((trusted / "trust.json").read_text())["uncertainty"]
+    assert found["networks"] == 3 and 0 < found["coverage"] <= 1 and len(found["coverage_by_quarter"]) == 4
+    sentence = "is calibrated" if found["calibrated"] else "is not to be believed here"
+    assert f"refined_uncertainty.mrc {sentence}" in (trusted / "trust.html").read_text()
+    sigma = read_mrc(trusted / "refined_uncertainty.mrc").data
+    assert sigma.shape == read_mrc(trusted / "refined.mrc").data.shape
+    assert (sigma >= 0).all() and np.isfinite(sigma).all() and sigma.max() > 0
+    np.testing.assert_allclose(sigma.min() ** 2, found["a"], atol=found["b"] * sigma.var() + found["a"])
+
+
 def test_a_run_is_told_with_its_verdict(trusted: Path, tmp_path: Path, capsys):
     output = tmp_path / "OUT"
     shutil.copytree(trusted, output)
@@ -144,7 +173,9 @@ def test_every_tomogram_of_a_run_is_judged(finished: Path, tmp_path: Path, capsy
     assert main(["trust", str(output), "--device", "cpu"]) == 0
     for name in ("A", "B"):
         found = json.loads((output / name / "trust.json").read_text())
-        assert found["name"] == name and found["withheld"] is None and found["controls"] is None
+        assert found["name"] == name and found["withheld"] is None
+        assert found["controls"] is None and found["fits"] is None
+        assert found["uncertainty"]["networks"] == 1
     assert "of several tomograms no tilts are kept back" in capsys.readouterr().err
 
 
@@ -153,6 +184,8 @@ def test_a_run_may_end_with_it(series: Path, tiny: list[str], tmp_path: Path, ca
     assert main(["run", str(series / "TS.mrc"), *tiny, "--trust", "-o", str(output)]) == 0
     found = json.loads((output / "trust.json").read_text())
     assert found["withheld"] is None and not (output / "withheld").exists()
+    assert found["fits"] is None and not (output / "independent").exists()
+    assert found["uncertainty"]["networks"] == 1
     assert found["verdict"]["advice"] in " ".join(capsys.readouterr().out.split())
 
 

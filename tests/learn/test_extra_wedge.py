@@ -42,7 +42,7 @@ class Knowing(Echo):
     def __call__(self, volumes):
         rotation = list(azimuths().values())[self.calls // 2 % 4]
         self.calls += 1
-        turned = module._turned(self.truth, rotation)
+        turned = module.turned(self.truth, rotation)
         wrong = filtered(turned.shape, 100 + self.calls)
         return torch.from_numpy(turned + self.error * wrong)[None, None]
 

@@ -22,13 +22,16 @@ def trust(
 
     A second wedge is cut where there were tilts, the network fills it, and what it put there is held against
     the half-set that it was not given: a minute or less. The measured part is projected at every tilt and
-    held against the images, and the images are asked whether the tilt angles are right. Then the run is made
-    again without its outermost tilts, and the result held against them: as long as the run. The same fit is
-    made to pure noise and to a specimen without objects: as long as the fit.
+    held against the images, and the images are asked whether the tilt angles are right. The run is made again
+    without its outermost tilts, and the result held against them: as long as the run. Two networks fitted to
+    a half of the tomogram each are compared: as long as the fit. It is mapped how far off what fills the
+    wedge can be. The same fit is made to pure noise and to a specimen without objects: as long as the fit.
 
     Written into the run's folder: trust.html (a verdict, figures and pictures), trust.json,
     refined_measured.mrc (the result at measured frequencies, safe for averaging and template matching),
-    refined_added.mrc (what the network put inside the wedge), and the folders withheld and controls.
+    refined_added.mrc (what the network put inside the wedge), refined_uncertainty.mrc (one standard
+    deviation of its error), refined_difference.mrc (of the two fits), and the folders withheld, independent
+    and controls.
 
     Parameters
     ----------

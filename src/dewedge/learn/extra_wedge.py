@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,7 +30,9 @@ from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.physics.rotation import cube_rotations
 from dewedge.physics.wedge import wedge_mask
 from dewedge.scores.extra_wedge import Azimuth, ExtraWedge
-from dewedge.scores.spectra import OFF_AXIS, Spectrum, folded_angle_deg, shell_sums, tapered_spectrum
+from dewedge.scores.spectra import OFF_AXIS, folded_angle_deg, shell_sums, tapered_spectrum
+
+Value = TypeVar("Value", np.float32, np.bool_)
 
 BLOCK_VOXELS = 2**21  # that the network sees at once
 LEAST_EDGE = 64  # of a block, in voxels
@@ -92,10 +94,10 @@ def extra_wedge(
     for block in blocks(given.shape, network.multiple):
         inputs, target = (standardised(half[block], scale, clip) for half in (given, kept))
         for azimuth, rotation in azimuths().items():
-            turned, other = (_turned(half, rotation) for half in (inputs, target))
-            predicted = _predicted(network, turned, tilt_range, rotation, precision, device)
-            spectra = [tapered_spectrum(v, "half-set", edges[-1]) for v in (predicted, turned, other)]
-            judged = _judged(spectra[0], tilt_range, rotation, len(inputs))
+            there, other = (turned(half, rotation) for half in (inputs, target))
+            predicted = _predicted(network, there, tilt_range, rotation, precision, device)
+            spectra = [tapered_spectrum(v, "half-set", edges[-1]) for v in (predicted, there, other)]
+            judged = judged_band(spectra[0].frequency, tilt_range, rotation, len(inputs))
             sums = ExtraWedge(*(shell_sums(spectra[i], spectra[2], edges, judged) for i in (0, 1)))
             if azimuth in found:
                 sums = ExtraWedge(*(a + b for a, b in zip(found[azimuth], sums, strict=True)))
@@ -121,16 +123,23 @@ def _predicted(
         return applied(network, inputs)[0].cpu().numpy()
 
 
-def _judged(
-    spectrum: Spectrum, tilt_range: TiltRange, rotation: NDArray[np.float64], thickness: int
+def judged_band(
+    frequency: Sequence[Tensor], tilt_range: TiltRange, rotation: NDArray[np.float64], thickness: int
 ) -> Tensor:
-    """True at frequencies that were cut and are not in the true wedge, away from the axes of both."""
-    own = spectrum.frequency
+    """True at (z, y, x) frequencies that were cut and are not in the true wedge, which ``rotation`` turned.
+
+    Nowhere near the axes of both, for a slab so many voxels thick.
+    """
     # Component i of R^T k is k times column i of R; the wedge depends on z and x.
-    z, x = (own[0] * r[0] + own[1] * r[1] + own[2] * r[2] for r in rotation.T[[0, 2]].tolist())
-    least = OFF_AXIS / thickness
-    off_axes = (torch.hypot(own[0], own[2]) >= least) & (torch.hypot(z, x) >= least)
-    return ~_measured(own[0], own[2], tilt_range) & _measured(z, x, tilt_range) & off_axes
+    kz, ky, kx = frequency
+    z, x = (kz * r[0] + ky * r[1] + kx * r[2] for r in rotation.T[[0, 2]].tolist())
+    cut = missing_band(kz, kx, tilt_range, thickness)
+    return cut & _measured(z, x, tilt_range) & (torch.hypot(z, x) >= OFF_AXIS / thickness)
+
+
+def missing_band(kz: Tensor, kx: Tensor, tilt_range: TiltRange, thickness: int) -> Tensor:
+    """True at frequencies in the missing wedge of a slab so many voxels thick, not near its axis."""
+    return ~_measured(kz, kx, tilt_range) & (torch.hypot(kz, kx) >= OFF_AXIS / thickness)
 
 
 def _measured(kz: Tensor, kx: Tensor, tilt_range: TiltRange) -> Tensor:
@@ -141,7 +150,7 @@ def _measured(kz: Tensor, kx: Tensor, tilt_range: TiltRange) -> Tensor:
 def blocks(shape_zyx: Sequence[int], multiple: int) -> list[tuple[slice, ...]]:
     """Blocks as deep as a tomogram, of edges that are multiples; at most `MOST_BLOCKS`, evenly spread."""
     depth, *section = (n // multiple * multiple for n in shape_zyx)
-    most = max(math.isqrt(BLOCK_VOXELS // depth), LEAST_EDGE) // multiple * multiple
+    most = block_edge(depth, multiple)
     edges = [min(most, n) for n in section]
     starts = [
         np.linspace(0, n - edge, -(-n // edge)).astype(int) for n, edge in zip(section, edges, strict=True)
@@ -154,13 +163,18 @@ def blocks(shape_zyx: Sequence[int], multiple: int) -> list[tuple[slice, ...]]:
     return [found[int((i + 0.5) * step)] for i in range(min(len(found), MOST_BLOCKS))]
 
 
+def block_edge(depth: int, multiple: int) -> int:
+    """Largest edge along y and x of blocks so deep."""
+    return max(math.isqrt(BLOCK_VOXELS // depth), LEAST_EDGE) // multiple * multiple
+
+
 def standardised(half: NDArray[Any], scale: PairGreyScale, clip: float | None) -> NDArray[np.float32]:
     """Part of a half-set as a network is given it."""
     values = (np.asarray(half, dtype=np.float32) - np.float32(scale.mean)) / np.float32(scale.std_half)
     return values if clip is None else values.clip(-clip, clip)
 
 
-def _turned(volume: NDArray[np.float32], rotation: NDArray[np.float64]) -> NDArray[np.float32]:
+def turned(volume: NDArray[Value], rotation: NDArray[np.float64]) -> NDArray[Value]:
     """A volume in an exact rotation: axes and their directions exchanged."""
     order = np.abs(rotation).argmax(axis=1)
     flipped = tuple(i for i in range(3) if rotation[i, order[i]] < 0)

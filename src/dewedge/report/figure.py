@@ -75,13 +75,23 @@ def grey_limits(sections: Sequence[NDArray[Any]]) -> tuple[float, float]:
     return float(low), float(high) if high > low else float(low) + 1
 
 
-def show_section(axes: Axes, section: NDArray[Any], limits: tuple[float, float], label: str) -> None:
-    """Draw a section in a thin frame; its label, the two axes' names, in a corner."""
+def show_section(
+    axes: Axes,
+    section: NDArray[Any],
+    limits: tuple[float, float],
+    label: str,
+    opacity: NDArray[np.float64] | None = None,
+) -> None:
+    """Draw a section in a thin frame; its label, the two axes' names, in a corner.
+
+    Where an opacity from 0 to 1 is given, it fades to the white of the page.
+    """
     from matplotlib.patheffects import withStroke
 
     axes.imshow(
         np.asarray(section, dtype=np.float32),
         cmap="gray",
+        alpha=opacity,
         vmin=limits[0],
         vmax=limits[1],
         origin="lower",

@@ -62,6 +62,9 @@ class ResultFolder:
     # What dewedge trust makes of the refined tomogram: its two parts, and what can be said of them.
     measured = _File("refined_measured.mrc")
     added = _File("refined_added.mrc")
+    # What independent fits make of it differently, and how far off its added part can be.
+    fits_difference = _File("refined_difference.mrc")
+    uncertainty = _File("refined_uncertainty.mrc")
     trust = _File("trust.json")
     trust_page = _File("trust.html")
 
@@ -87,7 +90,14 @@ class ResultFolder:
     @property
     def of_trust(self) -> list[Path]:
         """Files of `dewedge trust`, from the first that is written to the last."""
-        return [self.measured, self.added, self.trust, self.trust_page]
+        return [
+            self.measured,
+            self.added,
+            self.fits_difference,
+            self.uncertainty,
+            self.trust,
+            self.trust_page,
+        ]
 
     @property
     def reconstructed(self) -> list[Path]:

@@ -155,6 +155,17 @@ def from_axis(spectrum: Spectrum, axis: int = 1) -> Tensor:
     return torch.hypot(kz, kx if axis == 1 else ky)
 
 
+def parted_by_wedge(spectrum: Spectrum, tilt_range: TiltRange, thickness: int) -> tuple[Tensor, Tensor]:
+    """True inside the missing wedge, and outside; both broadcast against the spectrum.
+
+    Nowhere near the tilt axis, for a slab so many voxels thick.
+    """
+    angle = plane_angle_deg(spectrum)
+    measured = (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
+    off_axis = from_axis(spectrum) >= OFF_AXIS / thickness
+    return ~measured & off_axis, measured & off_axis
+
+
 def near_axis(spectrum: Spectrum, direction_zyx: Sequence[float], within_deg: float) -> Tensor:
     """``(kz, ky, kx)`` True for frequencies in the double cone of ``within_deg`` about a direction."""
     unit = np.asarray(direction_zyx, dtype=np.float64)
@@ -254,13 +265,8 @@ def power_inside_outside(
 ) -> tuple[ShellSums, ShellSums]:
     """Sums of a tomogram with itself in the missing wedge and outside, by shells, off the tilt axis."""
     spectrum = tapered_spectrum(volume, "tomogram", edges[-1])
-    angle = plane_angle_deg(spectrum)
-    measured = (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
-    off_axis = from_axis(spectrum) >= OFF_AXIS / np.shape(volume)[0]
-    inside, outside = (
-        shell_sums(spectrum, spectrum, edges, mask & off_axis) for mask in (~measured, measured)
-    )
-    return inside, outside
+    inside, outside = parted_by_wedge(spectrum, tilt_range, np.shape(volume)[0])
+    return shell_sums(spectrum, spectrum, edges, inside), shell_sums(spectrum, spectrum, edges, outside)
 
 
 def listed(values: Iterable[float]) -> list[float | None]:

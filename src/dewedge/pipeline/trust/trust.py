@@ -19,8 +19,10 @@ from dewedge.learn.checkpoint import load_model
 from dewedge.pipeline.measures import model_file, run_folders
 from dewedge.pipeline.trust.consistency import consistency
 from dewedge.pipeline.trust.controls import controls
+from dewedge.pipeline.trust.fits import fits
 from dewedge.pipeline.trust.images import angle_scale
 from dewedge.pipeline.trust.subject import Subject
+from dewedge.pipeline.trust.uncertainty import uncertainty
 from dewedge.pipeline.trust.wedge import wedge
 from dewedge.pipeline.trust.withheld import inner, withheld
 from dewedge.report.figure import dispensable
@@ -40,13 +42,15 @@ logger = logging.getLogger(__name__)
 MAKERS: Mapping[PartName, Callable[[Subject], Part | None]] = {
     "consistency": consistency,
     "withheld": withheld,
+    "fits": fits,
+    "uncertainty": uncertainty,
     "controls": controls,
     "inner": inner,
 }
 # Those that are asked if nothing else is said: within three times the time of the fit.
 USUAL: tuple[PartName, ...] = tuple(name for name in MAKERS if name != "inner")
 # Those that take no fit.
-QUICK: tuple[PartName, ...] = ("consistency",)
+QUICK: tuple[PartName, ...] = ("consistency", "uncertainty")
 
 
 def trust(
@@ -59,7 +63,8 @@ def trust(
     """Judge every tomogram of a finished run, and write into its folder what was found.
 
     Written: trust.json, trust.html, refined_measured.mrc (the result at the frequencies that tilts measured)
-    and refined_added.mrc (what the network put inside the wedge); both together are the result.
+    and refined_added.mrc (what the network put inside the wedge); both together are the result. Parts write
+    files and folders of their own (docs/trust.md).
 
     Parameters
     ----------
