@@ -35,6 +35,7 @@ from dewedge.io.angles import read_tilt_angles
 from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.particles import read_particles
+from dewedge.learn.extra_wedge import inside_cut
 from dewedge.pipeline.trust.wedge import EDGES
 from dewedge.scores.spectra import listed, parted_by_wedge, shell_sums, tapered_spectrum
 from dewedge.simulate.gold import Beads, bead_mask
@@ -154,11 +155,13 @@ def true_correlation(refined: Path, series: Path) -> np.ndarray[Any, Any]:
     beads = read_particles(series / "TS_beads.star")
     voxel_A = read_mrc(refined).voxel_size_A
     gold = bead_mask(truth.shape, Beads(beads.centre_zyx, beads.radii_A), voxel_A, GOLD_MARGIN_A)
-    spectra = [
-        tapered_spectrum(np.where(gold, np.median(v), v), "tomogram", EDGES[-1]) for v in (volume, truth)
-    ]
     tilts = read_tilt_angles(series / "TS.tlt")
     tilt_range = TiltRange(float(min(tilts)), float(max(tilts)))
+    # Parted before the taper, as the estimate's are.
+    spectra = [
+        tapered_spectrum(inside_cut(np.where(gold, np.median(v), v), tilt_range), "tomogram", EDGES[-1])
+        for v in (volume, truth)
+    ]
     inside, _ = parted_by_wedge(spectra[0], tilt_range, truth.shape[0])
     return shell_sums(*spectra, EDGES, inside).correlation
 

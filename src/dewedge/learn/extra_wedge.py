@@ -96,13 +96,24 @@ def extra_wedge(
         for azimuth, rotation in azimuths().items():
             there, other = (turned(half, rotation) for half in (inputs, target))
             predicted = _predicted(network, there, tilt_range, rotation, precision, device)
-            spectra = [tapered_spectrum(v, "half-set", edges[-1]) for v in (predicted, there, other)]
+            # Parted before the taper, by which what both were given would leak into the cut wedge alike.
+            spectra = [
+                tapered_spectrum(inside_cut(v, tilt_range), "half-set", edges[-1])
+                for v in (predicted, there, other)
+            ]
             judged = judged_band(spectra[0].frequency, tilt_range, rotation, len(inputs))
             sums = ExtraWedge(*(shell_sums(spectra[i], spectra[2], edges, judged) for i in (0, 1)))
             if azimuth in found:
                 sums = ExtraWedge(*(a + b for a, b in zip(found[azimuth], sums, strict=True)))
             found[azimuth] = sums
     return found
+
+
+def inside_cut(volume: NDArray[np.float32], tilt_range: TiltRange) -> NDArray[np.float32]:
+    """Of a turned volume, what lies in the wedge that is cut."""
+    whole = torch.from_numpy(volume)
+    inside: NDArray[np.float32] = (whole - cut_wedge(whole, wedge_mask(whole.shape, tilt_range))).numpy()
+    return inside
 
 
 @torch.no_grad()
