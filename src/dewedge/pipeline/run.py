@@ -24,9 +24,11 @@ from dewedge.learn.sampling import CropSampler
 from dewedge.pipeline.check import check_inputs, require_memory
 from dewedge.pipeline.fit import fit_model, require_one_fit
 from dewedge.pipeline.initial import initial_files, initial_weights
+from dewedge.pipeline.live import LivePage
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
-from dewedge.report.figure import write_figure
+from dewedge.pipeline.report import titled_raw, write_index_of, write_page
+from dewedge.report.figure import dispensable, write_figure
 from dewedge.report.slices import slices_figure
 from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
@@ -84,9 +86,12 @@ def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> Non
                     logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
                     with faults.left_out():
                         process([tomogram], tomogram.folder, config, fabric, resume, faults)
+                    on_first_process(fabric, lambda: list_tomograms(output, folders, goes_on=True))
             else:
                 process(tomograms, folder, config, fabric, resume, faults)
+            on_first_process(fabric, lambda: list_tomograms(output, folders))
     if not faults:
+        logger.info("look at %s", folder.report)
         logger.info("done: %s", output)
         return
     if len(faults) < total:
@@ -148,11 +153,16 @@ def process(
     if not usable:
         return
     model = fitted_model(folder.model, config, usable) if resume else None
-    if model is None:
+    if model is not None:
+        refine_all(usable, folder.model, model, config, fabric)
+    else:
         pairs = [open_pair(tomogram, config) for tomogram in usable]
-        model = fit_model(pairs, config.fit, fabric, folder, resume)
-    refine_all(usable, folder.model, model, config, fabric)
-    on_first_process(fabric, lambda: report(usable))
+        live = LivePage(usable[0].folder, pairs[0], folder, config, fabric)
+        with live.going_on():
+            model = fit_model(pairs, config.fit, fabric, folder, resume, live.look)
+            live.refining()
+            refine_all(usable, folder.model, model, config, fabric)
+    on_first_process(fabric, lambda: report(usable, config))
 
 
 def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -> tuple[list[int], Faults]:
@@ -264,14 +274,25 @@ def refine_all(
         )
 
 
-def report(tomograms: Sequence[Tomogram]) -> None:
-    """Draw slices of every tomogram before and after; those newer than the refined tomogram stay."""
+def report(tomograms: Sequence[Tomogram], config: Config) -> None:
+    """Draw slices of every tomogram before and after, and make its page; what is newer than the refined
+    tomogram stays.
+    """
+    run = ResultFolder(require_output(config.output))
     for tomogram in tomograms:
         folder = tomogram.folder
-        if is_newer(folder.slices, folder.refined):
-            continue
         with step(f"{tomogram.name}: report"):
-            full, refined = read_mrc(folder.full), read_mrc(folder.refined)
-            painted = ", gold painted over" if folder.beads.exists() else ""
-            volumes = {f"FBP{painted}": full.data, "refined": refined.data}
-            write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))
+            if not is_newer(folder.slices, folder.refined):
+                full, refined = read_mrc(folder.full), read_mrc(folder.refined)
+                volumes = {titled_raw(folder): full.data, "refined": refined.data}
+                write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))
+            if not is_newer(folder.report, folder.refined):
+                with dispensable(folder.report):
+                    write_page(run, folder)
+
+
+def list_tomograms(output: Path, folders: Sequence[ResultFolder], goes_on: bool = False) -> None:
+    """Write the index of a run of several tomograms."""
+    run = ResultFolder(output)
+    with dispensable(run.report):
+        write_index_of(run, folders, goes_on)

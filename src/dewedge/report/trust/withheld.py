@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,6 +38,17 @@ class Withheld:
     edges_per_voxel: tuple[float, ...]
     correlation: Sequence[float]
     explained: Sequence[float]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Withheld:
+        """What `as_dict` gave."""
+        correlation, explained = (
+            [math.nan if value is None else float(value) for value in values[name]]
+            for name in ("correlation", "explained")
+        )
+        return cls(
+            float(values["beyond_deg"]), tuple(map(float, values["edges_per_voxel"])), correlation, explained
+        )
 
     def sentences(self, lengths: Lengths) -> list[str]:
         parts = [
