@@ -53,6 +53,7 @@ CASES = {
     "demo": Case(lambda s, f, o, tiny: ["demo", "-o", str(o)], locked_folder),
     "evaluate": Case(lambda s, f, o, tiny: ["evaluate", str(shutil.copytree(f, o))], locked_folder),
     "trust": Case(lambda s, f, o, tiny: ["trust", str(shutil.copytree(f, o))], locked_folder),
+    "report": Case(lambda s, f, o, tiny: ["report", str(shutil.copytree(f, o))], locked_folder),
     "reconstruct": Case(
         lambda s, f, o, tiny: ["reconstruct", str(s / "TS.mrc"), *tiny[:2], "-o", str(o / "rec.mrc")],
         locked_file,

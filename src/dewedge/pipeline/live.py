@@ -73,7 +73,7 @@ class LivePage:
         self.title = titled_raw(tomogram)
         self.page: RunPage | None = None
         self.last = "Nothing is fitted yet."
-        self.looked, self.cost = -np.inf, 0.0
+        self.looked, self.cost = time.monotonic(), 0.0
         if not fabric.is_global_zero:
             return
         run = ResultFolder(require_output(config.output))

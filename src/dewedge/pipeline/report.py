@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from dewedge.errors import InputError, reason
 from dewedge.geometry import TiltRange
@@ -28,7 +29,7 @@ from dewedge.report.run.index import IndexRow, index
 from dewedge.report.run.page import Judged, RunPage, State, page
 from dewedge.report.run.sections import middle_section, places_of, read_sections, thumbnail
 from dewedge.report.trust.part import Lengths
-from dewedge.report.trust.verdict import Level, Verdict
+from dewedge.report.trust.verdict import Verdict
 from dewedge.report.trust.withheld import Withheld
 from dewedge.runtime.folder import ResultFolder, claimed, is_newer
 from dewedge.runtime.lock import locked_folder
@@ -181,9 +182,7 @@ def judged(folder: ResultFolder, voxel_size_A: float | None) -> Judged | None:
     path = folder.trust
     try:
         told = parse_json(path, read_text(path))
-        verdict = Verdict(*(str(told["verdict"][key]) for key in ("level", "sentence", "advice")))
-        if verdict.level not in get_args(Level):
-            raise ValueError(f"level {verdict.level}")
+        verdict = TypeAdapter(Verdict).validate_python(told["verdict"])
         withheld = told.get("withheld")  # older files have none
         sentences = () if withheld is None else Withheld.from_dict(withheld).sentences(Lengths(voxel_size_A))
     except (KeyError, TypeError, ValueError) as error:
@@ -231,14 +230,10 @@ def loss_rows(run: ResultFolder, folder: ResultFolder) -> list[EpochRow]:
         return []
     try:
         return [
-            EpochRow(
-                *(int(row[name]) for name in ("epoch", "step", "samples")),
-                *(float(row[name]) for name in ("seconds", "learning_rate", "fit_loss")),
-                float(row["validation_loss"]) if row["validation_loss"] else None,
-            )
+            TypeAdapter(EpochRow).validate_python({key: value or None for key, value in row.items()})
             for row in csv.DictReader(io.StringIO(read_text(path)))
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         names = ", ".join(field.name for field in fields(EpochRow))
         raise InputError(f"{path}: damaged ({reason(error)}): expected columns {names}") from None
 

@@ -11,7 +11,9 @@ for (const head of document.querySelectorAll("th[data-column]")) {
     const order = (a, b) => {
       const [x, y] = [value(a), value(b)];
       if (x === "" || y === "") return (x === "") - (y === "");
-      return (falling ? -1 : 1) * x.localeCompare(y, undefined, { numeric: true });
+      const difference = Number(x) - Number(y);
+      const numbered = x.localeCompare(y, undefined, { numeric: true });  // TS_9 before TS_10
+      return (falling ? -1 : 1) * (Number.isNaN(difference) ? numbered : difference);
     };
     body.append(...[...body.children].sort(order));
   });

@@ -21,6 +21,45 @@ class Epoch(Protocol):
     """Show an epoch: its row of the loss curve."""
 
     @property
+    def epoch(self) -> int: ...
+    @property
+    def samples(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def losses(self) -> str: ...
+
+
+class FitProgress:
+    """Loss, held-out loss, sub-tomograms a second and time left; use as a context.
+
+    On a terminal a bar shows them, elsewhere a line a round: after the first epoch, whenever the wedge of the
+    inputs was replaced, and where that takes longer than `QUIET_S`. The log file has a line for each epoch.
+    """
+
+    def __init__(self, batch_size: int, visible: bool = True) -> None:
+        self.batch_size = batch_size
+        self.losses = "no loss yet"
+        self.first: tuple[float, float, int] | None = None  # seconds, progress and samples when it began
+        self.told: float | None = None  # seconds at the last line
+        self.bar = _bar(visible)
+        self.task = self.bar.add_task("fit", total=1.0)
+
+    def __enter__(self) -> FitProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def step(self, step: int, seconds: float, progress: float) -> None:
+        """After a step: ``progress`` is the share of the fit that is done."""
+        samples = step * self.batch_size
+        if self.first is None:
+            self.first = (seconds, progress, samples)
+        text = f"{self.losses}  {self._pace(samples, seconds, progress)}"
+        self.bar.update(self.task, completed=min(progress, 1.0), description=text)
+
     def epoch(self, row: Epoch, progress: float) -> None:
         """After an epoch."""
         self.losses = row.losses

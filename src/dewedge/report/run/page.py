@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -234,7 +235,9 @@ def _spectra(run: RunPage, where: Path) -> str:
             f"power spectrum in kx and kz, with lines along tilts of {tilt_range.min_deg:.3g} and "
             f"{tilt_range.max_deg:.3g} degrees, above and below which nothing was measured"
         )
-        images = [image_tag(png(lambda f=f: f, where), f"{name}: {text}") for name, f in figures.items()]
+        images = [
+            image_tag(png(partial(figures.__getitem__, name), where), f"{name}: {text}") for name in figures
+        ]
         return f'<div class="pair">{"".join(images)}</div>'
     return "<p>They could not be drawn.</p>"
 

@@ -10,7 +10,7 @@ from dewedge.report.figure import length_text, round_length
 from dewedge.report.run.sections import ACROSS, Sections, View, pictures, shares
 
 # Of a section: the axis to the right, and that upwards.
-AXES: Mapping[View, str] = {"xy": "xy", "xz": "xz", "yz": "zy"}
+AXES: Mapping[View, tuple[str, str]] = {"xy": ("x", "y"), "xz": ("x", "z"), "yz": ("z", "y")}
 ROLES = ("before", "after")
 
 
