@@ -19,11 +19,11 @@ View = Literal["xy", "xz", "yz"]
 ACROSS: Mapping[View, int] = {"xy": 0, "xz": 1, "yz": 2}
 
 LONGEST = 512  # pixels of an edge of a picture
-# Of all pictures of a page: with about 0.5 bytes a pixel of noise, a third more as text, below 10 MB.
-PIXELS = 12_000_000
+# Of all pictures of a page: 9 MB, as text, if all are white noise.
+PIXELS = 14_000_000
 # Their shares.
 SHARE: Mapping[View, float] = {"xy": 0.6, "xz": 0.2, "yz": 0.2}
-QUALITY = 80
+QUALITY = 75
 THUMBNAIL = 160  # pixels of its longer edge
 
 
@@ -68,7 +68,8 @@ def places_of(
         n = shape_zyx[axis]
         pixels = np.prod(np.delete(shape_zyx, axis)) * scale**2 * volumes
         # An odd number has one in the middle.
-        count = min(n, int(SHARE[view] * room * PIXELS / pixels) // 2 * 2 + 1)
+        most = max(int(SHARE[view] * room * PIXELS / pixels), 1)
+        count = min(n, (most - 1) // 2 * 2 + 1)
         places[view] = ((np.arange(count) + 0.5) * n / count).astype(np.int64)
     return places
 
