@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,11 +25,10 @@ from dewedge.report.run.sections import places_of, read_sections
 from dewedge.runtime.devices import choose_precision
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import duration
+from dewedge.runtime.logged import read_log
 from dewedge.runtime.run_folder import require_output
 from dewedge.settings.file import differences
 from dewedge.settings.sections import Config
-
-logger = logging.getLogger(__name__)
 
 # Of the part of the tomogram that is shown, about its middle: (z, y, x) voxels.
 PREVIEW = (64, 256, 256)
@@ -84,17 +82,17 @@ class LivePage:
                 voxel_size_A=full.voxel_size_A,
                 tilt_range=pair.tilt_range,
                 checked=not config.no_check,
-                log=log_of(run, tomogram),
+                log=log_of(read_log(run.log), run, tomogram),
                 settings=differences(config),
                 files=file_names(run, tomogram),
             )
 
     @contextmanager
-    def going_on(self) -> Iterator[LivePage]:
+    def going_on(self) -> Iterator[None]:
         """Write the page, and where the block is interrupted say so on it."""
         self._write("The fit begins.", volumes={self.title: self.block})
         try:
-            yield self
+            yield
         except BaseException:
             advice = f"{self.resume} goes on where it stopped."
             self._write(f"Stopped. {self.last}", advice=advice, goes_on=False)

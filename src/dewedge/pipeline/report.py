@@ -78,7 +78,7 @@ def report(paths: Sequence[Path], output: Path | None = None, *, overwrite: bool
                         write_page(run, folder)
                 write_index_of(run, folders)
         if len(paths) > 1:
-            rows = [index_row(run, folder, where.parent) for run, folders in runs for folder in folders]
+            rows = [row for run, folders in runs for row in index_rows(run, folders, where.parent)]
             write_text_atomic(where, index(f"{len(paths)} runs", rows))
     logger.info("done: %s", where if len(paths) > 1 else runs[0][0].report)
 
@@ -103,8 +103,8 @@ def write_index_of(run: ResultFolder, folders: Sequence[ResultFolder], goes_on: 
     """Write the index of a run of several tomograms, in its folder."""
     if list(folders) == [run]:
         return
-    rows = [index_row(run, folder, run.path) for folder in folders if folder.full.is_file()]
-    write_text_atomic(run.report, index(run.name, rows, goes_on))
+    begun = [folder for folder in folders if folder.full.is_file()]
+    write_text_atomic(run.report, index(run.name, index_rows(run, begun, run.path), goes_on))
 
 
 def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
@@ -128,7 +128,7 @@ def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
         state=None if finished else stopped(run),
         judged=judged(folder, full.voxel_size_A),
         checked=not config.no_check,
-        log=log_of(run, folder),
+        log=log_of(read_log(run.log), run, folder),
         rows=loss_rows(run, folder),
         half_sets=None if scores is None else scores[0],
         held_out=scores is not None and scores[1],
@@ -205,9 +205,8 @@ def half_sets(
     return cross_half_scores(refined, raw, model.tilt_range, box), box is not None
 
 
-def log_of(run: ResultFolder, folder: ResultFolder) -> Logged:
-    """What the log of the run tells of one tomogram."""
-    log = read_log(run.log)
+def log_of(log: Logged, run: ResultFolder, folder: ResultFolder) -> Logged:
+    """What the log of a run tells of one tomogram."""
     if folder == run:
         return log
     return replace(
@@ -245,8 +244,13 @@ def file_names(run: ResultFolder, folder: ResultFolder) -> list[str]:
     return [Path(path).name for record in chosen for path in record.files]
 
 
-def index_row(run: ResultFolder, folder: ResultFolder, where: Path) -> IndexRow:
-    """What an index in the folder ``where`` tells of a tomogram."""
+def index_rows(run: ResultFolder, folders: Sequence[ResultFolder], where: Path) -> list[IndexRow]:
+    """What an index in the folder ``where`` tells of tomograms of a run."""
+    log = read_log(run.log)
+    return [_index_row(run, folder, where, log) for folder in folders]
+
+
+def _index_row(run: ResultFolder, folder: ResultFolder, where: Path, log: Logged) -> IndexRow:
     finished = folder.refined.is_file()
     mrc = read_mrc(folder.refined if finished else folder.full)
     rows = loss_rows(run, folder)
@@ -259,7 +263,7 @@ def index_row(run: ResultFolder, folder: ResultFolder, where: Path) -> IndexRow:
         voxel_size_A=mrc.voxel_size_A,
         held_out_loss=rows[-1].validation_loss if rows else None,
         fit_seconds=rows[-1].seconds if rows else None,
-        warnings=len(log_of(run, folder).warnings),
+        warnings=len(log_of(log, run, folder).warnings),
         verdict=None if told is None else told.verdict,
         is_finished=finished,
     )

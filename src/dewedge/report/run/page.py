@@ -262,6 +262,8 @@ def _loss(run: RunPage, where: Path) -> str:
 
 def _told(run: RunPage) -> list[str]:
     """Sentences on half-sets and on tilts kept back."""
+    if run.state is not None:
+        return ["They are asked when a run is finished."]
     texts = []
     scores = run.half_sets
     if scores is None:
@@ -278,7 +280,7 @@ def _told(run: RunPage) -> list[str]:
         )
     if run.judged is not None and run.judged.withheld:
         texts += [escape(sentence) for sentence in run.judged.withheld]
-    elif run.state is None:
+    else:
         texts.append("No tilts were kept back: <code>dewedge trust</code> does that, by one more fit.")
     return texts
 
