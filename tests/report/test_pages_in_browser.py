@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from dewedge.geometry import TiltRange
 from dewedge.report.run.index import IndexRow, index
-from dewedge.report.run.page import RunPage, page
+from dewedge.report.run.page import RunPage, State, page
 from dewedge.report.run.sections import places_of, read_sections, thumbnail
 
 pytestmark = pytest.mark.browser
@@ -49,7 +50,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, volume in (("FBP", data), ("refined", -data))
     }
     where = folder / "report.html"
-    where.write_text(page(RunPage("TS", volumes, 10.0, TiltRange(-60, 60)), where))
+    run = RunPage("TS", volumes, 10.0, TiltRange(-60, 60))
+    where.write_text(page(run, where))
+    state = State("Epoch 1 is done.", "Wait.", 0.5, goes_on=True)
+    (folder / "live.html").write_text(page(replace(run, state=state), where))
     rows = [
         IndexRow(name, "report.html", thumbnail(data[0]), SHAPE, 10.0, loss, seconds, 0, None, True)
         for name, loss, seconds in (("TS_10", 0.5, 7.0), ("TS_9", None, 61.0), ("TS_1", 0.25, 600.0))
@@ -159,6 +163,17 @@ def test_no_page_is_wider_than_its_window(browser: Any, files: Path, name: str, 
     opened = Opened(browser, files / name, width)
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
     opened.close()
+
+
+def test_a_page_that_loads_itself_again_keeps_what_was_set(browser: Any, files: Path) -> None:
+    opened = Opened(browser, files / "live.html")
+    opened.page.focus("#wipe")
+    opened.page.keyboard.press("Home")
+    opened.page.uncheck("#places")
+    opened.page.reload()
+    assert clip(opened.page) == "inset(0px 0px 0px 0%)" and not opened.page.is_checked("#places")
+    opened.page.close()
+    assert opened.said == []
 
 
 def test_in_print_both_volumes_are_whole_and_side_by_side(opened: Any) -> None:

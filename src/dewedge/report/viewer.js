@@ -4,6 +4,22 @@ document.body.classList.add("scripted");
 const pictures = JSON.parse(document.getElementById("pictures").textContent);
 const volumes = document.getElementById("volumes");
 
+// A page that loads itself again keeps what was set on it, where the browser lets files store anything.
+if (document.querySelector("meta[http-equiv=refresh]")) {
+  const controls = [...document.querySelectorAll(".controls input")];
+  const key = (control) => (control.type === "range" ? "value" : "checked");
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(location.pathname)) ?? [];
+    if (kept.length === controls.length) controls.forEach((control, i) => { control[key(control)] = kept[i]; });
+    addEventListener("pagehide", () => {
+      const values = controls.map((control) => control[key(control)]);
+      sessionStorage.setItem(location.pathname, JSON.stringify(values));
+    });
+  } catch {
+    // It begins anew, then.
+  }
+}
+
 function show(view, slider) {
   const number = Number(slider.value);
   const told = slider.dataset.places.split(" ")[number];
@@ -21,7 +37,7 @@ function show(view, slider) {
 
 for (const slider of document.querySelectorAll("input[data-view]")) {
   slider.addEventListener("input", () => show(slider.dataset.view, slider));
-  show(slider.dataset.view, slider);  // what the browser kept of it when the page was loaded again
+  show(slider.dataset.view, slider);
 }
 
 const wipe = document.getElementById("wipe");
