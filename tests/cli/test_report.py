@@ -176,6 +176,7 @@ def watched(series: Path, tiny: list[str], tmp_path_factory: pytest.TempPathFact
 
 def test_while_it_is_fitted_the_page_shows_how_far_it_is(watched: Watched):
     begun, first, second, refining = watched.pages
+    assert "32 x 64 x 64 voxels" in begun
     assert "The fit begins." in begun and "refined, so far" not in begun
     assert "Epoch 1 of the fit is done, 50% of all" in first and "refined, so far" in first
     assert "Epoch 2 of the fit is done, 100% of all" in second

@@ -50,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, volume in (("FBP", data), ("refined", -data))
     }
     where = folder / "report.html"
-    run = RunPage("TS", volumes, 10.0, TiltRange(-60, 60))
+    run = RunPage("TS", SHAPE, 10.0, TiltRange(-60, 60), volumes)
     where.write_text(page(run, where))
     state = State("Epoch 1 is done.", "Wait.", 0.5, goes_on=True)
     (folder / "live.html").write_text(page(replace(run, state=state), where))

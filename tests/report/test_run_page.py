@@ -47,7 +47,8 @@ def sections(data: np.ndarray, volumes: int = 2) -> Sections:
 
 def run_page(**changes: object) -> RunPage:
     data = volume()
-    made = RunPage("TS", {"FBP": sections(data), "refined": sections(-data)}, 10.0, TiltRange(-60, 40))
+    volumes = {"FBP": sections(data), "refined": sections(-data)}
+    made = RunPage("TS", SHAPE, 10.0, TiltRange(-60, 40), volumes)
     return replace(made, **changes)
 
 

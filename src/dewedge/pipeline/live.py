@@ -78,9 +78,10 @@ class LivePage:
         with dispensable(self.path):
             self.page = RunPage(
                 name=tomogram.name,
-                volumes={},
+                shape_zyx=full.data.shape,
                 voxel_size_A=full.voxel_size_A,
                 tilt_range=pair.tilt_range,
+                volumes={},
                 checked=not config.no_check,
                 log=log_of(read_log(run.log), run, tomogram),
                 settings=differences(config),

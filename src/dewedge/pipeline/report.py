@@ -122,9 +122,10 @@ def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
     blocks = {name: middle_block(volume) for name, volume in data.items()} if finished else {}
     return RunPage(
         name=folder.name,
-        volumes={name: read_sections(volume, places) for name, volume in data.items()},
+        shape_zyx=full.data.shape,
         voxel_size_A=full.voxel_size_A,
         tilt_range=tilt_range_of(folder, config, model),
+        volumes={name: read_sections(volume, places) for name, volume in data.items()},
         state=None if finished else stopped(run),
         judged=judged(folder, full.voxel_size_A),
         checked=not config.no_check,

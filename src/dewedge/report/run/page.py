@@ -89,10 +89,11 @@ class RunPage:
     ----------
     name
         Of the tomogram.
+    shape_zyx, voxel_size_A, tilt_range
+        Of the tomogram; None if not known.
     volumes
-        Sections of the reconstruction and of the refined tomogram, by title; the first alone before the fit.
-    voxel_size_A, tilt_range
-        Of both; None if not known.
+        Sections of the reconstruction and of the refined tomogram, by title; the first alone before the fit,
+        and of the middle alone while that goes on.
     state
         None for a finished run.
     judged
@@ -115,9 +116,10 @@ class RunPage:
     """
 
     name: str
-    volumes: Mapping[str, Sections]
+    shape_zyx: Sequence[int]
     voxel_size_A: float | None
     tilt_range: TiltRange | None
+    volumes: Mapping[str, Sections]
     state: State | None = None
     judged: Judged | None = None
     checked: bool = True
@@ -166,20 +168,12 @@ def page(run: RunPage, where: Path) -> str:
     )
 
 
-def facts_of(shape_zyx: Sequence[int], voxel_size_A: float | None) -> str:
-    """Size of a tomogram in words."""
-    size = "voxel size not known" if voxel_size_A is None else f"{voxel_size_A:.4g} Å per voxel"
-    return f"{' x '.join(map(str, shape_zyx))} voxels (z, y, x), {size}"
-
-
 def _facts(run: RunPage) -> str:
-    first = next(iter(run.volumes.values()))
-    tilts = (
-        ""
-        if run.tilt_range is None
-        else f", tilts {run.tilt_range[0]:.3g} to {run.tilt_range[1]:.3g} degrees"
-    )
-    return facts_of(first.shape_zyx, run.voxel_size_A) + tilts
+    size = "voxel size not known" if run.voxel_size_A is None else f"{run.voxel_size_A:.4g} Å per voxel"
+    facts = f"{' x '.join(map(str, run.shape_zyx))} voxels (z, y, x), {size}"
+    if run.tilt_range is None:
+        return facts
+    return f"{facts}, tilts {run.tilt_range.min_deg:.3g} to {run.tilt_range.max_deg:.3g} degrees"
 
 
 def refresh(goes_on: bool) -> str:
@@ -250,7 +244,7 @@ def _loss(run: RunPage, where: Path) -> str:
     sentence = f"{last.epoch} epochs, {last.samples:,} sub-tomograms in {duration(last.seconds)}."
     if held_out:
         sentence += (
-            f" On the region held out of the fit it fell from {held_out[0]:.3f} to {held_out[-1]:.3f}, "
+            f" On the region held out of the fit it went from {held_out[0]:.3f} to {held_out[-1]:.3f}, "
             f"{min(held_out):.3f} at the lowest. Most of it is noise, which no network predicts, so it ends "
             "far above zero; a rise towards the end would mean that the fit learns noise by heart."
         )
