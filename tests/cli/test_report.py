@@ -103,7 +103,6 @@ def test_several_runs_have_one_where_it_is_wanted(finished: Path, several: Path,
     assert "dewedge run --resume" in (one / "report.html").read_text()
     assert main(["report", str(one), str(other), "-o", str(where)]) == 2
     assert "exists already" in capsys.readouterr().err
-    assert main(["report", str(one), str(other), "-o", str(where), "--overwrite"]) == 0
 
 
 @pytest.mark.parametrize(
