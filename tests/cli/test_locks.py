@@ -60,6 +60,7 @@ CASES = {
         "check.json",
     ),
     "trust": Case(lambda s, f, o, tiny: ["trust", str(shutil.copytree(f, o))], locked_folder),
+    "report": Case(lambda s, f, o, tiny: ["report", str(shutil.copytree(f, o))], locked_folder),
     "reconstruct": Case(
         lambda s, f, o, tiny: ["reconstruct", str(s / "TS.mrc"), *tiny[:2], "-o", str(o / "rec.mrc")],
         locked_file,

@@ -262,8 +262,10 @@ def test_fit_each_equals_runs_alone(tmp_path: Path, flags: list[str]):
         "TS_1",
         "config.toml",
         "inputs.json",
+        "report.html",
         "dewedge.log",
     }
+    assert "2 of 2 tomograms are finished" in (output / "report.html").read_text()
 
 
 def test_a_fit_that_fails_harms_no_other(

@@ -30,6 +30,7 @@ FILES = {f"{name}.mrc" for name in VOLUMES} | {
     "loss.csv",
     "loss.png",
     "slices.png",
+    "report.html",
     "config.toml",
     "inputs.json",
     "dewedge.log",
@@ -260,6 +261,7 @@ def test_several_series_share_one_model_and_get_a_folder_each(series: Path, tmp_
         "inputs.json",
         "dewedge.log",
     }
-    assert {path.name for path in output.iterdir() if path.is_file()} == joint
+    assert {path.name for path in output.iterdir() if path.is_file()} == joint | {"report.html"}
     assert {path.name for path in (output / "A").iterdir()} == FILES - joint | {"mask.mrc"}
+    assert "2 of 2 tomograms are finished" in (output / "report.html").read_text()
     assert set(np.unique(data(output / "B" / "mask.mrc"))) == {0, 1}

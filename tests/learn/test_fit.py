@@ -246,6 +246,15 @@ def test_a_fit_killed_while_its_rate_falls_resumes_to_the_unbroken_result(
     assert [row.learning_rate for row in again] == [row.learning_rate for row in rows]
 
 
+def test_rounds_are_told_where_there_are_any(fabric, pairs):
+    told = []
+    options = replace(OPTIONS, epochs=5, epoch_samples=2, update_interval=2)
+    fit(
+        pairs, NETWORK, options, fabric, on_round=lambda number, state: told.append((number, len(state.rows)))
+    )
+    assert told == [(1, 2), (2, 4)]
+
+
 def test_dropout_goes_on_after_validation(fabric, pairs):
     training = []
     network = replace(NETWORK, dropout=0.3)

@@ -89,6 +89,32 @@ def test_after_the_last_step_no_time_is_told(share: float, caplog: pytest.LogCap
     assert caplog.messages[0].endswith("sub-tomograms/s  finishing")
 
 
+def test_elsewhere_than_on_a_terminal_a_round_is_a_line(caplog: pytest.LogCaptureFixture):
+    """A thousand epochs are a thousand lines in the log file alone."""
+    progress = FitProgress(batch_size=4, visible=False)
+    with caplog.at_level(logging.INFO, "dewedge"):
+        for i in range(1, 9):
+            row = EpochRow(i, 10 * i, 40 * i, 50.0 * i, 1e-3, 0.5, None)
+            progress.epoch(row, i / 8)
+            if i == 4:
+                progress.round(1, row, i / 8)
+    # The first, the end of the round, and none but the one after five minutes without any.
+    assert [message.split("  ")[0] for message in caplog.messages] == ["epoch 1", "round 1: epoch 4"]
+    with caplog.at_level(logging.INFO, "dewedge"):
+        progress.epoch(EpochRow(9, 90, 360, 501.0, 1e-3, 0.5, None), 1.0)
+    assert caplog.messages[-1].startswith("epoch 9")
+
+
+def test_time_left_is_judged_anew_where_the_fit_is_brought_to_its_end():
+    progress = FitProgress(batch_size=4, visible=False)
+    progress.step(0, 0.0, 0.0)
+    assert progress.seconds_left(0.0, 0.0) is None
+    assert progress.seconds_left(100.0, 0.1) == pytest.approx(900)
+    progress.restart()
+    progress.step(100, 100.0, 0.1)
+    assert progress.seconds_left(110.0, 0.55) == pytest.approx(10)
+
+
 def test_log_file_is_appended_to_and_closed(tmp_path: Path):
     path = tmp_path / "sub" / "dewedge.log"
     for i in range(2):

@@ -22,6 +22,7 @@ VERBS = {
     "evaluate": "Score tomograms against the truth, or finished runs without it.",
     "validate": "Run on part of the tilts, and hold the result against those kept back.",
     "trust": "Tell how far the filled wedge of a finished run is to be believed.",
+    "report": "Make the page of a finished run again, or an index of several.",
     "demo": "Simulate, run and evaluate, in a few minutes on a CPU.",
 }
 

@@ -22,8 +22,8 @@ OWN = frozenset(
         "half1.mrc", "independent", "inputs.json", "loss.csv", "loss.png", "mask.mrc",
         "model.safetensors", "planes.json", "refined.mrc", "refined_added.mrc",
         "refined_difference.mrc", "refined_half0.mrc", "refined_half1.mrc", "refined_measured.mrc",
-        "refined_uncertainty.mrc", "slices.png", "trust.html", "trust.json", "tv.mrc", "validate.json",
-        "validate.md", "validate.png", "validate.toml", "withheld", "withheld_inner",
+        "refined_uncertainty.mrc", "report.html", "slices.png", "trust.html", "trust.json", "tv.mrc",
+        "validate.json", "validate.md", "validate.png", "validate.toml", "withheld", "withheld_inner",
     ]
 )  # fmt: skip
 

@@ -54,6 +54,7 @@ def fit(
     on_resume: Callable[[FitState], None] = lambda state: None,
     on_step: Callable[[FitState, float], None] = lambda state, progress: None,
     on_epoch: Callable[[FitState, UNet], None] = lambda state, network: None,
+    on_round: Callable[[int, FitState], None] = lambda number, state: None,
 ) -> tuple[Model, list[EpochRow]]:
     """Fit a network to pairs of half-sets.
 
@@ -82,6 +83,8 @@ def fit(
     on_resume, on_step, on_epoch
         Called on every process once a checkpoint was read; after a step, with the share of the fit that is
         done; and after an epoch, with the network of now.
+    on_round
+        Called after the epoch at whose end the wedge of the inputs was replaced, with how often it was.
 
     Returns
     -------
@@ -121,10 +124,13 @@ def fit(
         run.record(loss)
         if state.stalls(options):
             state.cool(options)
-        if state.ends_round(run.interval) and not state.finished(options):
+        ends_round = state.ends_round(run.interval) and not state.finished(options)
+        if ends_round:
             run.renew(run.weights())
             state.seconds = since_start()
         on_epoch(state, run.plain)
+        if ends_round:
+            on_round(state.round_(run.interval), state)
         done = state.finished(options)
         # The first process decides: others would wait for it, or it for them, where their clocks differ.
         due = fabric.broadcast(done or run.stopped or time.monotonic() - saved > CHECKPOINT_INTERVAL_S)

@@ -48,9 +48,18 @@ logger = logging.getLogger(__name__)
 
 
 def fit_model(
-    pairs: Sequence[TomogramPair], section: FitSection, fabric: Fabric, folder: ResultFolder, resume: bool
+    pairs: Sequence[TomogramPair],
+    section: FitSection,
+    fabric: Fabric,
+    folder: ResultFolder,
+    resume: bool,
+    on_look: Callable[[FitState, UNet, float, float | None], None] = lambda state, network, share, left: None,
 ) -> Model:
-    """Fit a network; write model, loss table and figure into ``folder``, or continue there."""
+    """Fit a network; write model, loss table and figure into ``folder``, or continue there.
+
+    ``on_look`` is called on the first process after each epoch, with the share of the fit that is done and
+    the seconds that it will still take, None before that is known.
+    """
     options = section.options()
     main = fabric.is_global_zero
     progress = FitProgress(options.batch_size, visible=main)
@@ -65,11 +74,17 @@ def fit_model(
         )  # fmt: skip
 
     def on_epoch(state: FitState, network: UNet) -> None:
-        progress.epoch(state.rows[-1], state.progress(options))
+        share = state.progress(options)
+        progress.epoch(state.rows[-1], share)
         if state.cooling is not None and state.cooling[0] == state.step:
             logger.info("the held-out loss does not fall any more: the fit is brought to its end")
+            progress.restart()
         if main:
             write_loss_table(folder.loss_table, state.rows)
+            on_look(state, network, share, progress.seconds_left(state.seconds, share))
+
+    def on_round(number: int, state: FitState) -> None:
+        progress.round(number, state.rows[-1], state.progress(options))
 
     with step("fit"), progress, stop_asked() as stop:
         model, rows = fit_pairs(
@@ -82,6 +97,7 @@ def fit_model(
             on_resume=on_resume,
             on_step=on_step,
             on_epoch=on_epoch,
+            on_round=on_round,
         )
     if main and _is_new(folder.model, rows):
         kept = rows[model.details["kept_epoch"] - 1]
@@ -108,6 +124,7 @@ def fit_pairs(
     on_resume: Callable[[FitState], None] = lambda state: None,
     on_step: Callable[[FitState, float], None] = lambda state, progress: None,
     on_epoch: Callable[[FitState, UNet], None] = lambda state, network: None,
+    on_round: Callable[[int, FitState], None] = lambda number, state: None,
 ) -> tuple[Model, list[EpochRow]]:
     """Fit the network of a section to pairs of half-sets; parameters as those of `dewedge.learn.fit.fit`.
 
@@ -135,6 +152,7 @@ def fit_pairs(
         on_resume=on_resume,
         on_step=on_step,
         on_epoch=on_epoch,
+        on_round=on_round,
     )
     return replace(model, details=model.details | {"tomograms": [pair.name for pair in pairs]}), rows
 

@@ -25,10 +25,12 @@ from dewedge.learn.sampling import CropSampler
 from dewedge.pipeline.check import check_inputs, require_memory
 from dewedge.pipeline.fit import fit_model, require_one_fit
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
+from dewedge.pipeline.live import LivePage
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
+from dewedge.pipeline.report import titled_raw, write_index_of, write_page
 from dewedge.pipeline.warp import copy_to_warp, paths_in_warp
-from dewedge.report.figure import write_figure
+from dewedge.report.figure import dispensable, write_figure
 from dewedge.report.slices import slices_figure
 from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
@@ -98,9 +100,12 @@ def run(
                     logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
                     with faults.left_out():
                         process([tomogram], tomogram.folder, config, fabric, resume, faults)
+                    on_first_process(fabric, lambda: list_tomograms(output, folders, goes_on=True))
             else:
                 process(tomograms, folder, config, fabric, resume, faults)
+            on_first_process(fabric, lambda: list_tomograms(output, folders))
     if not faults:
+        logger.info("look at %s", folder.report)
         logger.info("done: %s", output)
         return
     if len(faults) < total:
@@ -171,16 +176,22 @@ def process(
     if not usable:
         return
     model = fitted_model(folder.model, config, usable) if resume else None
-    if model is None:
-        pairs = [open_pair(tomogram, config) for tomogram in usable if is_fitted(tomogram, config)]
-        if not pairs:
+    if model is not None:
+        refine_all(usable, folder.model, model, config, fabric)
+    else:
+        fitted = [tomogram for tomogram in usable if is_fitted(tomogram, config)]
+        if not fitted:
             raise InputError(f"--fit-on {', '.join(config.fit_on)}: none of these inputs can be used")
-        model = fit_model(pairs, config.fit, fabric, folder, resume)
-    refine_all(usable, folder.model, model, config, fabric)
+        pairs = [open_pair(tomogram, config) for tomogram in fitted]
+        live = LivePage(fitted[0].folder, pairs[0], folder, config, fabric)
+        with live.going_on():
+            model = fit_model(pairs, config.fit, fabric, folder, resume, live.look)
+            live.refining()
+            refine_all(usable, folder.model, model, config, fabric)
     if config.to_warp:
         items, refined = [one.item for one in usable], [one.folder.refined for one in usable]
         on_first_process(fabric, lambda: copy_to_warp(items, refined))
-    on_first_process(fabric, lambda: report(usable))
+    on_first_process(fabric, lambda: report(usable, config))
 
 
 def is_fitted(tomogram: Tomogram, config: Config) -> bool:
@@ -297,14 +308,25 @@ def refine_all(
         )
 
 
-def report(tomograms: Sequence[Tomogram]) -> None:
-    """Draw slices of every tomogram before and after; those newer than the refined tomogram stay."""
+def report(tomograms: Sequence[Tomogram], config: Config) -> None:
+    """Draw slices of every tomogram before and after, and make its page; what is newer than the refined
+    tomogram stays.
+    """
+    run = ResultFolder(require_output(config.output))
     for tomogram in tomograms:
         folder = tomogram.folder
-        if is_newer(folder.slices, folder.refined):
-            continue
         with step(f"{tomogram.name}: report"):
-            full, refined = read_mrc(folder.full), read_mrc(folder.refined)
-            painted = ", gold painted over" if folder.beads.exists() else ""
-            volumes = {f"FBP{painted}": full.data, "refined": refined.data}
-            write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))
+            if not is_newer(folder.slices, folder.refined):
+                full, refined = read_mrc(folder.full), read_mrc(folder.refined)
+                volumes = {titled_raw(folder): full.data, "refined": refined.data}
+                write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))
+            if not is_newer(folder.report, folder.refined):
+                with dispensable(folder.report):
+                    write_page(run, folder)
+
+
+def list_tomograms(output: Path, folders: Sequence[ResultFolder], goes_on: bool = False) -> None:
+    """Write the index of a run of several tomograms."""
+    run = ResultFolder(output)
+    with dispensable(run.report):
+        write_index_of(run, folders, goes_on)

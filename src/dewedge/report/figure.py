@@ -125,9 +125,8 @@ def add_scale_bar(axes: Axes, voxel_size_A: float, width: int) -> None:
     margin, thickness = 0.04 * width, max(0.012 * height, 0.6)
     bar = Rectangle((margin, margin), length, thickness, facecolor="white", edgecolor="black", linewidth=0.5)
     axes.add_patch(bar)
-    text = f"{length_A / 10:g} nm" if length_A < 10000 else f"{length_A / 10000:g} µm"
     axes.annotate(
-        text,
+        length_text(length_A),
         (margin + length / 2, margin + thickness),
         (0, 2),
         textcoords="offset points",
@@ -143,3 +142,8 @@ def round_length(length: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not above ``length``."""
     power = 10.0 ** math.floor(math.log10(length))
     return max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9))
+
+
+def length_text(length_A: float) -> str:
+    """A length as people read it: ``50 nm``, ``2 µm``."""
+    return f"{length_A / 10:g} nm" if length_A < 10000 else f"{length_A / 10000:g} µm"

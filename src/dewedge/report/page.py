@@ -8,6 +8,9 @@ from string import Template
 
 def filled(template: str, **values: str) -> str:
     """A template of this package in the style of all pages, its places filled with HTML."""
-    folder = resources.files(__package__)
-    style = folder.joinpath("page.css").read_text("utf-8")
-    return Template(folder.joinpath(template).read_text("utf-8")).substitute(values, style=style)
+    return Template(part(template)).substitute(values, style=part("page.css"))
+
+
+def part(name: str) -> str:
+    """A file of this package that goes into pages."""
+    return resources.files(__package__).joinpath(name).read_text("utf-8")

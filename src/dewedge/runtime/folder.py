@@ -59,6 +59,8 @@ class ResultFolder:
     refined_half0 = _File("refined_half0.mrc")
     refined_half1 = _File("refined_half1.mrc")
     slices = _File("slices.png")
+    # Of one tomogram; in the folder of several, the list of them.
+    report = _File("report.html")
     # What dewedge trust makes of the refined tomogram: its two parts, and what can be said of them.
     measured = _File("refined_measured.mrc")
     added = _File("refined_added.mrc")
@@ -113,6 +115,7 @@ class ResultFolder:
             self.refined,
             *self.refined_halves,
             self.slices,
+            self.report,
             *self.of_trust,
         ]
 

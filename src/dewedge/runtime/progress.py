@@ -14,6 +14,8 @@ from dewedge.runtime.log import console, duration
 
 logger = logging.getLogger(__name__)
 
+QUIET_S = 300.0  # of a fit whose rounds are long, or that has none, without a line
+
 
 class Epoch(Protocol):
     """Show an epoch: its row of the loss curve."""
@@ -31,13 +33,15 @@ class Epoch(Protocol):
 class FitProgress:
     """Loss, held-out loss, sub-tomograms a second and time left; use as a context.
 
-    On a terminal a bar shows them and epochs go to the log file only; elsewhere each epoch is a line.
+    On a terminal a bar shows them, elsewhere a line a round: after the first epoch, whenever the wedge of the
+    inputs was replaced, and where that takes longer than `QUIET_S`. The log file has a line for each epoch.
     """
 
     def __init__(self, batch_size: int, visible: bool = True) -> None:
         self.batch_size = batch_size
         self.losses = "no loss yet"
         self.first: tuple[float, float, int] | None = None  # seconds, progress and samples when it began
+        self.told: float | None = None  # seconds at the last line
         self.bar = _bar(visible)
         self.task = self.bar.add_task("fit", total=1.0)
 
@@ -59,16 +63,35 @@ class FitProgress:
     def epoch(self, row: Epoch, progress: float) -> None:
         """After an epoch."""
         self.losses = row.losses
-        level = logging.DEBUG if console.is_terminal else logging.INFO
+        due = self.told is None or row.seconds - self.told > QUIET_S
+        self._tell(row, progress, "", due)
+
+    def round(self, number: int, row: Epoch, progress: float) -> None:
+        """After the wedge of the inputs was replaced for the ``number``-th time, at the end of an epoch."""
+        self._tell(row, progress, f"round {number}: ", True)
+
+    def _tell(self, row: Epoch, progress: float, what: str, due: bool) -> None:
         pace = self._pace(row.samples, row.seconds, progress)
-        logger.log(level, "epoch %d  %s  %s", row.epoch, self.losses, pace)
+        level = logging.INFO if due and not console.is_terminal else logging.DEBUG
+        logger.log(level, "%sepoch %d  %s  %s", what, row.epoch, self.losses, pace)
+        if due:
+            self.told = row.seconds
+
+    def restart(self) -> None:
+        """Judge the pace anew: from now on the fit ends sooner."""
+        self.first = None
+
+    def seconds_left(self, seconds: float, progress: float) -> float | None:
+        """Until the end of the fit; None before a pace is known."""
+        if self.first is None or progress <= self.first[1] or seconds <= self.first[0]:
+            return None
+        return (seconds - self.first[0]) * max(0.0, 1 - progress) / (progress - self.first[1])
 
     def _pace(self, samples: int, seconds: float, progress: float) -> str:
-        if self.first is None or progress <= self.first[1] or seconds <= self.first[0]:
+        left = self.seconds_left(seconds, progress)
+        if self.first is None or left is None:
             return ""
-        passed = seconds - self.first[0]
-        speed = (samples - self.first[2]) / passed
-        left = passed * max(0.0, 1 - progress) / (progress - self.first[1])
+        speed = (samples - self.first[2]) / (seconds - self.first[0])
         return f"{speed:.1f} sub-tomograms/s  {_remaining(left)}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lightning_fabric import Fabric
 
@@ -17,7 +17,7 @@ from dewedge.runtime.folder import CONFIG, ResultFolder, refuse_outside, refuse_
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import log_environment, log_to_file
 from dewedge.runtime.made_of import Source, refuse_changed, write_record
-from dewedge.settings.file import resolve_config, write_config
+from dewedge.settings.file import flat, resolve_config, write_config
 from dewedge.settings.sections import Config
 
 # Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
@@ -77,7 +77,7 @@ class RunFolder(ResultFolder):
     @property
     def results(self) -> list[Path]:
         """All files that may be written, but for the log."""
-        files = [self.config_file, self.inputs, *self.of_fit]
+        files = [self.config_file, self.inputs, *self.of_fit, self.report]
         return files + [path for folder in self.tomograms for path in folder.of_tomogram]
 
     @property
@@ -167,19 +167,9 @@ class RunFolder(ResultFolder):
 
 def first_difference(then: Config, now: Config) -> str | None:
     """The first key, if any, in which a configuration differs that a resumed run may not change."""
-    old, new = (_flat(config.model_dump(mode="json")) for config in (then, now))
+    old, new = (flat(config.model_dump(mode="json")) for config in (then, now))
     for key in new:
         free = key in FREE_KEYS or key.partition(".")[0] in FREE_KEYS
         if not free and old[key] != new[key]:
             return f"the run there has {key} = {shown(old[key])}, not {shown(new[key])}"
     return None
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{name}": item for name, item in value.items()}
-        else:
-            flat[key] = value
-    return flat

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,54 @@ def write_settings(path: Path, settings: Mapping[str, Any], command: str) -> Non
     again = f"dewedge {command} --config {path.name} -o FOLDER"
     note = f"# Written by dewedge {dewedge.__version__}; run it again: {again}\n"
     write_text_atomic(path, note + tomli_w.dumps(_toml_values(dict(settings))))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A key whose value is not the default.
+
+    Parameters
+    ----------
+    key
+        With its section.
+    value, default
+        As TOML has them.
+    help
+        What the key is.
+    """
+
+    key: str
+    value: Any
+    default: Any
+    help: str
+
+
+def differences(config: Config) -> list[Difference]:
+    """What differs from the default, but for the folder of the results."""
+    own, default = (flat(each.model_dump(mode="json")) for each in (config, resolve_config(None, {})))
+    return [
+        Difference(key, _toml_values(value), _toml_values(default[key]), _help(key))
+        for key, value in own.items()
+        if value != default[key] and key != "output"
+    ]
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of sections by ``section.key``."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            found[key] = value
+    return found
+
+
+def _help(key: str) -> str:
+    section, _, name = key.rpartition(".")
+    home = Config.model_fields[section].annotation if section else Config
+    assert isinstance(home, type) and issubclass(home, Section)
+    return home.model_fields[name].description or ""
 
 
 def _toml_values(value: Any) -> Any:

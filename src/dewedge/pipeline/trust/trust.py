@@ -17,6 +17,7 @@ from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import load_model
 from dewedge.pipeline.measures import model_file, run_folders
+from dewedge.pipeline.report import write_index_of, write_page
 from dewedge.pipeline.trust.consistency import consistency
 from dewedge.pipeline.trust.controls import controls
 from dewedge.pipeline.trust.fits import fits
@@ -64,7 +65,7 @@ def trust(
 
     Written: trust.json, trust.html, refined_measured.mrc (the result at the frequencies that tilts measured)
     and refined_added.mrc (what the network put inside the wedge); both together are the result. Parts write
-    files and folders of their own (docs/trust.md).
+    files and folders of their own (docs/trust.md). report.html is made again.
 
     Parameters
     ----------
@@ -90,7 +91,11 @@ def trust(
             subject = Subject(run, folder, load_model(model_file(run, folder)), config, compute)
             found.append(judged(subject, parts))
             write(found[-1], folder)
+            with dispensable(folder.report):
+                write_page(run, folder)
             logger.info("%s: %s", folder.name, found[-1].verdict().sentence)
+        with dispensable(run.report):
+            write_index_of(run, folders)
     return found
 
 

@@ -162,5 +162,8 @@ class Trust:
             "angle_scale": None if self.angle_scale is None else self.angle_scale._asdict(),
             "seconds": dict(self.seconds),
             **dict.fromkeys(get_args(PartName)),
-            **{name: dict(part.as_dict()) for name, part in self.parts.items()},
+            **{
+                name: {"told": list(part.sentences(self.lengths)), **part.as_dict()}
+                for name, part in self.parts.items()
+            },
         }

@@ -1,0 +1,268 @@
+"""The pages of finished runs, and of those that were stopped: gathered from their folders."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from dewedge.errors import InputError, reason
+from dewedge.geometry import TiltRange
+from dewedge.inputs.planes import read_planes
+from dewedge.io.files import files_and_folders, read_text, write_text_atomic
+from dewedge.io.mrc import read_mrc
+from dewedge.io.nested import parse_json
+from dewedge.learn.checkpoint import Model, load_model
+from dewedge.learn.loss_curve import EpochRow
+from dewedge.pipeline.measures import held_out_box
+from dewedge.report.run.index import IndexRow, index
+from dewedge.report.run.page import Judged, RunPage, State, page
+from dewedge.report.run.sections import middle_section, places_of, read_sections, thumbnail
+from dewedge.report.trust.verdict import Verdict
+from dewedge.runtime.folder import ResultFolder, claimed, is_newer
+from dewedge.runtime.lock import locked_folder
+from dewedge.runtime.log import step
+from dewedge.runtime.logged import Logged, read_log
+from dewedge.runtime.made_of import read_record
+from dewedge.scores.anisotropy import weave, wedge_power
+from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
+from dewedge.settings.file import differences, resolve_config
+from dewedge.settings.sections import Config
+
+logger = logging.getLogger(__name__)
+
+# Of the index of several runs, where no other is given.
+INDEX = Path("reports.html")
+# Of the middle block whose anisotropy is measured, and of half-sets that are compared.
+BLOCK_VOXELS = 2**22
+
+
+def report(paths: Sequence[Path], output: Path | None = None, *, overwrite: bool = False) -> None:
+    """Make the pages of runs again, and of several runs an index.
+
+    Parameters
+    ----------
+    paths
+        Folders of runs.
+    output
+        File of the index of several runs; reports.html if not given.
+
+    Raises
+    ------
+    InputError
+        If a folder holds no run, or one of its files cannot be read.
+    """
+    if not paths:
+        raise InputError("nothing to report: expected the folder of a run")
+    if len(paths) == 1 and output is not None:
+        raise InputError(f"{output}: an index is made of several runs: expected their folders")
+    runs = [(ResultFolder(path), tomograms_of(path)) for path in paths]
+    where = output or INDEX
+    with claimed([where], overwrite=overwrite) if len(paths) > 1 else nullcontext():
+        for run, folders in runs:
+            with locked_folder(run.path):
+                for folder in folders:
+                    with step(f"{folder.name}: report"):
+                        write_page(run, folder)
+                write_index_of(run, folders)
+        if len(paths) > 1:
+            rows = [row for run, folders in runs for row in index_rows(run, folders, where.parent)]
+            write_text_atomic(where, index(f"{len(paths)} runs", rows))
+    logger.info("done: %s", where if len(paths) > 1 else runs[0][0].report)
+
+
+def tomograms_of(output: Path) -> list[ResultFolder]:
+    """Folders of the tomograms of a run, finished or not: itself, or those in it."""
+    run = ResultFolder(output)
+    folders = [ResultFolder(path) for path in (output, *files_and_folders(output)[1])]
+    found = [folder for folder in folders if folder.full.is_file()]
+    if not found or not run.config_file.is_file():
+        names = f"{run.config_file.name} and {run.full.name}"
+        raise InputError(f"{output}: no run: expected {names}, as dewedge run writes them")
+    return found
+
+
+def write_page(run: ResultFolder, folder: ResultFolder) -> None:
+    """Write the page of one tomogram of a run."""
+    write_text_atomic(folder.report, page(contents(run, folder), folder.report))
+
+
+def write_index_of(run: ResultFolder, folders: Sequence[ResultFolder], goes_on: bool = False) -> None:
+    """Write the index of a run of several tomograms, in its folder."""
+    if list(folders) == [run]:
+        return
+    begun = [folder for folder in folders if folder.full.is_file()]
+    write_text_atomic(run.report, index(run.name, index_rows(run, begun, run.path), goes_on))
+
+
+def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
+    """All that a page shows, as far as it is there."""
+    config = resolve_config(run.config_file, {})
+    model_path = next((path for path in (folder.model, run.model) if path.is_file()), None)
+    model = None if model_path is None else load_model(model_path)
+    full = read_mrc(folder.full)
+    data = {titled_raw(folder): full.data}
+    if folder.refined.is_file():
+        data["refined"] = read_mrc(folder.refined).data
+    places = places_of(full.data.shape, len(data))
+    finished = len(data) > 1
+    scores = None if model is None or model_path is None else half_sets(folder, config, model, model_path)
+    blocks = {name: middle_block(volume) for name, volume in data.items()} if finished else {}
+    return RunPage(
+        name=folder.name,
+        shape_zyx=full.data.shape,
+        voxel_size_A=full.voxel_size_A,
+        tilt_range=tilt_range_of(folder, config, model),
+        volumes={name: read_sections(volume, places) for name, volume in data.items()},
+        state=None if finished else stopped(run),
+        judged=judged(folder),
+        checked=not config.no_check,
+        log=log_of(read_log(run.log), run, folder),
+        rows=loss_rows(run, folder),
+        half_sets=None if scores is None else scores[0],
+        held_out=scores is not None and scores[1],
+        wedge={name: wedge_power(block) for name, block in blocks.items()},
+        weave={name: weave(block) for name, block in blocks.items()},
+        settings=differences(config),
+        files=file_names(run, folder),
+    )
+
+
+def titled_raw(folder: ResultFolder) -> str:
+    """What the reconstruction is called."""
+    return "FBP, gold painted over" if folder.beads.exists() else "FBP"
+
+
+def stopped(run: ResultFolder) -> State:
+    """Of a run that has ended before its result was there."""
+    return State("The run is not finished.", f"dewedge run --resume -o {run.path} goes on where it stopped.")
+
+
+def middle_block(volume: NDArray[Any]) -> NDArray[np.float32]:
+    """The middle of a ``(z, y, x)`` volume along y and x, of a size that is measured within a second."""
+    depth, height, width = volume.shape
+    edge = max(int((BLOCK_VOXELS / depth) ** 0.5), 32)
+    cut = (slice(max(n - edge, 0) // 2, max(n - edge, 0) // 2 + edge) for n in (height, width))
+    return np.asarray(volume[(slice(None), *cut)], np.float32)
+
+
+def tilt_range_of(folder: ResultFolder, config: Config, model: Model | None) -> TiltRange | None:
+    """Measured tilts of a tomogram; None if nothing tells."""
+    if model is not None:
+        return model.tilt_range
+    planes = read_planes(folder.planes)
+    if planes is not None:
+        tilts = np.concatenate([half.tilt_deg for half in planes])
+        return TiltRange(float(tilts.min()), float(tilts.max()))
+    ranges = config.tomograms.tilt_range
+    return TiltRange(*ranges[0]) if len(ranges) == 1 else None
+
+
+def judged(folder: ResultFolder) -> Judged | None:
+    """What `dewedge trust` said of the refined tomogram that is there now; None if it was not asked.
+
+    Raises
+    ------
+    InputError
+        If its file is damaged.
+    """
+    if not (folder.refined.is_file() and is_newer(folder.trust, folder.refined)):
+        return None
+    path = folder.trust
+    try:
+        told = parse_json(path, read_text(path))
+        verdict = TypeAdapter(Verdict).validate_python(told["verdict"])
+        withheld = (told.get("withheld") or {}).get("told", [])
+        sentences = TypeAdapter(list[str]).validate_python(withheld)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({reason(error)}): dewedge trust makes it again") from None
+    return Judged(verdict, folder.trust_page.name if folder.trust_page.is_file() else "", sentences)
+
+
+def half_sets(
+    folder: ResultFolder, config: Config, model: Model, model_path: Path
+) -> tuple[CrossHalfScores, bool] | None:
+    """Scores of half-sets that were refined alone, and whether where the fit has not looked; None without."""
+    if not all(is_newer(path, model_path) for path in folder.refined_halves):
+        return None
+    raw, refined = (
+        [read_mrc(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)
+    )
+    box = held_out_box(raw, folder, config, model)
+    if box is None:
+        raw, refined = ([middle_block(data) for data in volumes] for volumes in (raw, refined))
+    return cross_half_scores(refined, raw, model.tilt_range, box), box is not None
+
+
+def log_of(log: Logged, run: ResultFolder, folder: ResultFolder) -> Logged:
+    """What the log of a run tells of one tomogram."""
+    if folder == run:
+        return log
+    return replace(
+        log,
+        steps=[one for one in log.steps if one[0].startswith(f"{folder.name}: ")],
+        warnings=[text for text in log.warnings if text.startswith((f"{folder.name},", f"{folder.name}:"))],
+    )
+
+
+def loss_rows(run: ResultFolder, folder: ResultFolder) -> list[EpochRow]:
+    """The loss curve of a tomogram's fit; none before the first epoch.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    path = next((path for path in (folder.loss_table, run.loss_table) if path.is_file()), None)
+    if path is None:
+        return []
+    try:
+        return [
+            TypeAdapter(EpochRow).validate_python({key: value or None for key, value in row.items()})
+            for row in csv.DictReader(io.StringIO(read_text(path)))
+        ]
+    except ValueError as error:
+        names = ", ".join(field.name for field in fields(EpochRow))
+        raise InputError(f"{path}: damaged ({reason(error)}): expected columns {names}") from None
+
+
+def file_names(run: ResultFolder, folder: ResultFolder) -> list[str]:
+    """Names of the files that a tomogram was made of."""
+    records = read_record(run.inputs)
+    chosen = records.values() if folder == run else [records[key] for key in records if key == folder.name]
+    return [Path(path).name for record in chosen for path in record.files]
+
+
+def index_rows(run: ResultFolder, folders: Sequence[ResultFolder], where: Path) -> list[IndexRow]:
+    """What an index in the folder ``where`` tells of tomograms of a run."""
+    log = read_log(run.log)
+    return [_index_row(run, folder, where, log) for folder in folders]
+
+
+def _index_row(run: ResultFolder, folder: ResultFolder, where: Path, log: Logged) -> IndexRow:
+    finished = folder.refined.is_file()
+    mrc = read_mrc(folder.refined if finished else folder.full)
+    rows = loss_rows(run, folder)
+    told = judged(folder)
+    return IndexRow(
+        name=folder.name,
+        page=os.path.relpath(folder.report, where) if folder.report.is_file() else None,
+        thumbnail=thumbnail(middle_section(mrc.data)),
+        shape_zyx=mrc.data.shape,
+        voxel_size_A=mrc.voxel_size_A,
+        held_out_loss=rows[-1].validation_loss if rows else None,
+        fit_seconds=rows[-1].seconds if rows else None,
+        warnings=len(log_of(log, run, folder).warnings),
+        verdict=None if told is None else told.verdict,
+        is_finished=finished,
+    )

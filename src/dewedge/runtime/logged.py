@@ -1,0 +1,74 @@
+"""What the log of a run tells of it: command, versions, times, warnings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dewedge.io.files import read_text
+
+# Lines as `dewedge.runtime.log` writes them.
+_LINE = re.compile(r"\S+ \S+ (\w+) +(.*)")
+_COMMAND = re.compile(r"(dewedge \S+): (.*)")
+# Before the versions stands the name of the machine, which is nobody else's business.
+_VERSIONS = re.compile(r"[^,]*, (.*), (Python \S+, torch \S+, numpy \S+)")
+_MACHINE = re.compile(r"\d+ CPU cores, \d+ threads")
+_DEVICE = re.compile(r".*, \d+ process\(es\)")
+_STEP = re.compile(r"(.*): (\d\S* (?:s|min|h)), peak memory (.*)")
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Of one run, with all that resumed it.
+
+    Parameters
+    ----------
+    facts
+        Command, versions and machine, by name; the last where it was resumed.
+    steps
+        Name of each step that was done, how long it took, and the peak of memory until then.
+    warnings
+        As they were told, without the word.
+    """
+
+    facts: Mapping[str, str] = field(default_factory=dict)
+    steps: Sequence[tuple[str, str, str]] = ()
+    warnings: Sequence[str] = ()
+
+
+def read_log(path: Path) -> Logged:
+    """What a log tells of its last run; nothing if there is none.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    facts: dict[str, str] = {}
+    steps: list[tuple[str, str, str]] = []
+    warnings: dict[str, None] = {}
+    for line in read_text(path).splitlines() if path.is_file() else ():
+        parts = _LINE.fullmatch(line)
+        if parts is None:
+            continue
+        level, message = parts.groups()
+        if level == "WARNING":
+            warnings[message.removeprefix("warning: ")] = None
+        elif command := _COMMAND.fullmatch(message):
+            if "--resume" not in command[2]:
+                # Another run, which replaced what was there before.
+                facts, steps, warnings = {}, [], {}
+                facts["command"] = command[2]
+            facts["versions"] = command[1]
+        elif versions := _VERSIONS.fullmatch(message):
+            facts["versions"] = f"{facts.get('versions', 'dewedge')}, {versions[2]}"
+            facts["system"] = versions[1]
+        elif _MACHINE.fullmatch(message):
+            facts["machine"] = message
+        elif _DEVICE.fullmatch(message):
+            facts["computed on"] = message
+        elif done := _STEP.fullmatch(message):
+            steps.append((done[1], done[2], done[3]))
+    return Logged(facts, steps, tuple(warnings))
