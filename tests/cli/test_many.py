@@ -313,7 +313,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_input_out(
     def full(folder: Path) -> object:
         return usage(folder) if folder.name != "TS_1" else type("Full", (), {"free": 10})
 
-    monkeypatch.setattr(dewedge.io.mrc.shutil, "disk_usage", full)
+    monkeypatch.setattr(dewedge.io.files.shutil, "disk_usage", full)
     assert main(["run", str(tmp_path / "in"), *flags, "--no-check", "-o", str(output)]) == 2
     assert "not enough space" in capsys.readouterr().err.splitlines()[-1]
     assert "left out" not in (output / "dewedge.log").read_text()

@@ -8,7 +8,8 @@ from typing import Literal
 
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
-from dewedge.io.mrc import Mrc, read_mrc
+from dewedge.io.mrc import read_mrc
+from dewedge.io.volume_file import VolumeFile
 from dewedge.io.names import plain_name
 from dewedge.io.tilt_images import TiltImages
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
@@ -154,7 +155,7 @@ class HalvesEntry:
     def __post_init__(self) -> None:
         plain_name(self.name, self.path)
 
-    def open(self) -> tuple[Mrc, Mrc, Mrc | None]:
+    def open(self) -> tuple[VolumeFile, VolumeFile, VolumeFile | None]:
         """Half 0, half 1 and the full tomogram, memory-mapped, as ``(z, y, x)`` arrays in our frame.
 
         Raises
@@ -172,11 +173,11 @@ class HalvesEntry:
                 )
         return half0, half1, full
 
-    def open_mask(self) -> Mrc | None:
+    def open_mask(self) -> VolumeFile | None:
         """The mask, in our frame; None if there is none."""
         return None if self.mask is None else self._oriented(self.mask)
 
-    def _oriented(self, path: Path) -> Mrc:
+    def _oriented(self, path: Path) -> VolumeFile:
         mrc = read_mrc(path)
         data = mrc.data
         if self.layout == "yzx":

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from dewedge.errors import InputError
 from dewedge.io.files import files_and_folders, write_text_atomic
-from dewedge.io.mrc import Mrc, read_mrc
+from dewedge.io.mrc import read_mrc
+from dewedge.io.volume_file import VolumeFile
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import CropSampler
@@ -108,7 +109,7 @@ def model_file(run: ResultFolder, folder: ResultFolder) -> Path:
 
 
 def measure_file(
-    mrc: Mrc,
+    mrc: VolumeFile,
     beads: NDArray[np.int64] | None = None,
     borders: Mapping[str, Sequence[int]] | None = None,
 ) -> Anisotropy:

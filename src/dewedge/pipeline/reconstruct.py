@@ -22,7 +22,8 @@ from dewedge.inputs.images import AlignedImages, Gold, prepare
 from dewedge.inputs.planes import planes_beside, planes_of, read_planes, write_planes
 from dewedge.inputs.read import read_one_series
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
-from dewedge.io.mrc import Mrc, create_mrc, write_mrc
+from dewedge.io.mrc import create_mrc, write_mrc
+from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.iterative import (
     COARSE,
     SIRT_ITERATIONS,
@@ -288,7 +289,7 @@ def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device
 
     They are deconvolved if ``ctf`` says so.
     """
-    sources: list[tuple[Path, Sequence[Mrc]]] = [
+    sources: list[tuple[Path, Sequence[VolumeFile]]] = [
         (folder.half0, [item.half0]),
         (folder.half1, [item.half1]),
         (folder.full, [item.full] if item.full is not None else [item.half0, item.half1]),
@@ -303,7 +304,7 @@ def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device
 
 
 def write_mean(
-    path: Path, mrcs: Sequence[Mrc], parameters: CtfParameters | None, ctf: CtfSection, device: torch.device
+    path: Path, mrcs: Sequence[VolumeFile], parameters: CtfParameters | None, ctf: CtfSection, device: torch.device
 ) -> None:
     """Write the mean of tomograms of one shape, section by section, and deconvolve it if ``ctf`` says so."""
     first = mrcs[0]

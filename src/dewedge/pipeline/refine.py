@@ -18,7 +18,8 @@ from dewedge.check.memory import BASE_BYTES, refine_bytes, require_free_memory
 from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel_sizes, require_sound
 from dewedge.errors import InputError, is_out_of_memory
 from dewedge.geometry import TiltRange
-from dewedge.io.mrc import Mrc, create_mrc, read_mrc
+from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.io.volume_file import VolumeFile
 from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
@@ -208,7 +209,7 @@ def refine_arrays(
             plane += of_beads
 
 
-def model_findings(name: str, mrcs: Sequence[Mrc], model: Model) -> list[Finding]:
+def model_findings(name: str, mrcs: Sequence[VolumeFile], model: Model) -> list[Finding]:
     """Whether a tomogram, or both half-sets, are tomograms of the voxel size that a model was fitted to."""
     wheres = ["tomogram"] if len(mrcs) == 1 else ["half-set 0", "half-set 1"]
     volumes = dict(zip(wheres, mrcs, strict=True))

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import Floats, TiltRange
-from dewedge.io.mrc import Mrc, read_mrc, write_mrc
+from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.io.volume_file import VolumeFile
 from dewedge.learn.extra_wedge import extra_wedge
 from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
@@ -68,7 +69,7 @@ def wedge(subject: Subject) -> Trust:
     )
 
 
-def write_parts(folder: ResultFolder, refined: Mrc, tilt_range: TiltRange) -> None:
+def write_parts(folder: ResultFolder, refined: VolumeFile, tilt_range: TiltRange) -> None:
     """Write the result at measured frequencies, and what is left of it: what lies inside the wedge."""
     whole = without_gold(folder.refined)
     depth, _, width = whole.shape
