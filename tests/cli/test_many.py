@@ -303,7 +303,7 @@ def test_two_places_of_one_name_and_unsafe_names(
 def test_a_full_disk_ends_the_run_and_leaves_no_input_out(
     tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    import dewedge.io.mrc
+    import dewedge.io.files
 
     for i in range(3):
         write_series(tmp_path / "in", f"TS_{i}", i)

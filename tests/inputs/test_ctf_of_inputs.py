@@ -16,8 +16,8 @@ from dewedge.inputs.ctf import check_ctf, with_ctf, with_tomogram_ctf
 from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.mrc import read_mrc, write_mrc
-from dewedge.io.volume_file import VolumeFile
 from dewedge.io.tilt_series import TiltSeries
+from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.ctf import correct_images
 from dewedge.physics.exposure import weight_by_exposure
 from dewedge.pipeline.compare.methods import read_comparison

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dewedge.cli.flags import Output, RunFlags, resolve, show_messages
 from dewedge.runtime.first_process import is_first_process
+from dewedge.settings.sections import OutputFormat
 
 
 def run(
@@ -17,6 +18,7 @@ def run(
     recipe: str | None = None,
     fit_each: bool = False,
     no_check: bool = False,
+    output_format: OutputFormat | None = None,
     trust: bool = False,
     flags: RunFlags = RunFlags(),
 ) -> None:
@@ -42,6 +44,8 @@ def run(
         Fit a network to each tomogram, for the whole budget, instead of one to all of them.
     no_check
         Do not look at the input as dewedge check does; else its errors leave an input out.
+    output_format
+        Format of the refined tomogram: mrc, zarr (OME-Zarr with its pyramid, refined.zarr), or both.
     trust
         When it is done, tell how far the filled wedge is to be believed, as dewedge trust --quick does.
     """
@@ -54,6 +58,7 @@ def run(
         recipe=recipe,
         fit_each=fit_each,
         no_check=no_check,
+        output_format=output_format,
     )
     from dewedge.pipeline.run import run as run_pipeline
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltRange
-from dewedge.io.volume_file import VolumeFile
 from dewedge.io.tilt_images import TiltImages
 from dewedge.io.tilt_series import TiltSeries
+from dewedge.io.volume_file import VolumeFile
 from dewedge.runtime.made_of import Source, plain
 from dewedge.settings.sections import ReconstructSection
 

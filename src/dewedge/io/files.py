@@ -228,7 +228,7 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: StrPath) -> Iterator[Path]:
-    """As `atomic_path`, of a folder that is one file to its readers, such as a Zarr store; the block makes it.
+    """As `atomic_path`, of a folder that is one file to its readers, a Zarr store; the block makes it.
 
     One that is there must be empty or hold a store, and is replaced. Killed at that moment, neither is there;
     never is half of one.
@@ -299,7 +299,7 @@ def remove(path: Path) -> None:
 
 
 def remove_leftovers(path: StrPath) -> None:
-    """Remove temporary files of `atomic_path` and `atomic_folder` for ``path`` that killed processes left; no other may write it.
+    """Remove what killed processes left of ``path`` by its temporary name; no other may write it.
 
     Raises
     ------

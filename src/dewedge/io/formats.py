@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from dewedge.io.files import StrPath
-from dewedge.io.mrc import create_mrc, read_mrc
-from dewedge.io.ome_zarr import SUFFIX, create_zarr, read_zarr, store_of
-from dewedge.io.volume_file import VolumeFile, VolumeWriter
+from dewedge.io.mrc import create_mrc, read_mrc, write_mrc
+from dewedge.io.ome_zarr import create_zarr, read_zarr, write_zarr
+from dewedge.io.volume_file import VolumeFile, VolumeWriter, is_zarr
+from dewedge.io.zarr_array import zarr_at_hand
 
 
 def read_volume(path: StrPath) -> VolumeFile:
@@ -20,9 +24,7 @@ def read_volume(path: StrPath) -> VolumeFile:
     InputError
         As `dewedge.io.ome_zarr.read_zarr` and `dewedge.io.mrc.read_mrc`.
     """
-    path = Path(path)
-    is_zarr = store_of(path).suffix.lower() == SUFFIX and not path.is_file()
-    return read_zarr(path) if is_zarr else read_mrc(path)
+    return read_zarr(path) if is_zarr(path) else read_mrc(path)
 
 
 def create_volume(
@@ -38,5 +40,32 @@ def create_volume(
 
     Parameters and errors as `dewedge.io.mrc.create_mrc`.
     """
-    create = create_zarr if Path(path).suffix.lower() == SUFFIX else create_mrc
+    create = create_zarr if is_zarr(path) else create_mrc
     return create(path, shape, voxel_size_A, origin_xyz_A=origin_xyz_A, labels=labels, what=what)
+
+
+def require_zarr(path: StrPath) -> None:
+    """Refuse to begin what will be written as OME-Zarr where the libraries for it are missing.
+
+    Raises
+    ------
+    InputError
+        If they are.
+    """
+    with zarr_at_hand(Path(path)):
+        import yaozarrs  # noqa: F401
+        import zarr  # noqa: F401
+
+
+def write_volume(
+    path: StrPath,
+    array: NDArray[Any],
+    voxel_size_A: float | None,
+    *,
+    origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    labels: Sequence[str] = (),
+    what: str = "",
+) -> None:
+    """Write a ``(z, y, x)`` array in the format that `create_volume` would take."""
+    write = write_zarr if is_zarr(path) else write_mrc
+    write(path, array, voxel_size_A, origin_xyz_A=origin_xyz_A, labels=labels, what=what)

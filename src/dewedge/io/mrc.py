@@ -111,7 +111,7 @@ def create_mrc(
     labels: Sequence[str] = (),
     what: str = "",
 ) -> Iterator[VolumeWriter]:
-    """Write an MRC file of mode 2 piece by piece: assign to ``.data`` of the `VolumeWriter` this context gives.
+    """Write an MRC file of mode 2 piece by piece: assign to ``.data`` of the `VolumeWriter` it gives.
 
     At the end the header gets the data's statistics and the file its name; if the block raises, there is no
     new file and an old one of that name stays.

@@ -21,8 +21,8 @@ OWN = frozenset(
         "compare.toml", "compare_fsc.png", "config.toml", "dewedge.log", "full.mrc", "half0.mrc",
         "half1.mrc", "inputs.json", "loss.csv", "loss.png", "mask.mrc", "model.safetensors",
         "planes.json", "refined.mrc", "refined_added.mrc", "refined_half0.mrc", "refined_half1.mrc",
-        "refined_measured.mrc", "slices.png", "trust.html", "trust.json", "tv.mrc", "validate.json",
-        "validate.md", "validate.png", "validate.toml", "withheld",
+        "refined_measured.mrc", "refined.zarr", "slices.png", "trust.html", "trust.json", "tv.mrc",
+        "validate.json", "validate.md", "validate.png", "validate.toml", "withheld",
     ]
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import dewedge
 from dewedge import limits
-from dewedge.errors import InputError, printable, reason, shown
+from dewedge.errors import InputError, UnwritableError, printable, reason, shown
 from dewedge.io.files import (
     StrPath,
     allocate,
@@ -29,10 +29,9 @@ from dewedge.io.files import (
 )
 from dewedge.io.mrc import own_label
 from dewedge.io.nested import parse_json
-from dewedge.io.volume_file import VolumeFile, VolumeWriter
+from dewedge.io.volume_file import ZARR_SUFFIX, VolumeFile, VolumeWriter, file_of
 from dewedge.io.zarr_array import ZarrArray, zarr_at_hand
 
-SUFFIX = ".zarr"
 _A_PER_UNIT = {"angstrom": 1.0, "nanometer": 10.0, "micrometer": 1e4, "picometer": 0.01}
 _MOST_LABELS = 10
 # Edges of what is compressed as one, and of what is one file; as those of neuroglancer and of our cubes.
@@ -40,12 +39,6 @@ _CHUNK, _SHARD = 64, 256
 # The coarsest level fits a cube of this edge.
 _SMALLEST = 64
 _LEVEL = 3  # of compression
-
-
-def store_of(path: StrPath) -> Path:
-    """The file that a volume lies in: of ``X.zarr/1``, a level of a Zarr store, ``X.zarr``; else itself."""
-    path = Path(path)
-    return next((each for each in (path, *path.parents) if each.suffix.lower() == SUFFIX), path)
 
 
 def read_zarr(path: StrPath) -> VolumeFile:
@@ -59,18 +52,22 @@ def read_zarr(path: StrPath) -> VolumeFile:
     Raises
     ------
     InputError
-        If it is no OME-Zarr image 0.4 or 0.5, has other axes than z, y, x of space, voxels that are not cubic,
-        or an array that is not to be trusted (`dewedge.io.zarr_array`).
+        If it is no OME-Zarr image 0.4 or 0.5, has other axes than z, y, x of space or voxels that are not
+        cubic, or an array that is not to be trusted (`dewedge.io.zarr_array`).
     """
     path = Path(path)
-    store = store_of(path)
+    store = file_of(path)
     if not store.is_dir():
-        raise InputError(f"{store}: no such Zarr store" if not store.exists() else f"{store}: expected a folder")
+        raise InputError(
+            f"{store}: no such Zarr store" if not store.exists() else f"{store}: expected a folder"
+        )
     image, group, level, attributes = _image(path, store)
     multiscale = image.multiscales[0]
     names = [(axis.name, axis.type) for axis in multiscale.axes]
     if names != [(name, "space") for name in "zyx"]:
-        raise InputError(f"{group}: axes {shown([name for name, _ in names])}: expected z, y, x, all of space")
+        raise InputError(
+            f"{group}: axes {shown([name for name, _ in names])}: expected z, y, x, all of space"
+        )
     levels = {dataset.path: dataset for dataset in multiscale.datasets}
     if level is not None and level not in levels:
         raise InputError(f"{path}: no level of {group}: expected one of {shown(list(levels))}")
@@ -93,13 +90,23 @@ def create_zarr(
     labels: Sequence[str] = (),
     what: str = "",
 ) -> Iterator[VolumeWriter]:
-    """Write an OME-Zarr image of float32 piece by piece; parameters and errors as `dewedge.io.mrc.create_mrc`.
+    """Write an OME-Zarr image of float32 piece by piece, as `dewedge.io.mrc.create_mrc` writes an MRC file.
 
     What is assigned waits in a nameless file of the same folder until the block ends, for pieces need not
     be chunks and may be assigned twice.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if file_of(path) != path:
+        raise UnwritableError(
+            f"{path}: cannot be written: expected a name that ends in {ZARR_SUFFIX}, of no level"
+        )
+    with zarr_at_hand(path):
+        import yaozarrs  # noqa: F401
+        import zarr  # noqa: F401
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from None
     require_store(path)
     with _scratch(path, shape) as data:
         yield VolumeWriter(data)
@@ -117,7 +124,7 @@ def write_zarr(
 ) -> None:
     """Write a ``(z, y, x)`` array as OME-Zarr 0.5 of float32, shard by shard.
 
-    Levels halve, each voxel the mean of 2 x 2 x 2, until all axes have 64 or fewer; of an odd number of voxels
+    Levels halve, each voxel the mean of 2 x 2 x 2, until no axis has more than 64; of an odd number of voxels
     the last one is left out. The store gets its name when it is complete. Parameters and errors as
     `dewedge.io.mrc.create_mrc`.
     """
@@ -175,7 +182,7 @@ def _scratch(path: Path, shape: Sequence[int]) -> Iterator[NDArray[np.float32]]:
 
 
 def _halve(source: NDArray[Any], target: NDArray[np.float32]) -> None:
-    """Assign to each voxel the mean of the 2 x 2 x 2 of a finer level that it covers; one, of an axis of one."""
+    """Assign means of 2 x 2 x 2 voxels of a finer level; along an axis of one, of that one."""
     steps = [2 if n > 1 else 1 for n in source.shape]
     _, height, width = target.shape
     for z, section in enumerate(target):
@@ -196,7 +203,7 @@ def _described(
     known = voxel_size_A is not None
     size, origin = (voxel_size_A or 1.0), (origin_xyz_A[::-1] if known else (0.0, 0.0, 0.0))
     datasets, factors = [], [1, 1, 1]
-    for level, shape in enumerate(shapes):
+    for level in range(len(shapes)):
         if level > 0:
             finer = shapes[level - 1]
             factors = [factor * (2 if n > 1 else 1) for factor, n in zip(factors, finer, strict=True)]
@@ -262,9 +269,7 @@ def _first_fault(error: Exception) -> str:
     return printable(f"{place[: limits.SHOWN]}: {faults[0]['msg'][: 2 * limits.SHOWN]}")
 
 
-def _placed(
-    group: Path, multiscale: Any, dataset: Any
-) -> tuple[float | None, tuple[float, float, float]]:
+def _placed(group: Path, multiscale: Any, dataset: Any) -> tuple[float | None, tuple[float, float, float]]:
     """Voxel size and origin of a level in Angstrom; None and zeros where no unit is told."""
     units = [axis.unit for axis in multiscale.axes]
     if any(unit is None for unit in units):
@@ -301,4 +306,6 @@ def _labels(attributes: dict[str, Any]) -> tuple[str, ...]:
     labels = own.get("labels") if isinstance(own, dict) else None
     if not isinstance(labels, list):
         return ()
-    return tuple(printable(label)[: limits.SHOWN] for label in labels[:_MOST_LABELS] if isinstance(label, str))
+    return tuple(
+        printable(label)[: limits.SHOWN] for label in labels[:_MOST_LABELS] if isinstance(label, str)
+    )

@@ -270,7 +270,12 @@ def _pixel_size_A(mrc: VolumeFile, document: Mdoc | None, given: float | None, n
 
 
 def _axis_angle(
-    mrc: VolumeFile, document: Mdoc | None, mdoc_path: Path, aligned: bool, given: float | None, notes: list[str]
+    mrc: VolumeFile,
+    document: Mdoc | None,
+    mdoc_path: Path,
+    aligned: bool,
+    given: float | None,
+    notes: list[str],
 ) -> float:
     """Angle by which the images are rotated, 0 if they are taken as aligned."""
     if given is not None:

@@ -9,6 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dewedge.io.files import StrPath
+
+ZARR_SUFFIX = ".zarr"
+
+
+def file_of(path: StrPath) -> Path:
+    """The file that a volume lies in: of ``X.zarr/1``, a level of a Zarr store, ``X.zarr``; else itself."""
+    path = Path(path)
+    return next((each for each in (path, *path.parents) if each.suffix.lower() == ZARR_SUFFIX), path)
+
+
+def is_zarr(path: StrPath) -> bool:
+    """True for what is a Zarr store, or a level of one, by its name."""
+    return file_of(path).suffix.lower() == ZARR_SUFFIX and not Path(path).is_file()
+
 
 @dataclass(frozen=True, eq=False)
 class VolumeFile:
@@ -19,9 +34,8 @@ class VolumeFile:
     path
         The file.
     data
-        ``(z, y, x)`` or ``(n, y, x)``, read-only, in the file's type. What is sliced out of it is a numpy array:
-        of MRC, the memory-mapped file itself; of Zarr, a copy, read only then
-        (`dewedge.io.zarr_array.ZarrArray`).
+        ``(z, y, x)`` or ``(n, y, x)``, read-only, in the file's type. A slice of it is a numpy array: of MRC,
+        part of the memory-mapped file; of Zarr (`dewedge.io.zarr_array.ZarrArray`) a copy, read only then.
     voxel_size_A
         Voxel size of a volume or pixel size of a stack in Angstrom; None if the file has no plausible one.
     origin_xyz_A

@@ -4,7 +4,6 @@ chunks, and never outside its store."""
 from __future__ import annotations
 
 import math
-import os
 import re
 import threading
 from collections import OrderedDict
@@ -196,7 +195,10 @@ def _layout_3(file: Path, values: Mapping[str, Any]) -> ArrayLayout:
     grid = _configured(file, values.get("chunk_grid"))
     if grid[0] != "regular":
         raise InputError(f"{file}: chunk grid {shown(grid[0])}: expected a regular one")
-    shape, chunks = _three(file, "shape", values.get("shape")), _three(file, "chunks", grid[1].get("chunk_shape"))
+    shape, chunks = (
+        _three(file, "shape", values.get("shape")),
+        _three(file, "chunks", grid[1].get("chunk_shape")),
+    )
     if values.get("storage_transformers"):
         raise InputError(f"{file}: storage transformers: expected none")
     encoding = _configured(file, values.get("chunk_key_encoding"))
@@ -206,7 +208,9 @@ def _layout_3(file: Path, values: Mapping[str, Any]) -> ArrayLayout:
     if "sharding_indexed" in codecs:
         sharding = codecs["sharding_indexed"]
         if len(codecs) > 1 or sharding.get("index_location", "end") != "end":
-            raise InputError(f"{file}: codecs {shown(list(codecs))}: expected sharding alone, its index at the end")
+            raise InputError(
+                f"{file}: codecs {shown(list(codecs))}: expected sharding alone, its index at the end"
+            )
         inner = _three(file, "chunks of a shard", sharding.get("chunk_shape"))
         per_shard = math.prod(math.ceil(n / m) for n, m in zip(chunks, inner, strict=True))
         if any(n % m for n, m in zip(chunks, inner, strict=True)) or per_shard > limits.SHARD_CHUNKS:
@@ -250,13 +254,12 @@ def _expected_codecs() -> str:
 
 
 def _three(file: Path, what: str, value: object) -> Chunk:
-    right = isinstance(value, list) and len(value) == 3
-    if not right or not all(type(n) is int and 1 <= n <= limits.AXIS for n in value):  # type: ignore[attr-defined]
+    numbers: list[Any] = value if isinstance(value, list) else []
+    if len(numbers) != 3 or not all(type(n) is int and 1 <= n <= limits.AXIS for n in numbers):
         raise InputError(
             f"{file}: {what} {shown(value)}: expected three axes (z, y, x) of 1 to {limits.AXIS} voxels"
         )
-    z, y, x = value  # type: ignore[misc]
-    return z, y, x
+    return numbers[0], numbers[1], numbers[2]
 
 
 def _configured(file: Path, value: object) -> tuple[str, Mapping[str, Any]]:

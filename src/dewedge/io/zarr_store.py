@@ -130,7 +130,7 @@ def decoded_bytes(codec: str | None, data: bytes, most: int) -> int | None:
 
 
 def _zstd_bytes(data: bytes) -> int | None:
-    """Number of bytes as the frame tells, or, where it does not, half of what its blocks can hold (RFC 8878)."""
+    """Number of bytes as a frame tells; where it does not, half of what its blocks can hold (RFC 8878)."""
     if len(data) < 6 or data[:4] != b"\x28\xb5\x2f\xfd":
         return None
     descriptor = data[4]

@@ -12,7 +12,7 @@ from rich.table import Table
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.files import write_text_atomic
-from dewedge.io.mrc import read_mrc
+from dewedge.io.formats import read_volume
 from dewedge.io.particles import read_particles
 from dewedge.runtime.log import step
 from dewedge.scores import Scores, evaluate
@@ -41,21 +41,21 @@ def evaluate_files(
         If a file cannot be read, shapes differ, or the truth has no voxel size.
     """
     wedge = TiltRange(*tilt_range).validated()
-    truth = read_mrc(truth_path)
+    truth = read_volume(truth_path)
     if truth.voxel_size_A is None:
         raise InputError(f"{truth_path}: no voxel size in its header: expected one in Angstrom")
     centres = None if particles_path is None else read_particles(particles_path).centre_zyx
-    mrcs = {name: read_mrc(path) for name, path in estimates.items()}
-    for mrc in mrcs.values():
-        if mrc.data.shape != truth.data.shape:
+    volumes = {name: read_volume(path) for name, path in estimates.items()}
+    for volume in volumes.values():
+        if volume.data.shape != truth.data.shape:
             raise InputError(
-                f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {truth.data.shape}, "
+                f"{volume.path}: shape {volume.data.shape} (z, y, x): expected {truth.data.shape}, "
                 f"that of {truth_path}"
             )
     scores = {}
-    for name, mrc in mrcs.items():
+    for name, volume in volumes.items():
         with step(f"evaluate {name}"):
-            scores[name] = evaluate(mrc.data, truth.data, wedge, truth.voxel_size_A, centres, box)
+            scores[name] = evaluate(volume.data, truth.data, wedge, truth.voxel_size_A, centres, box)
     return scores
 
 

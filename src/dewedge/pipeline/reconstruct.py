@@ -22,6 +22,7 @@ from dewedge.inputs.images import AlignedImages, Gold, prepare
 from dewedge.inputs.planes import planes_beside, planes_of, read_planes, write_planes
 from dewedge.inputs.read import read_one_series
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
+from dewedge.io.formats import create_volume
 from dewedge.io.mrc import create_mrc, write_mrc
 from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.iterative import (
@@ -110,7 +111,7 @@ def _created(
 ) -> Iterator[NDArray[np.float32]]:
     """Create the file of a tomogram of a series, and give its ``(z, y, x)`` memory map."""
     shape, series = (item.binned_thickness(section), *geometry.image_shape_yx), item.series[0]
-    with create_mrc(
+    with create_volume(
         path,
         shape,
         geometry.pixel_size_A,
@@ -304,7 +305,11 @@ def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device
 
 
 def write_mean(
-    path: Path, mrcs: Sequence[VolumeFile], parameters: CtfParameters | None, ctf: CtfSection, device: torch.device
+    path: Path,
+    mrcs: Sequence[VolumeFile],
+    parameters: CtfParameters | None,
+    ctf: CtfSection,
+    device: torch.device,
 ) -> None:
     """Write the mean of tomograms of one shape, section by section, and deconvolve it if ``ctf`` says so."""
     first = mrcs[0]

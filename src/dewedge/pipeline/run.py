@@ -16,6 +16,7 @@ from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import read_planes
 from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput, RunInput, source_of
+from dewedge.io.formats import read_volume, require_zarr, write_volume
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.objective import OBJECTIVES
@@ -60,6 +61,8 @@ def run(config: Config, *, resume: bool = False, overwrite: bool = False) -> Non
     output = require_output(config.output)
     folder = RunFolder(output, config=config, verb="run", resume=resume, overwrite=overwrite)
     config.fit.options()
+    if config.output_format != "mrc":
+        require_zarr(output)
     if not resume:
         initial_weights(config.fit)
     require_one_fit(config)
@@ -243,17 +246,18 @@ def refine_all(
     """Refine every tomogram, its tiles divided over the processes; those refined by this very model stay."""
 
     def are_there() -> list[bool]:
-        return [is_newer(tomogram.folder.refined, model_path) for tomogram in tomograms]
+        return [is_newer(tomogram.folder.result, model_path) for tomogram in tomograms]
 
     for tomogram, is_there in zip(tomograms, on_first_process(fabric, are_there), strict=True):
-        folder = tomogram.folder
+        folder, wanted = tomogram.folder, tomogram.folder.refined_as(config.output_format)
         if is_there:
             logger.info("%s: refined tomogram is there", tomogram.name)
+            on_first_process(fabric, partial(write_formats, folder, wanted))
             continue
         refine_files(
             tomogram.name,
             [folder.full] if config.refine.refine == "full" else folder.halves,
-            folder.refined,
+            wanted[0],
             model,
             tomogram.item.tilt_range,
             config.refine,
@@ -262,16 +266,34 @@ def refine_all(
             folder.beads if folder.beads.exists() else None,
             folder.tv if folder.tv.exists() else None,
         )
+        on_first_process(fabric, partial(write_formats, folder, wanted))
+
+
+def write_formats(folder: ResultFolder, wanted: Sequence[Path]) -> None:
+    """Write the refined tomogram that is there in the formats that are not, or are older."""
+    done = folder.result
+    for path in wanted:
+        if not is_newer(path, done):
+            with step(f"{folder.name}: write {path.name}"):
+                volume = read_volume(done)
+                write_volume(
+                    path,
+                    volume.data,
+                    volume.voxel_size_A,
+                    origin_xyz_A=volume.origin_xyz_A,
+                    labels=volume.labels,
+                    what="copy",
+                )
 
 
 def report(tomograms: Sequence[Tomogram]) -> None:
     """Draw slices of every tomogram before and after; those newer than the refined tomogram stay."""
     for tomogram in tomograms:
         folder = tomogram.folder
-        if is_newer(folder.slices, folder.refined):
+        if is_newer(folder.slices, folder.result):
             continue
         with step(f"{tomogram.name}: report"):
-            full, refined = read_mrc(folder.full), read_mrc(folder.refined)
+            full, refined = read_mrc(folder.full), read_volume(folder.result)
             painted = ", gold painted over" if folder.beads.exists() else ""
             volumes = {f"FBP{painted}": full.data, "refined": refined.data}
             write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from dewedge.learn.network import NetworkConfig
 
 
+OutputFormat = Literal["mrc", "zarr", "both"]
+
+
 class SeriesSection(Section):
     """Files read beside the stacks, or in their place; with a file given, nothing else is looked for."""
 
@@ -254,6 +257,10 @@ class Config(Section):
     output: WritablePath | None = Field(default=None, description="Folder of the results.")
     fit_each: bool = Field(default=False, description="One fit for each tomogram, instead of one for all.")
     recipe: str = Field(default="dewedge", description="The method, whose settings are the defaults.")
+    output_format: OutputFormat = Field(
+        default="mrc",
+        description="Format of the refined tomogram: MRC, OME-Zarr (refined.zarr), or both.",
+    )
     no_check: bool = Field(default=False, description="Do not check the input as dewedge check does.")
     series: SeriesSection = SeriesSection()
     tomograms: TomogramsSection = TomogramsSection()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import Floats, TiltRange
+from dewedge.io.formats import read_volume
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.volume_file import VolumeFile
 from dewedge.learn.extra_wedge import extra_wedge
@@ -40,7 +41,7 @@ def wedge(subject: Subject) -> Trust:
             "judged: expected dewedge"
         )
     halves = [read_mrc(path) for path in folder.halves]
-    refined = read_mrc(folder.refined)
+    refined = read_volume(folder.result)
     device = choose_device(compute)
     with step(f"{folder.name}: cut other wedges"):
         pair = TomogramPair(halves[0].data, halves[1].data, model.tilt_range, name=folder.name)
@@ -58,7 +59,7 @@ def wedge(subject: Subject) -> Trust:
         )
     with step(f"{folder.name}: part the measured from the added"):
         write_parts(folder, refined, model.tilt_range)
-        added = power_inside(without_gold(folder.refined), model.tilt_range)
+        added = power_inside(without_gold(folder.result), model.tilt_range)
     return Trust(
         name=folder.name,
         voxel_size_A=refined.voxel_size_A,
@@ -71,14 +72,14 @@ def wedge(subject: Subject) -> Trust:
 
 def write_parts(folder: ResultFolder, refined: VolumeFile, tilt_range: TiltRange) -> None:
     """Write the result at measured frequencies, and what is left of it: what lies inside the wedge."""
-    whole = without_gold(folder.refined)
+    whole = without_gold(folder.result)
     depth, _, width = whole.shape
     cut = torch.from_numpy(whole.copy())
     cut_wedge_from_rows(cut, wedge_mask((depth, 1, width), tilt_range))
     measured = cut.numpy()
     added = whole - measured
     # Gold is given back as it was measured.
-    measured += refined.data - whole
+    measured += np.asarray(refined.data) - whole
     for path, part in ((folder.measured, measured), (folder.added, added)):
         write_mrc(
             path,
