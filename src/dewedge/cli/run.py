@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dewedge.cli.flags import Output, RunFlags, resolve, show_messages
+from dewedge.io.volume_file import ZarrVersion
 from dewedge.runtime.first_process import is_first_process
 from dewedge.settings.sections import OutputFormat
 
@@ -19,6 +20,7 @@ def run(
     fit_each: bool = False,
     no_check: bool = False,
     output_format: OutputFormat | None = None,
+    zarr_version: ZarrVersion | None = None,
     trust: bool = False,
     flags: RunFlags = RunFlags(),
 ) -> None:
@@ -46,6 +48,8 @@ def run(
         Do not look at the input as dewedge check does; else its errors leave an input out.
     output_format
         Format of the refined tomogram: mrc, zarr (OME-Zarr with its pyramid, refined.zarr), or both.
+    zarr_version
+        Version of OME-Zarr: 0.5, in few files (shards), or 0.4, which copick and others with zarr 2 read.
     trust
         When it is done, tell how far the filled wedge is to be believed, as dewedge trust --quick does.
     """
@@ -59,6 +63,7 @@ def run(
         fit_each=fit_each,
         no_check=no_check,
         output_format=output_format,
+        zarr_version=zarr_version,
     )
     from dewedge.pipeline.run import run as run_pipeline
 

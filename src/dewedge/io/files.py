@@ -342,16 +342,15 @@ def reserve(path: Path, needed: int) -> None:
         )
 
 
-def allocate(path: StrPath) -> None:
+def allocate(descriptor: int) -> None:
     """Give a file its blocks now: writing to a sparse memory map on a full disk would kill the process."""
     if not hasattr(os, "posix_fallocate"):
         return
-    with open(path, "rb+") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
+    try:
+        os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 def write_text_atomic(path: StrPath, text: str) -> None:

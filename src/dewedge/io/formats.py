@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from dewedge.io.files import StrPath
 from dewedge.io.mrc import create_mrc, read_mrc, write_mrc
 from dewedge.io.ome_zarr import create_zarr, read_zarr, write_zarr
-from dewedge.io.volume_file import VolumeFile, VolumeWriter, is_zarr
+from dewedge.io.volume_file import VolumeFile, VolumeWriter, ZarrVersion, is_zarr
 from dewedge.io.zarr_array import zarr_at_hand
 
 
@@ -35,12 +36,13 @@ def create_volume(
     origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0),
     labels: Sequence[str] = (),
     what: str = "",
+    zarr_version: ZarrVersion = "0.5",
 ) -> AbstractContextManager[VolumeWriter]:
     """Write a volume piece by piece, as OME-Zarr if its name ends in .zarr, else as MRC.
 
     Parameters and errors as `dewedge.io.mrc.create_mrc`.
     """
-    create = create_zarr if is_zarr(path) else create_mrc
+    create = partial(create_zarr, version=zarr_version) if is_zarr(path) else create_mrc
     return create(path, shape, voxel_size_A, origin_xyz_A=origin_xyz_A, labels=labels, what=what)
 
 
@@ -65,7 +67,8 @@ def write_volume(
     origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0),
     labels: Sequence[str] = (),
     what: str = "",
+    zarr_version: ZarrVersion = "0.5",
 ) -> None:
     """Write a ``(z, y, x)`` array in the format that `create_volume` would take."""
-    write = write_zarr if is_zarr(path) else write_mrc
+    write = partial(write_zarr, version=zarr_version) if is_zarr(path) else write_mrc
     write(path, array, voxel_size_A, origin_xyz_A=origin_xyz_A, labels=labels, what=what)

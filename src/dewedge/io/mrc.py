@@ -137,7 +137,8 @@ def create_mrc(
     with atomic_path(path) as temporary:
         reserve(Path(path), 4 * int(np.prod([int(n) for n in shape])) + HEADER_DTYPE.itemsize)
         with mrcfile.new_mmap(temporary, tuple(int(n) for n in shape), mrc_mode=2, overwrite=True) as mrc:
-            allocate(temporary)
+            with open(temporary, "rb+") as file:
+                allocate(file.fileno())
             if stack:
                 mrc.set_image_stack()
             mrc.voxel_size = voxel_size_A or 0.0

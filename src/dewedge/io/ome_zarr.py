@@ -1,4 +1,4 @@
-"""Volumes as OME-Zarr: read from version 0.4 (Zarr 2) and 0.5 (Zarr 3), written as 0.5, with a pyramid."""
+"""Volumes as OME-Zarr 0.4 (Zarr 2) and 0.5 (Zarr 3), with a pyramid of coarser levels."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from dewedge.io.files import (
 )
 from dewedge.io.mrc import own_label
 from dewedge.io.nested import parse_json
-from dewedge.io.volume_file import ZARR_SUFFIX, VolumeFile, VolumeWriter, file_of
+from dewedge.io.volume_file import VolumeFile, VolumeWriter, ZarrVersion, file_of
 from dewedge.io.zarr_array import ZarrArray, zarr_at_hand
 
 _A_PER_UNIT = {"angstrom": 1.0, "nanometer": 10.0, "micrometer": 1e4, "picometer": 0.01}
 _MOST_LABELS = 10
-# Edges of what is compressed as one, and of what is one file; as those of neuroglancer and of our cubes.
-_CHUNK, _SHARD = 64, 256
+# Edges of what is compressed as one and of what is a file, which Zarr 2 cannot have differ.
+_CHUNKS: dict[ZarrVersion, tuple[int, int]] = {"0.4": (128, 128), "0.5": (64, 256)}
 # The coarsest level fits a cube of this edge.
 _SMALLEST = 64
 _LEVEL = 3  # of compression
@@ -89,6 +89,7 @@ def create_zarr(
     origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0),
     labels: Sequence[str] = (),
     what: str = "",
+    version: ZarrVersion = "0.5",
 ) -> Iterator[VolumeWriter]:
     """Write an OME-Zarr image of float32 piece by piece, as `dewedge.io.mrc.create_mrc` writes an MRC file.
 
@@ -97,9 +98,7 @@ def create_zarr(
     """
     path = Path(path)
     if file_of(path) != path:
-        raise UnwritableError(
-            f"{path}: cannot be written: expected a name that ends in {ZARR_SUFFIX}, of no level"
-        )
+        raise UnwritableError(f"{path}: cannot be written: expected the name of a store, not of a level")
     with zarr_at_hand(path):
         import yaozarrs  # noqa: F401
         import zarr  # noqa: F401
@@ -110,7 +109,9 @@ def create_zarr(
     require_store(path)
     with _scratch(path, shape) as data:
         yield VolumeWriter(data)
-        write_zarr(path, data, voxel_size_A, origin_xyz_A=origin_xyz_A, labels=labels, what=what)
+        write_zarr(
+            path, data, voxel_size_A, origin_xyz_A=origin_xyz_A, labels=labels, what=what, version=version
+        )
 
 
 def write_zarr(
@@ -121,9 +122,11 @@ def write_zarr(
     origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0),
     labels: Sequence[str] = (),
     what: str = "",
+    version: ZarrVersion = "0.5",
 ) -> None:
-    """Write a ``(z, y, x)`` array as OME-Zarr 0.5 of float32, shard by shard.
+    """Write a ``(z, y, x)`` array as OME-Zarr of float32, file by file.
 
+    Version 0.5 has shards, files of several chunks; 0.4 is what programs with zarr 2 read, copick among them.
     Levels halve, each voxel the mean of 2 x 2 x 2, until no axis has more than 64; of an odd number of voxels
     the last one is left out. The store gets its name when it is complete. Parameters and errors as
     `dewedge.io.mrc.create_mrc`.
@@ -131,32 +134,42 @@ def write_zarr(
     path = Path(path)
     with zarr_at_hand(path):
         import zarr
-        from zarr.codecs import BloscCodec
     shapes = pyramid_shapes(array.shape)
-    image = _described(path.stem, shapes, voxel_size_A, origin_xyz_A)
-    attributes = {"ome": image, "dewedge": {"labels": [*labels, own_label(what)][-_MOST_LABELS:]}}
-    reserve(path, 4 * math.prod(array.shape))
+    image = _described(path.stem, shapes, voxel_size_A, origin_xyz_A, version)
+    attributes = {"dewedge": {"labels": [*labels, own_label(what)][-_MOST_LABELS:]}}
+    attributes |= image if version == "0.4" else {"ome": image}
+    edge = _CHUNKS[version][1]
     with atomic_folder(path) as temporary, ExitStack() as levels:
-        zarr.create_group(temporary, attributes=attributes)
+        reserve(path, 4 * math.prod(array.shape))
+        zarr.create_group(temporary, attributes=attributes, zarr_format=2 if version == "0.4" else 3)
         source = array
         for level, shape in enumerate(shapes):
             if level > 0:
                 coarser = levels.enter_context(_scratch(path, shape))
                 _halve(source, coarser)
                 source = coarser
-            target = zarr.create_array(
-                temporary / str(level),
-                shape=shape,
-                dtype="float32",
-                chunks=(_CHUNK,) * 3,
-                shards=(_SHARD,) * 3,
-                compressors=BloscCodec(cname="zstd", clevel=_LEVEL, shuffle="shuffle"),
-                dimension_names=("z", "y", "x"),
-            )
-            # Shard by shard: a smaller piece would have its shard read, decoded and written again.
-            for corner in product(*(range(0, n, _SHARD) for n in shape)):
-                box = tuple(slice(start, start + _SHARD) for start in corner)
+            target = _created(temporary / str(level), shape, version)
+            # A file at a time: a smaller piece would have it read, decoded and written again.
+            for corner in product(*(range(0, n, edge) for n in shape)):
+                box = tuple(slice(start, start + edge) for start in corner)
                 target[box] = np.asarray(source[box], dtype=np.float32)
+
+
+def _created(path: Path, shape: Sequence[int], version: ZarrVersion) -> Any:
+    import zarr
+    from zarr.codecs import BloscCodec
+
+    chunk, file = _CHUNKS[version]
+    options: dict[str, Any] = {"zarr_format": 3, "shards": (file,) * 3, "dimension_names": ("z", "y", "x")}
+    compressor: Any = BloscCodec(cname="zstd", clevel=_LEVEL, shuffle="shuffle")
+    if version == "0.4":
+        from numcodecs import Blosc
+
+        options = {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}, "fill_value": 0}
+        compressor = Blosc("zstd", clevel=_LEVEL, shuffle=Blosc.SHUFFLE)
+    return zarr.create_array(
+        path, shape=shape, dtype="float32", chunks=(chunk,) * 3, compressors=compressor, **options
+    )
 
 
 def pyramid_shapes(shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -171,14 +184,16 @@ def pyramid_shapes(shape: Sequence[int]) -> list[tuple[int, ...]]:
 def _scratch(path: Path, shape: Sequence[int]) -> Iterator[NDArray[np.float32]]:
     """Zeros in a file without a name in the folder of ``path``, so that nothing is left of it."""
     n_bytes = 4 * math.prod(int(n) for n in shape)
-    try:
-        reserve(path, n_bytes)
-        with tempfile.NamedTemporaryFile(dir=path.parent) as file:
+    reserve(path, n_bytes)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=path.parent))
             file.truncate(n_bytes)
-            allocate(file.name)
-            yield np.memmap(file, np.float32, "r+", shape=tuple(int(n) for n in shape))
-    except OSError as error:
-        raise unwritable(path, error) from None
+            allocate(file.fileno())
+            data = np.memmap(file, np.float32, "r+", shape=tuple(int(n) for n in shape))
+        except OSError as error:
+            raise unwritable(path, error) from None
+        yield data
 
 
 def _halve(source: NDArray[Any], target: NDArray[np.float32]) -> None:
@@ -196,10 +211,12 @@ def _described(
     shapes: Sequence[Sequence[int]],
     voxel_size_A: float | None,
     origin_xyz_A: tuple[float, float, float],
+    version: ZarrVersion,
 ) -> dict[str, Any]:
     """Axes and places of all levels, as the specification has them."""
-    from yaozarrs import v05
+    from yaozarrs import v04, v05
 
+    models: Any = v04 if version == "0.4" else v05
     known = voxel_size_A is not None
     size, origin = (voxel_size_A or 1.0), (origin_xyz_A[::-1] if known else (0.0, 0.0, 0.0))
     datasets, factors = [], [1, 1, 1]
@@ -210,18 +227,20 @@ def _described(
         # The middle of a voxel is that of the block of voxels it is the mean of.
         place = [first + (factor - 1) / 2 * size for first, factor in zip(origin, factors, strict=True)]
         transformations: list[Any] = [
-            v05.ScaleTransformation(scale=[size * factor for factor in factors]),
-            v05.TranslationTransformation(translation=place),
+            models.ScaleTransformation(scale=[size * factor for factor in factors]),
+            models.TranslationTransformation(translation=place),
         ]
-        datasets.append(v05.Dataset(path=str(level), coordinateTransformations=transformations))
-    multiscale = v05.Multiscale(
+        datasets.append(models.Dataset(path=str(level), coordinateTransformations=transformations))
+    multiscale = models.Multiscale(
         name=name,
-        axes=[v05.SpaceAxis(name=axis, unit="angstrom" if known else None) for axis in "zyx"],
+        axes=[models.SpaceAxis(name=axis, unit="angstrom" if known else None) for axis in "zyx"],
         datasets=datasets,
         type="mean",
         metadata={"method": "mean of 2 x 2 x 2 voxels", "version": f"dewedge {dewedge.__version__}"},
     )
-    described: dict[str, Any] = v05.Image(multiscales=[multiscale]).model_dump(mode="json", exclude_none=True)
+    described: dict[str, Any] = models.Image(multiscales=[multiscale]).model_dump(
+        mode="json", exclude_none=True
+    )
     return described
 
 

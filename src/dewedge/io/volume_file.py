@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dewedge.io.files import StrPath
 
 ZARR_SUFFIX = ".zarr"
+ZarrVersion = Literal["0.4", "0.5"]
 
 
 def file_of(path: StrPath) -> Path:

@@ -19,7 +19,7 @@ from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel
 from dewedge.errors import InputError, is_out_of_memory
 from dewedge.geometry import TiltRange
 from dewedge.io.formats import create_volume, read_volume
-from dewedge.io.volume_file import VolumeFile, file_of, is_zarr
+from dewedge.io.volume_file import VolumeFile, ZarrVersion, file_of, is_zarr
 from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
@@ -44,6 +44,7 @@ def refine_files(
     fabric: Fabric,
     beads: Path | None = None,
     tv: Path | None = None,
+    zarr_version: ZarrVersion = "0.5",
 ) -> None:
     """Refine the full tomogram, or both half-sets and average them, into a new file.
 
@@ -95,6 +96,7 @@ def refine_files(
                     origin_xyz_A=mrcs[0].origin_xyz_A,
                     labels=mrcs[0].labels,
                     what="refined",
+                    zarr_version=zarr_version,
                 )
             )
             data, on_tile = writer.data, files.enter_context(tile_progress(output.name))
@@ -228,6 +230,7 @@ def refine_with_model(
     *,
     beads: Path | None = None,
     tv: Path | None = None,
+    zarr_version: ZarrVersion = "0.5",
     overwrite: bool = False,
     no_check: bool = False,
 ) -> None:
@@ -279,5 +282,7 @@ def refine_with_model(
     with launched(compute) as fabric, ExitStack() as stack:
         on_first_process(fabric, lambda: hold(stack, outputs, outputs, overwrite))
         for file, paths, result in zip(files, sources, outputs, strict=True):
-            refine_files(file.stem, paths, result, model, wedge, section, compute, fabric, beads, tv)
+            refine_files(
+                file.stem, paths, result, model, wedge, section, compute, fabric, beads, tv, zarr_version
+            )
             logger.info("done: %s", result)

@@ -18,6 +18,7 @@ from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput, RunInput, source_of
 from dewedge.io.formats import read_volume, require_zarr, write_volume
 from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.io.volume_file import ZarrVersion
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
@@ -252,7 +253,7 @@ def refine_all(
         folder, wanted = tomogram.folder, tomogram.folder.refined_as(config.output_format)
         if is_there:
             logger.info("%s: refined tomogram is there", tomogram.name)
-            on_first_process(fabric, partial(write_formats, folder, wanted))
+            on_first_process(fabric, partial(write_formats, folder, wanted, config.zarr_version))
             continue
         refine_files(
             tomogram.name,
@@ -265,11 +266,12 @@ def refine_all(
             fabric,
             folder.beads if folder.beads.exists() else None,
             folder.tv if folder.tv.exists() else None,
+            config.zarr_version,
         )
-        on_first_process(fabric, partial(write_formats, folder, wanted))
+        on_first_process(fabric, partial(write_formats, folder, wanted, config.zarr_version))
 
 
-def write_formats(folder: ResultFolder, wanted: Sequence[Path]) -> None:
+def write_formats(folder: ResultFolder, wanted: Sequence[Path], zarr_version: ZarrVersion) -> None:
     """Write the refined tomogram that is there in the formats that are not, or are older."""
     done = folder.result
     for path in wanted:
@@ -283,6 +285,7 @@ def write_formats(folder: ResultFolder, wanted: Sequence[Path]) -> None:
                     origin_xyz_A=volume.origin_xyz_A,
                     labels=volume.labels,
                     what="copy",
+                    zarr_version=zarr_version,
                 )
 
 

@@ -23,7 +23,16 @@ from dewedge.settings.sections import Config
 
 # Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends, how the
 # result is written.
-FREE_KEYS = {"output", "compute", "no_check", "fit.epochs", "fit.budget", "fit.patience", "output_format"}
+FREE_KEYS = {
+    "output",
+    "compute",
+    "no_check",
+    "fit.epochs",
+    "fit.budget",
+    "fit.patience",
+    "output_format",
+    "zarr_version",
+}
 
 
 def require_output(output: Path | None) -> Path:
