@@ -34,8 +34,8 @@ from dewedge.io.zarr_array import ZarrArray, zarr_at_hand
 
 _A_PER_UNIT = {"angstrom": 1.0, "nanometer": 10.0, "micrometer": 1e4, "picometer": 0.01}
 _MOST_LABELS = 10
-# Edges of what is compressed as one and of what is a file, which Zarr 2 cannot have differ.
-_CHUNKS: dict[ZarrVersion, tuple[int, int]] = {"0.4": (128, 128), "0.5": (64, 256)}
+# Largest edge of what is compressed as one, and how many of it along an axis are one file: one in Zarr 2.
+_CHUNKS: dict[ZarrVersion, tuple[int, int]] = {"0.4": (128, 1), "0.5": (64, 4)}
 # The coarsest level fits a cube of this edge.
 _SMALLEST = 64
 _LEVEL = 3  # of compression
@@ -138,7 +138,6 @@ def write_zarr(
     image = _described(path.stem, shapes, voxel_size_A, origin_xyz_A, version)
     attributes = {"dewedge": {"labels": [*labels, own_label(what)][-_MOST_LABELS:]}}
     attributes |= image if version == "0.4" else {"ome": image}
-    edge = _CHUNKS[version][1]
     with atomic_folder(path) as temporary, ExitStack() as levels:
         reserve(path, 4 * math.prod(array.shape))
         zarr.create_group(temporary, attributes=attributes, zarr_format=2 if version == "0.4" else 3)
@@ -150,8 +149,9 @@ def write_zarr(
                 source = coarser
             target = _created(temporary / str(level), shape, version)
             # A file at a time: a smaller piece would have it read, decoded and written again.
-            for corner in product(*(range(0, n, edge) for n in shape)):
-                box = tuple(slice(start, start + edge) for start in corner)
+            edges = target.shards or target.chunks
+            for corner in product(*(range(0, n, edge) for n, edge in zip(shape, edges, strict=True))):
+                box = tuple(slice(start, start + edge) for start, edge in zip(corner, edges, strict=True))
                 target[box] = np.asarray(source[box], dtype=np.float32)
 
 
@@ -159,8 +159,10 @@ def _created(path: Path, shape: Sequence[int], version: ZarrVersion) -> Any:
     import zarr
     from zarr.codecs import BloscCodec
 
-    chunk, file = _CHUNKS[version]
-    options: dict[str, Any] = {"zarr_format": 3, "shards": (file,) * 3, "dimension_names": ("z", "y", "x")}
+    largest, per_file = _CHUNKS[version]
+    chunks = tuple(min(largest, n) for n in shape)
+    shards = tuple(per_file * n for n in chunks)
+    options: dict[str, Any] = {"zarr_format": 3, "shards": shards, "dimension_names": ("z", "y", "x")}
     compressor: Any = BloscCodec(cname="zstd", clevel=_LEVEL, shuffle="shuffle")
     if version == "0.4":
         from numcodecs import Blosc
@@ -168,7 +170,7 @@ def _created(path: Path, shape: Sequence[int], version: ZarrVersion) -> Any:
         options = {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}, "fill_value": 0}
         compressor = Blosc("zstd", clevel=_LEVEL, shuffle=Blosc.SHUFFLE)
     return zarr.create_array(
-        path, shape=shape, dtype="float32", chunks=(chunk,) * 3, compressors=compressor, **options
+        path, shape=shape, dtype="float32", chunks=chunks, compressors=compressor, **options
     )
 
 

@@ -126,7 +126,8 @@ def decoded_bytes(codec: str | None, data: bytes, most: int) -> int | None:
         n_bytes = len(decoder.decompress(data, most + 1))
     except zlib.error:
         return None
-    return n_bytes if len(decoder.unused_data) <= _TRAILER_BYTES else None
+    is_whole = decoder.eof and len(decoder.unused_data) <= _TRAILER_BYTES
+    return n_bytes if is_whole or n_bytes > most else None
 
 
 def _zstd_bytes(data: bytes) -> int | None:
