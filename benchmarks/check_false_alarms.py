@@ -15,8 +15,9 @@ import torch
 from dewedge.geometry import TiltRange
 from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.angles import write_tilt_angles
-from dewedge.io.mrc import Mrc, write_mrc
+from dewedge.io.mrc import write_mrc
 from dewedge.io.tilt_series import read_tilt_series
+from dewedge.io.volume_file import VolumeFile
 from dewedge.io.xf import geometry_arrays_to_xf, write_xf
 from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp
@@ -75,7 +76,10 @@ def simulated(
         fbp(aligned[torch.from_numpy(tilts)], turned.select(tilts), shape[0]).numpy()
         for tilts in split_tilts(geometry, "tilts", 0.5, 0)
     ]
-    mrcs = [Mrc(folder / f"half{i}.mrc", half, PIXEL_SIZE_A, (0, 0, 0), ()) for i, half in enumerate(halves)]
+    mrcs = [
+        VolumeFile(folder / f"half{i}.mrc", half, PIXEL_SIZE_A, (0, 0, 0), ())
+        for i, half in enumerate(halves)
+    ]
     series = read_tilt_series(folder / "TS.mrc")
     return [
         SeriesInput(series.name, (series,)),

@@ -17,8 +17,8 @@ import torch
 
 from dewedge.geometry import TiltRange
 from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
-from dewedge.io.mrc import Mrc
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
+from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.alignment import align_images
 from dewedge.physics.reconstruction import fbp
 from dewedge.pipeline.check import check_one
@@ -69,7 +69,8 @@ def halves_variants(series: TiltSeries) -> Iterator[tuple[str, RunInput]]:
 
     def variant(first: Any = even, second: Any = odd, low: float = -60, high: float = 60) -> HalvesInput:
         mrcs = [
-            Mrc(Path(f"half{i}.mrc"), data, 40.0, (0, 0, 0), ()) for i, data in enumerate((first, second))
+            VolumeFile(Path(f"half{i}.mrc"), data, 40.0, (0, 0, 0), ())
+            for i, data in enumerate((first, second))
         ]
         return HalvesInput("halves", mrcs[0], mrcs[1], None, TiltRange(low, high))
 

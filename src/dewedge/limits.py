@@ -34,6 +34,8 @@ TILTS = 10_000
 AXIS = 1 << 16  # voxels along an axis, frames of a movie, images of a stack
 EXTENDED_HEADER = 1 << 26  # bytes, of an MRC file
 FRAME_PIXELS = 1 << 28  # of a compressed frame: more than any detector has
+CHUNK_BYTES = 1 << 29  # of a chunk of a Zarr array, as it is read and decoded
+SHARD_CHUNKS = 1 << 20  # of a file that holds several
 
 # Networks: channels, levels and the like.
 CHANNELS = 1024

@@ -305,7 +305,7 @@ def test_two_places_of_one_name_and_unsafe_names(
 def test_a_full_disk_ends_the_run_and_leaves_no_input_out(
     tmp_path: Path, flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    import dewedge.io.mrc
+    import dewedge.io.files
 
     for i in range(3):
         write_series(tmp_path / "in", f"TS_{i}", i)
@@ -315,7 +315,7 @@ def test_a_full_disk_ends_the_run_and_leaves_no_input_out(
     def full(folder: Path) -> object:
         return usage(folder) if folder.name != "TS_1" else type("Full", (), {"free": 10})
 
-    monkeypatch.setattr(dewedge.io.mrc.shutil, "disk_usage", full)
+    monkeypatch.setattr(dewedge.io.files.shutil, "disk_usage", full)
     assert main(["run", str(tmp_path / "in"), *flags, "--no-check", "-o", str(output)]) == 2
     assert "not enough space" in capsys.readouterr().err.splitlines()[-1]
     assert "left out" not in (output / "dewedge.log").read_text()

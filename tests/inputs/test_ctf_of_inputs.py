@@ -15,8 +15,9 @@ from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
 from dewedge.inputs.ctf import check_ctf, with_ctf, with_tomogram_ctf
 from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
-from dewedge.io.mrc import Mrc, read_mrc, write_mrc
+from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.tilt_series import TiltSeries
+from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.ctf import correct_images
 from dewedge.physics.exposure import weight_by_exposure
 from dewedge.pipeline.compare.methods import read_comparison
@@ -169,7 +170,7 @@ def test_frames_are_corrected_alike() -> None:
 
 
 def test_tomograms_are_only_deconvolved() -> None:
-    tomogram = Mrc(Path("t_deconv.mrc"), np.zeros((2, 2, 2)), 10.0, (0, 0, 0), ())
+    tomogram = VolumeFile(Path("t_deconv.mrc"), np.zeros((2, 2, 2)), 10.0, (0, 0, 0), ())
     for section in (CtfSection(ctf="wiener"), CtfSection(dose_weight=True)):
         with pytest.raises(InputError, match=r"t_deconv\.mrc: .* expected --ctf wiener-tomogram"):
             with_tomogram_ctf(tomogram, None, section)
@@ -306,7 +307,7 @@ def test_a_zero_within_nyquist_is_told_where_nothing_is_corrected(
 
 
 def test_ready_made_tomograms_are_left_as_they_are_by_auto() -> None:
-    tomogram = Mrc(Path("t.mrc"), np.zeros((2, 2, 2)), 10.0, (0, 0, 0), ())
+    tomogram = VolumeFile(Path("t.mrc"), np.zeros((2, 2, 2)), 10.0, (0, 0, 0), ())
     ctf = CtfParameters(defocus_u_um=np.array([3.0]))
     assert with_tomogram_ctf(tomogram, ctf, CtfSection()) == (ctf, ())
     item = HalvesInput("t", tomogram, tomogram, None, TiltRange(-60, 60), ctf=ctf)

@@ -26,6 +26,7 @@ from dewedge.inputs.planes import read_planes, write_planes
 from dewedge.io.angles import read_tilt_angles
 from dewedge.io.ctf_files import read_ctf_file
 from dewedge.io.find import find_series
+from dewedge.io.formats import read_volume, write_volume
 from dewedge.io.mdoc import read_mdoc
 from dewedge.io.movies import movie_frames, read_movie
 from dewedge.io.mrc import read_mrc, write_mrc
@@ -36,6 +37,7 @@ from dewedge.io.programs.deepdewedge import read_deepdewedge
 from dewedge.io.programs.imod import read_etomo
 from dewedge.io.programs.isonet import read_isonet
 from dewedge.io.programs.warp import read_warp
+from dewedge.io.volume_file import ZarrVersion
 from dewedge.io.xf import read_xf
 from dewedge.learn.checkpoint import Model, load_model, save_model
 from dewedge.learn.network import NetworkConfig, UNet
@@ -373,6 +375,16 @@ def _mrc(folder: Path) -> None:
     write_mrc(folder / "a.mrc", np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6), 10.0)
 
 
+def _zarr(version: ZarrVersion) -> Callable[[Path], None]:
+    values = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    return lambda folder: write_volume(folder / "a.zarr", values, 10.0, zarr_version=version)
+
+
+def _read_zarr(path: Path) -> None:
+    data = read_volume(path.parents[len(path.parts) - path.parts.index("a.zarr") - 2]).data
+    np.asarray(data[0, 0])
+
+
 def _read_mrc(path: Path) -> None:
     for stack in (False, True):
         np.asarray(read_mrc(path, stack=stack).data[0, 0], dtype=np.float64)
@@ -426,6 +438,11 @@ READERS = {
     "gctf": Reader(_ctf("a.star", _GCTF), "a.star", lambda p: read_ctf_file(p, 5), change_text),
     "planes json": Reader(_planes, "planes.json", read_planes, change_text),
     "mrc header": Reader(_mrc, "a.mrc", _read_mrc, change_mrc),
+    "zarr 3 group": Reader(_zarr("0.5"), "a.zarr/zarr.json", _read_zarr, change_text),
+    "zarr 3 array": Reader(_zarr("0.5"), "a.zarr/0/zarr.json", _read_zarr, change_text),
+    "zarr 3 shard": Reader(_zarr("0.5"), "a.zarr/0/c/0/0/0", _read_zarr, change_binary),
+    "zarr 2 array": Reader(_zarr("0.4"), "a.zarr/0/.zarray", _read_zarr, change_text),
+    "zarr 2 chunk": Reader(_zarr("0.4"), "a.zarr/0/0/0/0", _read_zarr, change_binary),
     "tiff": Reader(_tiff, "movie.tif", lambda p: list(movie_frames(read_movie(p))), change_binary),
     "safetensors": Reader(_model, "model.safetensors", _read_model, change_tensors),
 }

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dewedge.errors import InputError, UnreadableError, UnwritableError
-from dewedge.io import files, mrc
+from dewedge.io import files
 from dewedge.io.files import files_and_folders, open_input
 from dewedge.io.find import find_series
 from dewedge.io.mrc import create_mrc, read_mrc, write_mrc
@@ -157,7 +157,7 @@ def test_a_full_disk_is_no_input_s_fault(tmp_path: Path, monkeypatch: pytest.Mon
     class Full:
         free = 0
 
-    monkeypatch.setattr(mrc.shutil, "disk_usage", lambda _: Full)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: Full)
     with (
         pytest.raises(UnwritableError, match="not enough space"),
         create_mrc(tmp_path / "a.mrc", (2, 2, 2), 1.0),

@@ -20,7 +20,7 @@ from dewedge.inputs.entries import ranges_for
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.run_input import Mask
 from dewedge.io.files import StrPath
-from dewedge.io.mrc import create_mrc
+from dewedge.io.formats import create_volume
 from dewedge.learn import checkpoint
 from dewedge.learn.loss_curve import EpochRow
 from dewedge.learn.network import UNet
@@ -101,10 +101,11 @@ class Model:
         Parameters
         ----------
         tomogram
-            ``(z, y, x)`` full tomogram of any grey scale: a `Tomogram`, an array, or an MRC file. Or both
-            half-sets as a pair of these, which are refined one by one and averaged.
+            ``(z, y, x)`` full tomogram of any grey scale: a `Tomogram`, an array, or a file (MRC, OME-Zarr).
+            Or both half-sets as a pair of these, which are refined one by one and averaged.
         out
-            MRC file to write the result into as it is made; else it is made in memory.
+            File to write the result into, OME-Zarr if its name ends in .zarr, else MRC; if not given it is
+            made in memory.
         tilt_range
             Lowest and highest tilt angle in degrees; else the tomogram's, else the model's.
         overwrite
@@ -170,7 +171,7 @@ class Model:
                 )
 
         if path is not None:
-            with create_mrc(
+            with create_volume(
                 path,
                 first.shape,
                 first.voxel_size_A,

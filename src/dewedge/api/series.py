@@ -20,7 +20,7 @@ from dewedge.inputs.planes import planes_beside, planes_of, read_planes
 from dewedge.inputs.read import read_all, require_sound_images
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.files import StrPath
-from dewedge.io.mrc import Mrc
+from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.transfer import MeasuredPlanes
 from dewedge.pipeline.check import volume_findings
 from dewedge.pipeline.reconstruct import (
@@ -263,7 +263,7 @@ def _halves(item: HalvesInput, config: Config) -> Halves:
     known = read_planes(planes_beside(item.half0.path))
     of_half0, of_half1 = (None, None) if known is None else known
 
-    def tomogram(mrc: Mrc, planes: MeasuredPlanes | None = None) -> Tomogram:
+    def tomogram(mrc: VolumeFile, planes: MeasuredPlanes | None = None) -> Tomogram:
         return Tomogram(
             deconvolved(mrc.data, mrc.voxel_size_A),
             mrc.voxel_size_A,

@@ -17,7 +17,8 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.inputs.run_input import Mask
 from dewedge.io.files import StrPath
-from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.io.formats import read_volume, write_volume
+from dewedge.io.volume_file import file_of
 from dewedge.physics.transfer import MeasuredPlanes
 from dewedge.pipeline.reconstruct import fill_mean
 from dewedge.runtime.folder import require_new
@@ -86,7 +87,7 @@ class Tomogram:
         tv: StrPath | None = None,
         no_check: bool = False,
     ) -> Tomogram:
-        """Open an MRC file, memory-mapped.
+        """Open an MRC file, memory-mapped, or an OME-Zarr image (``X.zarr``, ``X.zarr/1``), read by parts.
 
         Parameters
         ----------
@@ -106,18 +107,18 @@ class Tomogram:
         InputError
             If a file cannot be read, shapes differ, or it seems to be a stack of tilt images.
         """
-        mrc = read_mrc(path)
+        mrc = read_volume(path)
         if not no_check:
-            require_sound(check_tomogram(mrc.path.stem, "tomogram", mrc))
+            require_sound(check_tomogram(file_of(mrc.path).stem, "tomogram", mrc))
         return cls(
             mrc.data,
             mrc.voxel_size_A,
             tilt_range,
             str(path),
-            None if beads is None else read_mrc(beads).data,
+            None if beads is None else read_volume(beads).data,
             mrc.origin_xyz_A,
             mrc.labels,
-            None if tv is None else read_mrc(tv).data,
+            None if tv is None else read_volume(tv).data,
         )
 
     @property
@@ -133,7 +134,7 @@ class Tomogram:
         return [Path(name) for name in names if name is not None]
 
     def save(self, path: StrPath, *, overwrite: bool = False) -> None:
-        """Write ``data``, without the beads, as an MRC file of float32.
+        """Write ``data``, without the beads, as float32: OME-Zarr if the name ends in .zarr, else MRC.
 
         Raises
         ------
@@ -141,7 +142,7 @@ class Tomogram:
             If the file cannot be written, or exists and is not to be overwritten.
         """
         require_new([Path(path)], overwrite)
-        write_mrc(
+        write_volume(
             path,
             self.data,
             self.voxel_size_A,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dewedge.check.finding import Finding
 from dewedge.errors import InputError
 from dewedge.io.angles import read_tilt_angles
-from dewedge.io.mrc import Mrc
+from dewedge.io.volume_file import VolumeFile
 
 # Relative differences of the voxel sizes of one specimen's files, and from that of a model.
 SAME_VOXEL = 0.01
@@ -16,7 +16,7 @@ SAME_MODEL = 0.05
 _STACK_SUFFIXES = (".st", ".ali")
 
 
-def check_tomogram(name: str, where: str, mrc: Mrc) -> list[Finding]:
+def check_tomogram(name: str, where: str, mrc: VolumeFile) -> list[Finding]:
     """Tell of a file that is rather a stack of tilt images, by its name and the files beside it.
 
     The header does not tell: programs write the one as the other.
@@ -63,7 +63,7 @@ def require_sound(findings: list[Finding]) -> None:
         raise InputError(f"{findings[0]} (--no-check, in Python no_check=True, goes on all the same)")
 
 
-def _sign_of_a_stack(mrc: Mrc) -> str | None:
+def _sign_of_a_stack(mrc: VolumeFile) -> str | None:
     path = mrc.path
     if path.suffix.lower() in _STACK_SUFFIXES:
         return f"its name ends in {path.suffix}"

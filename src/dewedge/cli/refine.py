@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dewedge.cli.flags import Output, RefineFlags, show_messages
 from dewedge.errors import InputError
+from dewedge.io.volume_file import ZarrVersion
 
 
 def refine(
@@ -17,6 +18,7 @@ def refine(
     tilt_range: tuple[float, float] | None = None,
     beads: Path | None = None,
     tv: Path | None = None,
+    zarr_version: ZarrVersion = "0.5",
     overwrite: bool = False,
     no_check: bool = False,
     flags: RefineFlags = RefineFlags(),
@@ -28,9 +30,10 @@ def refine(
     model
         The model.safetensors of a run or a fit.
     tomograms
-        Full tomograms.
+        Full tomograms: MRC, or OME-Zarr (X.zarr; its level 1 is X.zarr/1).
     output
-        File of the result, or folder of several; else TOMOGRAM_refined.mrc beside each tomogram.
+        File of the result, OME-Zarr if it is named so (.zarr), or folder of several; else
+        TOMOGRAM_refined.mrc beside each tomogram.
     half0
         Half-set 0, in place of a full tomogram: both halves are refined and averaged.
     half1
@@ -42,6 +45,8 @@ def refine(
         result.
     tv
         Total-variation reconstruction at twice the voxel size (tv.mrc), which has its share in the result.
+    zarr_version
+        Version of OME-Zarr: 0.5, in few files (shards), or 0.4, which copick and others with zarr 2 read.
     overwrite
         Replace files that exist.
     no_check
@@ -65,6 +70,7 @@ def refine(
         flags.compute,
         beads=beads,
         tv=tv,
+        zarr_version=zarr_version,
         overwrite=overwrite,
         no_check=no_check,
     )

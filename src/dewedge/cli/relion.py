@@ -89,6 +89,7 @@ def denoise(
         fit_on=[] if fit_on is None else fit_on.split(":"),
         no_check=no_check,
         tomograms=flags.tomograms.model_dump(exclude_unset=True) | {"halves_only": True},
+        output_format="mrc",
     )
     from dewedge.pipeline.relion import denoise_tomograms
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dewedge.cli.flags import Output, RunFlags, resolve, show_messages
+from dewedge.io.volume_file import ZarrVersion
 from dewedge.runtime.first_process import is_first_process
+from dewedge.settings.sections import OutputFormat
 
 
 def run(
@@ -19,6 +21,8 @@ def run(
     fit_on: list[str] | None = None,
     to_warp: bool = False,
     no_check: bool = False,
+    output_format: OutputFormat | None = None,
+    zarr_version: ZarrVersion | None = None,
     trust: bool = False,
     flags: RunFlags = RunFlags(),
 ) -> None:
@@ -51,6 +55,10 @@ def run(
         beside reconstruction, by the name of its half tomograms.
     no_check
         Do not look at the input as dewedge check does; else its errors leave an input out.
+    output_format
+        Format of the refined tomogram: mrc, zarr (OME-Zarr with its pyramid, refined.zarr), or both.
+    zarr_version
+        Version of OME-Zarr: 0.5, in few files (shards), or 0.4, which copick and others with zarr 2 read.
     trust
         When it is done, tell how far the filled wedge is to be believed, as dewedge trust --quick does.
     """
@@ -65,6 +73,8 @@ def run(
         fit_on=fit_on,
         to_warp=to_warp,
         no_check=no_check,
+        output_format=output_format,
+        zarr_version=zarr_version,
     )
     from dewedge.pipeline.run import run as run_pipeline
 

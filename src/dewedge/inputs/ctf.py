@@ -18,8 +18,8 @@ from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, TiltGeometry
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.ctf_files import read_ctf_file
-from dewedge.io.mrc import Mrc
 from dewedge.io.tilt_series import TiltSeries
+from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.ctf import SignalToNoise, correct_images, deconvolve, first_zero_A
 from dewedge.physics.exposure import RELATIVE_EXPOSURE, weight_by_exposure
 from dewedge.settings.sections import CtfSection
@@ -147,7 +147,7 @@ def _texts(series: Sequence[TiltSeries]) -> list[str]:
 
 
 def with_tomogram_ctf(
-    tomogram: Mrc, metadata: CtfParameters | None, section: CtfSection
+    tomogram: VolumeFile, metadata: CtfParameters | None, section: CtfSection
 ) -> tuple[CtfParameters | None, tuple[str, ...]]:
     """CTF parameters of a ready-made tomogram, one value each, and notes on where they come from.
 

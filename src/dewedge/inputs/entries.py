@@ -15,6 +15,7 @@ from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.find import find_series
 from dewedge.io.tilt_images import stack_images
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
+from dewedge.io.volume_file import file_of
 from dewedge.runtime.faults import Faults
 from dewedge.settings.base import Section
 from dewedge.settings.recipes import read_recipe
@@ -98,7 +99,7 @@ def named_halves(section: TomogramsSection) -> list[HalvesEntry]:
     fulls: Sequence[Path | None] = section.full or [None] * len(section.half0)
     return [
         HalvesEntry(
-            name=(full or half0).stem,
+            name=file_of(full or half0).stem,
             program="",
             path=half0,
             half0=half0,

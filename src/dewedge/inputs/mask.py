@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.inputs.run_input import Mask
-from dewedge.io.mrc import read_mrc
+from dewedge.io.formats import read_volume
 from dewedge.physics.specimen_mask import specimen_mask
 from dewedge.runtime.log import step
 
@@ -42,7 +42,7 @@ def find_specimen(mask: Mask, tomogram: NDArray[Any]) -> NDArray[np.bool_] | Non
     Parameters
     ----------
     mask
-        ``none``, ``auto``, or an MRC file that is above 0.5 where there is specimen.
+        ``none``, ``auto``, or a volume's file that is above 0.5 where there is specimen.
     tomogram
         ``(z, y, x)`` full tomogram.
 
@@ -70,7 +70,7 @@ def read_mask(path: Path, shape_zyx: Sequence[int]) -> NDArray[np.bool_]:
     InputError
         If the file cannot be read, is not of this shape, or leaves nothing.
     """
-    values = read_mrc(path).data
+    values = np.asarray(read_volume(path).data)
     if values.shape != tuple(shape_zyx):
         raise InputError(
             f"{path}: shape {values.shape} (z, y, x): expected {tuple(shape_zyx)}, that of the tomogram"

@@ -17,6 +17,7 @@ from dewedge.inputs.images import AlignedImages
 from dewedge.inputs.run_input import SeriesInput
 from dewedge.io.files import read_text, write_text_atomic
 from dewedge.io.nested import parse_json
+from dewedge.io.volume_file import file_of
 from dewedge.physics.ctf import mean_amplitude
 from dewedge.physics.exposure import RELATIVE_EXPOSURE, balanced_weights, critical_exposure_e_per_A2
 from dewedge.physics.transfer import RADII, MeasuredPlanes, constant
@@ -67,7 +68,8 @@ def write_planes(path: Path, halves: Sequence[MeasuredPlanes | None]) -> None:
 
 def planes_beside(half0: Path) -> Path:
     """The file of what was measured that belongs to a tomogram of half-set 0: [NAME_]planes.json."""
-    return half0.with_name(f"{half0.stem.removesuffix('half0')}planes.json")
+    file = file_of(half0)
+    return file.with_name(f"{file.stem.removesuffix('half0')}planes.json")
 
 
 def read_planes(path: Path) -> tuple[MeasuredPlanes, MeasuredPlanes] | None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltRange
-from dewedge.io.mrc import Mrc
 from dewedge.io.tilt_images import TiltImages
 from dewedge.io.tilt_series import TiltSeries
+from dewedge.io.volume_file import VolumeFile
 from dewedge.runtime.made_of import Source, plain
 from dewedge.settings.sections import ReconstructSection
 
@@ -114,9 +114,9 @@ class HalvesInput:
     """Ready-made tomograms of both half-sets, and the full one unless that is to be their mean."""
 
     name: str
-    half0: Mrc
-    half1: Mrc
-    full: Mrc | None
+    half0: VolumeFile
+    half1: VolumeFile
+    full: VolumeFile | None
     tilt_range: TiltRange
     mask: Mask = "none"
     remarks: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ class HalvesInput:
         return (text, *self.remarks)
 
     @property
-    def volumes(self) -> dict[str, Mrc]:
+    def volumes(self) -> dict[str, VolumeFile]:
         """Its volumes, by what they are."""
         halves = {"half-set 0": self.half0, "half-set 1": self.half1}
         return halves if self.full is None else {**halves, "full tomogram": self.full}

@@ -8,10 +8,11 @@ from typing import Literal
 
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
-from dewedge.io.mrc import Mrc, read_mrc
+from dewedge.io.formats import read_volume
 from dewedge.io.names import plain_name
 from dewedge.io.tilt_images import TiltImages
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
+from dewedge.io.volume_file import VolumeFile
 
 # Order of the axes of a volume's array, slowest first; -z where z runs against ours.
 Layout = Literal["zyx", "-zyx", "yzx"]
@@ -154,8 +155,8 @@ class HalvesEntry:
     def __post_init__(self) -> None:
         plain_name(self.name, self.path)
 
-    def open(self) -> tuple[Mrc, Mrc, Mrc | None]:
-        """Half 0, half 1 and the full tomogram, memory-mapped, as ``(z, y, x)`` arrays in our frame.
+    def open(self) -> tuple[VolumeFile, VolumeFile, VolumeFile | None]:
+        """Half 0, half 1 and the full tomogram, read by parts, as ``(z, y, x)`` arrays in our frame.
 
         Raises
         ------
@@ -172,18 +173,18 @@ class HalvesEntry:
                 )
         return half0, half1, full
 
-    def open_mask(self) -> Mrc | None:
+    def open_mask(self) -> VolumeFile | None:
         """The mask, in our frame; None if there is none."""
         return None if self.mask is None else self._oriented(self.mask)
 
-    def _oriented(self, path: Path) -> Mrc:
-        mrc = read_mrc(path)
-        data = mrc.data
+    def _oriented(self, path: Path) -> VolumeFile:
+        volume = read_volume(path)
+        data = volume.data
         if self.layout == "yzx":
             data = data.transpose(1, 0, 2)
         elif self.layout == "-zyx":
             data = data[::-1]
-        return replace(mrc, data=data)
+        return replace(volume, data=data)
 
 
 Entry = SeriesEntry | HalvesEntry

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -187,6 +188,18 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def require_inside(path: Path, store: Path) -> None:
+    """Refuse a file that a link in a store leads out of it.
+
+    Raises
+    ------
+    InputError
+        If it does.
+    """
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(store)):
+        raise InputError(f"{path}: leads out of {store} by a link: expected all of a store inside of it")
+
+
 @contextmanager
 def atomic_path(path: StrPath) -> Iterator[Path]:
     """Give a temporary path in the folder of ``path``; move what was written there to ``path`` at the end.
@@ -221,8 +234,80 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def atomic_folder(path: StrPath) -> Iterator[Path]:
+    """As `atomic_path`, of a folder that is one file to its readers, a Zarr store; the block makes it.
+
+    One that is there must be empty or hold a store, and is replaced. Killed at that moment, neither is there;
+    never is half of one.
+
+    Raises
+    ------
+    UnwritableError
+        If it cannot be written, or what is there is something else.
+    """
+    path = Path(path)
+    temporary, old = (path.with_name(f".{_cut(path.stem)}.{secrets.token_hex(4)}{path.suffix}") for _ in "ab")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        require_store(path)
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as written:
+                    os.fsync(written.fileno())
+        if path.exists():
+            os.rename(path, old)
+        os.rename(temporary, path)
+        _remove(old)
+    except OSError as error:
+        _remove(temporary)
+        if error.errno in _USER_ERRORS:
+            raise unwritable(path, error) from None
+        raise
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def require_store(path: Path) -> None:
+    """Refuse to replace or remove a folder that is no Zarr store, or a file under a store's name.
+
+    Raises
+    ------
+    UnwritableError
+        If there is one.
+    """
+    if not path.is_symlink() and path.is_dir():
+        if is_store(path) or not any(path.iterdir()):
+            return
+        raise UnwritableError(f"{path}: cannot be written: it is a folder, and holds no Zarr store")
+    if path.exists() or path.is_symlink():
+        raise UnwritableError(f"{path}: cannot be written: expected a folder or nothing there, it is a file")
+
+
+def is_store(path: Path) -> bool:
+    """True for a folder of a Zarr group or array, of format 2 or 3."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a Zarr store, if it is there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        require_store(path)
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def remove_leftovers(path: StrPath) -> None:
-    """Remove temporary files of `atomic_path` for ``path`` that killed processes left; no other may write it.
+    """Remove what killed processes left of ``path`` by its temporary name; no other may write it.
 
     Raises
     ------
@@ -236,12 +321,44 @@ def remove_leftovers(path: StrPath) -> None:
     pattern = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{8}}{re.escape(path.suffix)}")
     for name in os.listdir(path.parent):
         if pattern.fullmatch(name):
-            path.with_name(name).unlink(missing_ok=True)
+            leftover = path.with_name(name)
+            # Of a store, whatever part of it was written.
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 def unwritable(path: StrPath, error: OSError) -> UnwritableError:
     """The error a user sees when ``path`` cannot be written."""
     return UnwritableError(f"{path}: cannot be written: {error.strerror or error}")
+
+
+def reserve(path: Path, needed: int) -> None:
+    """Refuse to begin a file of so many bytes where there is not the space for it.
+
+    Raises
+    ------
+    UnwritableError
+        If the disk has less.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise UnwritableError(
+            f"{path}: not enough space: {needed / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free in "
+            f"{path.parent}"
+        )
+
+
+def allocate(descriptor: int) -> None:
+    """Give a file its blocks now: writing to a sparse memory map on a full disk would kill the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 def write_text_atomic(path: StrPath, text: str) -> None:
@@ -259,4 +376,7 @@ def _cut(stem: str) -> str:
 
 def _remove(path: Path) -> None:
     with suppress(OSError):  # the folder may not be there, or not ours: nothing was written
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,35 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 
 import dewedge
 from dewedge import limits
-from dewedge.errors import InputError, UnwritableError
-from dewedge.io.files import StrPath, atomic_path, open_input
+from dewedge.errors import InputError
+from dewedge.io.files import StrPath, allocate, atomic_path, open_input, reserve
+from dewedge.io.volume_file import VolumeFile, VolumeWriter
 
 _ITEM_BYTES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}
 _IMOD_STAMP = 1146047817
 _MAX_LABELS = 10
-
-
-@dataclass(frozen=True, eq=False)
-class Mrc:
-    """An MRC file.
-
-    Parameters
-    ----------
-    data
-        ``(z, y, x)`` or ``(n, y, x)``, read-only, memory-mapped, in the file's type and byte order.
-    voxel_size_A
-        Voxel size of a volume or pixel size of a stack in Angstrom; None if the header has no plausible one.
-    origin_xyz_A
-        The header's origin in Angstrom, x first.
-    labels
-        The header's text labels.
-    """
-
-    path: Path
-    data: NDArray[Any]
-    voxel_size_A: float | None
-    origin_xyz_A: tuple[float, float, float]
-    labels: tuple[str, ...]
 
 
 class MappedData(np.memmap):
@@ -86,14 +61,7 @@ def _plain_copy(part: Any) -> Any:
     return part.view(np.ndarray) if isinstance(part, MappedData) and part._mmap is None else part
 
 
-@dataclass(frozen=True, eq=False)
-class MrcWriter:
-    """A file being written: ``data`` is a float32 memory map of its shape, zero until assigned."""
-
-    data: NDArray[np.float32]
-
-
-def read_mrc(path: StrPath, *, stack: bool = False) -> Mrc:
+def read_mrc(path: StrPath, *, stack: bool = False) -> VolumeFile:
     """Open a volume, or a stack of images, of mode 0, 1, 2, 6 or 12 and either byte order.
 
     Mode 0 is unsigned where IMOD's stamp says so, else signed. Files without the "MAP" identifier are
@@ -123,7 +91,7 @@ def read_mrc(path: StrPath, *, stack: bool = False) -> Mrc:
     if int(header["mode"]) == 0 and _is_unsigned(header):
         data = data.view(np.uint8)
     x, y, z = (float(header["origin"][axis]) for axis in "xyz")
-    return Mrc(
+    return VolumeFile(
         path=path,
         data=data.reshape(_shape(header)).view(MappedData),
         voxel_size_A=voxel_size_A,
@@ -142,8 +110,8 @@ def create_mrc(
     origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0),
     labels: Sequence[str] = (),
     what: str = "",
-) -> Iterator[MrcWriter]:
-    """Write an MRC file of mode 2 piece by piece: assign to ``.data`` of the `MrcWriter` this context gives.
+) -> Iterator[VolumeWriter]:
+    """Write an MRC file of mode 2 piece by piece: assign to ``.data`` of the `VolumeWriter` it gives.
 
     At the end the header gets the data's statistics and the file its name; if the block raises, there is no
     new file and an old one of that name stays.
@@ -167,16 +135,17 @@ def create_mrc(
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"expected a shape of three positive numbers, got {tuple(shape)}")
     with atomic_path(path) as temporary:
-        _reserve(Path(path), temporary, 4 * int(np.prod([int(n) for n in shape])) + HEADER_DTYPE.itemsize)
+        reserve(Path(path), 4 * int(np.prod([int(n) for n in shape])) + HEADER_DTYPE.itemsize)
         with mrcfile.new_mmap(temporary, tuple(int(n) for n in shape), mrc_mode=2, overwrite=True) as mrc:
-            _allocate(Path(path), temporary)
+            with open(temporary, "rb+") as file:
+                allocate(file.fileno())
             if stack:
                 mrc.set_image_stack()
             mrc.voxel_size = voxel_size_A or 0.0
             for axis, value in zip("xyz", origin_xyz_A, strict=True):
                 mrc.header.origin[axis] = value
-            _set_labels(mrc.header, [*labels, _own_label(what)])
-            yield MrcWriter(mrc.data)
+            _set_labels(mrc.header, [*labels, own_label(what)])
+            yield VolumeWriter(mrc.data)
             _set_statistics(mrc.header, mrc.data)
 
 
@@ -274,28 +243,8 @@ def _printable(label: bytes) -> str:
     return "".join(c for c in label.decode("ascii", errors="ignore") if c.isprintable()).strip()
 
 
-def _reserve(path: Path, temporary: Path, needed: int) -> None:
-    free = shutil.disk_usage(temporary.parent).free
-    if free < needed:
-        raise UnwritableError(
-            f"{path}: not enough space: {needed / 1e6:,.1f} MB needed, {free / 1e6:,.1f} MB free in "
-            f"{path.parent}"
-        )
-
-
-def _allocate(path: Path, temporary: Path) -> None:
-    """Give the file its blocks now: writing to a sparse memory map on a full disk would kill the process."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with open(temporary, "rb+") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
-
-
-def _own_label(what: str) -> str:
+def own_label(what: str) -> str:
+    """The label of a file that dewedge writes: ``dewedge VERSION WHAT DATE``."""
     date = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
     return f"{f'dewedge {dewedge.__version__} {what}'.rstrip()[:60]} {date}"
 

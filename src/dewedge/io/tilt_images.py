@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from dewedge.errors import InputError
 from dewedge.io.files import StrPath
-from dewedge.io.mrc import Mrc, read_mrc
+from dewedge.io.mrc import read_mrc
+from dewedge.io.volume_file import VolumeFile
 
 
 class ImageSource(NamedTuple):
@@ -88,7 +89,7 @@ class TiltImages:
         # What uses images needs shape, dtype, length and one image at a time, which both give.
         return self.first.data if self._is_whole_file else cast("NDArray[Any]", self)
 
-    def _file(self, path: Path) -> Mrc:
+    def _file(self, path: Path) -> VolumeFile:
         # One file is kept open: a series of a file per tilt would use up the open files a process may have.
         if self._latest.path != path:
             self._latest = read_mrc(path, stack=True)

@@ -16,7 +16,8 @@ from dewedge.io.angles import read_tilt_angles
 from dewedge.io.files import StrPath
 from dewedge.io.half_names import without_half
 from dewedge.io.mdoc import Mdoc, read_mdoc
-from dewedge.io.mrc import Mrc, read_mrc
+from dewedge.io.mrc import read_mrc
+from dewedge.io.volume_file import VolumeFile
 from dewedge.io.xf import read_xf, xf_to_geometry_arrays
 
 FEWEST_TILTS = 5
@@ -244,7 +245,7 @@ def _match(tilts: Floats, nominal: Floats) -> NDArray[np.intp] | None:
     return None
 
 
-def _pixel_size_A(mrc: Mrc, document: Mdoc | None, given: float | None, notes: list[str]) -> float:
+def _pixel_size_A(mrc: VolumeFile, document: Mdoc | None, given: float | None, notes: list[str]) -> float:
     recorded = None if document is None else document.pixel_size_A
     if given is not None:
         return given
@@ -269,7 +270,12 @@ def _pixel_size_A(mrc: Mrc, document: Mdoc | None, given: float | None, notes: l
 
 
 def _axis_angle(
-    mrc: Mrc, document: Mdoc | None, mdoc_path: Path, aligned: bool, given: float | None, notes: list[str]
+    mrc: VolumeFile,
+    document: Mdoc | None,
+    mdoc_path: Path,
+    aligned: bool,
+    given: float | None,
+    notes: list[str],
 ) -> float:
     """Angle by which the images are rotated, 0 if they are taken as aligned."""
     if given is not None:
@@ -295,7 +301,7 @@ def _axis_angle(
     return 0.0
 
 
-def _describes(document: Mdoc, mrc: Mrc) -> bool:
+def _describes(document: Mdoc, mrc: VolumeFile) -> bool:
     """True if the mdoc is of this very stack, by name and image size, not of the one this was made from."""
     same_name = document.image_file is None or Path(document.image_file).stem == mrc.path.stem
     return same_name and document.image_shape_yx in (None, mrc.data.shape[1:])

@@ -280,18 +280,19 @@ class CropSampler:
             pair, scale = self.pairs[crop.tomogram], self.grey_scales[crop.tomogram]
             inputs = self._inputs_of(crop)
             box = inputs.box
-            half1 = inputs.half0 if pair.half1 is pair.half0 else pair.half1[slices(box)]
             # No more is read than the rotated cube sees; cubic splines see on, faintly.
             begin = crop.centre_zyx - edge // 2
             least, most = self._extent(crop.rotation) if self.interpolation == "linear" else (-edge, edge)
             low = np.maximum(np.maximum(begin, box[0]), crop.centre_zyx + least)
             high = np.minimum(np.minimum(begin + edge, box[1]), crop.centre_zyx + most + 1)
             inside = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
-            here = tuple(slice(a, b) for a, b in zip(low - box[0], high - box[0], strict=True))
-            halves = (half1, inputs.half0) if crop.swapped else (inputs.half0, half1)
+            here = np.stack([low, high])
+            half0 = inputs.half0[slices(here - box[0])]
+            half1 = half0 if pair.half1 is pair.half0 else pair.half1[slices(here)]
+            halves = (half1, half0) if crop.swapped else (half0, half1)
             for target, half in zip(source, halves, strict=True):
                 # The mean leaves before the scale, so that a large offset costs no precision.
-                target[inside] = (half[here] - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
+                target[inside] = (half - np.float32(scale.mean)) * np.float32(1 / scale.std_half)
         if self.clip is not None:
             np.clip(sources, -self.clip, self.clip, out=sources)
         return torch.from_numpy(sources)

@@ -13,7 +13,7 @@ from dewedge.check.volumes import check_voxel_sizes, require_sound
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.files import write_text_atomic
-from dewedge.io.mrc import read_mrc
+from dewedge.io.formats import read_volume
 from dewedge.io.particles import read_particles
 from dewedge.runtime.log import step
 from dewedge.scores import Scores, evaluate
@@ -44,24 +44,24 @@ def evaluate_files(
         If a file cannot be read, shapes or, unless ``no_check``, voxel sizes differ, or the truth has none.
     """
     wedge = TiltRange(*tilt_range).validated()
-    truth = read_mrc(truth_path)
+    truth = read_volume(truth_path)
     if truth.voxel_size_A is None:
         raise InputError(f"{truth_path}: no voxel size in its header: expected one in Angstrom")
     centres = None if particles_path is None else read_particles(particles_path).centre_zyx
-    mrcs = {name: read_mrc(path) for name, path in estimates.items()}
-    for mrc in mrcs.values():
-        if mrc.data.shape != truth.data.shape:
+    volumes = {name: read_volume(path) for name, path in estimates.items()}
+    for volume in volumes.values():
+        if volume.data.shape != truth.data.shape:
             raise InputError(
-                f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {truth.data.shape}, "
+                f"{volume.path}: shape {volume.data.shape} (z, y, x): expected {truth.data.shape}, "
                 f"that of {truth_path}"
             )
         if not no_check:
-            sizes_A = {str(truth_path): truth.voxel_size_A, str(mrc.path): mrc.voxel_size_A}
-            require_sound(check_voxel_sizes(mrc.path.stem, sizes_A))
+            sizes_A = {str(truth_path): truth.voxel_size_A, str(volume.path): volume.voxel_size_A}
+            require_sound(check_voxel_sizes(volume.path.stem, sizes_A))
     scores = {}
-    for name, mrc in mrcs.items():
+    for name, volume in volumes.items():
         with step(f"evaluate {name}"):
-            scores[name] = evaluate(mrc.data, truth.data, wedge, truth.voxel_size_A, centres, box)
+            scores[name] = evaluate(volume.data, truth.data, wedge, truth.voxel_size_A, centres, box)
     return scores
 
 

@@ -16,7 +16,9 @@ from rich.table import Table
 
 from dewedge.errors import InputError
 from dewedge.io.files import files_and_folders, write_text_atomic
-from dewedge.io.mrc import Mrc, read_mrc
+from dewedge.io.formats import read_volume
+from dewedge.io.mrc import read_mrc
+from dewedge.io.volume_file import VolumeFile, file_of, is_zarr
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import CropSampler
@@ -79,9 +81,9 @@ def measure(paths: Sequence[Path], device: DeviceSection) -> dict[str, Measures]
     """
     found: dict[str, Measures] = {}
     for path in paths:
-        if not path.is_dir():
+        if is_zarr(path) or not path.is_dir():
             with step(f"measure {path.name}"):
-                found[str(path)] = Measures({path.stem: measure_file(read_mrc(path))})
+                found[str(path)] = Measures({file_of(path).stem: measure_file(read_volume(path))})
             continue
         for folder in run_folders(path):
             found[str(folder.path)] = measure_run(ResultFolder(path), folder, device)
@@ -91,7 +93,7 @@ def measure(paths: Sequence[Path], device: DeviceSection) -> dict[str, Measures]
 def run_folders(output: Path) -> list[ResultFolder]:
     """Folders of the tomograms of a run: itself, or those in it."""
     folders = [ResultFolder(path) for path in (output, *files_and_folders(output)[1])]
-    finished = [folder for folder in folders if folder.refined.is_file() and folder.full.is_file()]
+    finished = [folder for folder in folders if folder.result.exists() and folder.full.is_file()]
     run = folders[0]
     if not finished or not run.config_file.is_file():
         names = f"{run.config_file.name}, {run.full.name} and {run.refined.name}"
@@ -108,7 +110,7 @@ def model_file(run: ResultFolder, folder: ResultFolder) -> Path:
 
 
 def measure_file(
-    mrc: Mrc,
+    mrc: VolumeFile,
     beads: NDArray[np.int64] | None = None,
     borders: Mapping[str, Sequence[int]] | None = None,
 ) -> Anisotropy:
@@ -128,7 +130,7 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
         borders = tile_borders(full.data.shape, config, model)
         shapes = {
             "FBP": measure_file(full, beads, borders),
-            "refined": measure_file(read_mrc(folder.refined), beads, borders),
+            "refined": measure_file(read_volume(folder.result), beads, borders),
         }
     if not all(path.is_file() for path in folder.halves):
         return Measures(shapes)

@@ -21,7 +21,9 @@ from dewedge.inputs.images import AlignedImages, Gold, prepare
 from dewedge.inputs.planes import planes_beside, planes_of, read_planes, write_planes
 from dewedge.inputs.read import read_one_series
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
-from dewedge.io.mrc import Mrc, create_mrc, write_mrc
+from dewedge.io.formats import create_volume
+from dewedge.io.mrc import create_mrc, write_mrc
+from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.iterative import (
     COARSE,
     SIRT_ITERATIONS,
@@ -118,7 +120,7 @@ def _write(
 ) -> None:
     """Write a tomogram of a series, whose ``(z, y, x)`` memory map ``fill`` is called with."""
     shape, series = (item.binned_thickness(section), *geometry.image_shape_yx), item.series[0]
-    with create_mrc(
+    with create_volume(
         path,
         shape,
         geometry.pixel_size_A,
@@ -314,7 +316,7 @@ def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device
 
     They are deconvolved if ``ctf`` says so.
     """
-    sources: list[tuple[Path, Sequence[Mrc]]] = [
+    sources: list[tuple[Path, Sequence[VolumeFile]]] = [
         (folder.half0, [item.half0]),
         (folder.half1, [item.half1]),
         (folder.full, [item.full] if item.full is not None else [item.half0, item.half1]),
@@ -329,7 +331,11 @@ def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device
 
 
 def write_mean(
-    path: Path, mrcs: Sequence[Mrc], parameters: CtfParameters | None, ctf: CtfSection, device: torch.device
+    path: Path,
+    mrcs: Sequence[VolumeFile],
+    parameters: CtfParameters | None,
+    ctf: CtfSection,
+    device: torch.device,
 ) -> None:
     """Write the mean of tomograms of one shape, section by section, and deconvolve it if ``ctf`` says so."""
     first = mrcs[0]

@@ -17,7 +17,8 @@ from dewedge.check.finding import Finding
 from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel_sizes, require_sound
 from dewedge.errors import InputError, is_out_of_memory
 from dewedge.geometry import TiltRange
-from dewedge.io.mrc import Mrc, create_mrc, read_mrc
+from dewedge.io.formats import create_volume, read_volume
+from dewedge.io.volume_file import VolumeFile, ZarrVersion, file_of, is_zarr
 from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
@@ -43,6 +44,7 @@ def refine_files(
     fabric: Fabric,
     beads: Path | None = None,
     tv: Path | None = None,
+    zarr_version: ZarrVersion = "0.5",
 ) -> None:
     """Refine the full tomogram, or both half-sets and average them, into a new file.
 
@@ -59,14 +61,14 @@ def refine_files(
     tv
         Total-variation reconstruction at twice the voxel size, which has its share in the result.
     """
-    mrcs = [read_mrc(path) for path in sources]
+    mrcs = [read_volume(path) for path in sources]
     for mrc in mrcs[1:]:
         if mrc.data.shape != mrcs[0].data.shape:
             raise InputError(
                 f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
                 f"{mrcs[0].path}"
             )
-    gold = None if beads is None else read_mrc(beads)
+    gold = None if beads is None else read_volume(beads)
     if gold is not None and gold.data.shape != mrcs[0].data.shape:
         raise InputError(
             f"{gold.path}: shape {gold.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
@@ -82,13 +84,14 @@ def refine_files(
         def create() -> None:
             nonlocal data, on_tile
             writer = files.enter_context(
-                create_mrc(
+                create_volume(
                     output,
                     mrcs[0].data.shape,
                     mrcs[0].voxel_size_A,
                     origin_xyz_A=mrcs[0].origin_xyz_A,
                     labels=mrcs[0].labels,
                     what="refined",
+                    zarr_version=zarr_version,
                 )
             )
             data, on_tile = writer.data, files.enter_context(tile_progress(output.name))
@@ -104,7 +107,7 @@ def refine_files(
             fabric,
             names=[str(path) for path in sources],
             beads=None if gold is None else gold.data,
-            tv=None if tv is None else read_mrc(tv).data,
+            tv=None if tv is None else read_volume(tv).data,
             on_tile=on_tile,
         )
 
@@ -203,7 +206,7 @@ def refine_arrays(
             plane += of_beads
 
 
-def model_findings(name: str, mrcs: Sequence[Mrc], model: Model) -> list[Finding]:
+def model_findings(name: str, mrcs: Sequence[VolumeFile], model: Model) -> list[Finding]:
     """Whether a tomogram, or both half-sets, are tomograms of the voxel size that a model was fitted to."""
     wheres = ["tomogram"] if len(mrcs) == 1 else ["half-set 0", "half-set 1"]
     volumes = dict(zip(wheres, mrcs, strict=True))
@@ -222,6 +225,7 @@ def refine_with_model(
     *,
     beads: Path | None = None,
     tv: Path | None = None,
+    zarr_version: ZarrVersion = "0.5",
     overwrite: bool = False,
     no_check: bool = False,
 ) -> None:
@@ -254,10 +258,11 @@ def refine_with_model(
     if tv is not None and len(sources) > 1:
         raise InputError("--tv: expected one tomogram, whose total variation it is")
     model = load_model(model_path)
-    names = [f"{paths[0].stem}_refined.mrc" for paths in sources]
+    files = [file_of(paths[0]) for paths in sources]
+    names = [f"{file.stem}_refined.mrc" for file in files]
     if output is None:
-        outputs = [paths[0].with_name(name) for paths, name in zip(sources, names, strict=True)]
-    elif len(sources) == 1 and not output.is_dir():
+        outputs = [file.with_name(name) for file, name in zip(files, names, strict=True)]
+    elif len(sources) == 1 and (is_zarr(output) or not output.is_dir()):
         outputs = [output]
     else:
         outputs = [output / name for name in names]
@@ -266,11 +271,13 @@ def refine_with_model(
     beside = [path for path in (beads, tv) if path is not None]
     require_free(outputs, [path for paths in [*sources, beside] for path in paths], overwrite)
     if not no_check:
-        for paths in sources:
-            require_sound(model_findings(paths[0].stem, [read_mrc(path) for path in paths], model))
+        for file, paths in zip(files, sources, strict=True):
+            require_sound(model_findings(file.stem, [read_volume(path) for path in paths], model))
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
     with launched(compute) as fabric, ExitStack() as stack:
         on_first_process(fabric, lambda: hold(stack, outputs, outputs, overwrite))
-        for paths, result in zip(sources, outputs, strict=True):
-            refine_files(paths[0].stem, paths, result, model, wedge, section, compute, fabric, beads, tv)
+        for file, paths, result in zip(files, sources, outputs, strict=True):
+            refine_files(
+                file.stem, paths, result, model, wedge, section, compute, fabric, beads, tv, zarr_version
+            )
             logger.info("done: %s", result)

@@ -20,6 +20,7 @@ from dewedge.errors import InputError, reason
 from dewedge.geometry import TiltRange
 from dewedge.inputs.planes import read_planes
 from dewedge.io.files import files_and_folders, read_text, write_text_atomic
+from dewedge.io.formats import read_volume
 from dewedge.io.mrc import read_mrc
 from dewedge.io.nested import parse_json
 from dewedge.learn.checkpoint import Model, load_model
@@ -112,8 +113,8 @@ def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
     model = None if model_path is None else load_model(model_path)
     full = read_mrc(folder.full)
     data = {titled_raw(folder): full.data}
-    if folder.refined.is_file():
-        data["refined"] = read_mrc(folder.refined).data
+    if folder.result.exists():
+        data["refined"] = read_volume(folder.result).data
     places = places_of(full.data.shape, len(data))
     finished = len(data) > 1
     scores = None if model is None or model_path is None else half_sets(folder, config, model, model_path)
@@ -176,7 +177,7 @@ def judged(folder: ResultFolder) -> Judged | None:
     InputError
         If its file is damaged.
     """
-    if not (folder.refined.is_file() and is_newer(folder.trust, folder.refined)):
+    if not (folder.result.exists() and is_newer(folder.trust, folder.result)):
         return None
     path = folder.trust
     try:
@@ -250,16 +251,16 @@ def index_rows(run: ResultFolder, folders: Sequence[ResultFolder], where: Path) 
 
 
 def _index_row(run: ResultFolder, folder: ResultFolder, where: Path, log: Logged) -> IndexRow:
-    finished = folder.refined.is_file()
-    mrc = read_mrc(folder.refined if finished else folder.full)
+    finished = folder.result.exists()
+    volume = read_volume(folder.result if finished else folder.full)
     rows = loss_rows(run, folder)
     told = judged(folder)
     return IndexRow(
         name=folder.name,
         page=os.path.relpath(folder.report, where) if folder.report.is_file() else None,
-        thumbnail=thumbnail(middle_section(mrc.data)),
-        shape_zyx=mrc.data.shape,
-        voxel_size_A=mrc.voxel_size_A,
+        thumbnail=thumbnail(middle_section(volume.data)),
+        shape_zyx=volume.data.shape,
+        voxel_size_A=volume.voxel_size_A,
         held_out_loss=rows[-1].validation_loss if rows else None,
         fit_seconds=rows[-1].seconds if rows else None,
         warnings=len(log_of(log, run, folder).warnings),

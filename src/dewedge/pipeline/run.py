@@ -17,7 +17,9 @@ from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import read_planes
 from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput, RunInput, source_of
+from dewedge.io.formats import read_volume, require_zarr, write_volume
 from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.io.volume_file import ZarrVersion
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
@@ -68,6 +70,8 @@ def run(
     output = require_output(config.output)
     folder = RunFolder(output, config=config, verb="run", resume=resume, overwrite=overwrite)
     config.fit.options()
+    if config.output_format != "mrc":
+        require_zarr(output)
     if not resume:
         initial_weights(config.fit)
     require_one_fit(config)
@@ -81,6 +85,8 @@ def run(
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     tomograms = [Tomogram(item, own) for item, own in zip(inputs, folders, strict=True)]
     if config.to_warp:
+        if config.output_format == "zarr":
+            raise InputError("--to-warp: Warp reads MRC: expected --output-format mrc or both")
         require_new(paths_in_warp(inputs), overwrite or resume)
     if not config.no_check:
         require_memory(inputs, config)
@@ -287,17 +293,18 @@ def refine_all(
     """Refine every tomogram, its tiles divided over the processes; those refined by this very model stay."""
 
     def are_there() -> list[bool]:
-        return [is_newer(tomogram.folder.refined, model_path) for tomogram in tomograms]
+        return [is_newer(tomogram.folder.result, model_path) for tomogram in tomograms]
 
     for tomogram, is_there in zip(tomograms, on_first_process(fabric, are_there), strict=True):
-        folder = tomogram.folder
+        folder, wanted = tomogram.folder, tomogram.folder.refined_as(config.output_format)
         if is_there:
             logger.info("%s: refined tomogram is there", tomogram.name)
+            on_first_process(fabric, partial(write_formats, folder, wanted, config.zarr_version))
             continue
         refine_files(
             tomogram.name,
             [folder.full] if config.refine.refine == "full" else folder.halves,
-            folder.refined,
+            wanted[0],
             model,
             tomogram.item.tilt_range,
             config.refine,
@@ -305,7 +312,27 @@ def refine_all(
             fabric,
             folder.beads if folder.beads.exists() else None,
             folder.tv if folder.tv.exists() else None,
+            config.zarr_version,
         )
+        on_first_process(fabric, partial(write_formats, folder, wanted, config.zarr_version))
+
+
+def write_formats(folder: ResultFolder, wanted: Sequence[Path], zarr_version: ZarrVersion) -> None:
+    """Write the refined tomogram that is there in the formats that are not, or are older."""
+    done = folder.result
+    for path in wanted:
+        if not is_newer(path, done):
+            with step(f"{folder.name}: write {path.name}"):
+                volume = read_volume(done)
+                write_volume(
+                    path,
+                    volume.data,
+                    volume.voxel_size_A,
+                    origin_xyz_A=volume.origin_xyz_A,
+                    labels=volume.labels,
+                    what="copy",
+                    zarr_version=zarr_version,
+                )
 
 
 def report(tomograms: Sequence[Tomogram], config: Config) -> None:
@@ -316,11 +343,11 @@ def report(tomograms: Sequence[Tomogram], config: Config) -> None:
     for tomogram in tomograms:
         folder = tomogram.folder
         with step(f"{tomogram.name}: report"):
-            if not is_newer(folder.slices, folder.refined):
-                full, refined = read_mrc(folder.full), read_mrc(folder.refined)
+            if not is_newer(folder.slices, folder.result):
+                full, refined = read_mrc(folder.full), read_volume(folder.result)
                 volumes = {titled_raw(folder): full.data, "refined": refined.data}
                 write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))
-            if not is_newer(folder.report, folder.refined):
+            if not is_newer(folder.report, folder.result):
                 with dispensable(folder.report):
                     write_page(run, folder)
 

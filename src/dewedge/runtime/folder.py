@@ -10,7 +10,9 @@ from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.io.files import remove_leftovers, unwritable
+from dewedge.io.volume_file import file_of
 from dewedge.runtime.lock import locked_file
+from dewedge.settings.sections import OutputFormat
 
 CONFIG = "config.toml"
 
@@ -55,6 +57,8 @@ class ResultFolder:
     beads = _File("beads.mrc")
     mask = _File("mask.mrc")
     refined = _File("refined.mrc")
+    # The same, with a pyramid, if it was asked for.
+    refined_zarr = _File("refined.zarr")
     # Each half-set refined alone.
     refined_half0 = _File("refined_half0.mrc")
     refined_half1 = _File("refined_half1.mrc")
@@ -73,6 +77,17 @@ class ResultFolder:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def result(self) -> Path:
+        """The refined tomogram in the format that is there; of two, that written last."""
+        there = [path for path in (self.refined, self.refined_zarr) if path.exists()]
+        return max(there, key=lambda path: path.stat().st_mtime_ns, default=self.refined)
+
+    def refined_as(self, output_format: OutputFormat) -> list[Path]:
+        """The refined tomogram in the format that is asked for, or in both."""
+        both = {"mrc": self.refined, "zarr": self.refined_zarr}
+        return list(both.values()) if output_format == "both" else [both[output_format]]
 
     @property
     def halves(self) -> list[Path]:
@@ -113,6 +128,7 @@ class ResultFolder:
             *self.reconstructed,
             *self.of_fit,
             self.refined,
+            self.refined_zarr,
             *self.refined_halves,
             self.slices,
             self.report,
@@ -134,6 +150,8 @@ def refuse_sources(results: Sequence[Path], sources: Sequence[Path]) -> None:
     """Refuse results that would replace an input."""
     # Path.resolve raises where links lead round; then writing tells.
     inputs = {os.path.realpath(path) for path in sources}
+    # A level of a Zarr store lies in it.
+    inputs |= {os.path.realpath(file_of(path)) for path in sources}
     for path in results:
         if os.path.realpath(path) in inputs:
             raise InputError(f"{path}: is an input that a result would replace: give another output")

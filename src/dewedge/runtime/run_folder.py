@@ -11,7 +11,7 @@ from typing import ClassVar
 from lightning_fabric import Fabric
 
 from dewedge.errors import InputError, shown
-from dewedge.io.files import remove_leftovers, unwritable
+from dewedge.io.files import remove, remove_leftovers, unwritable
 from dewedge.runtime.devices import log_device, on_first_process, started_processes, told_how_to_resume
 from dewedge.runtime.folder import CONFIG, ResultFolder, refuse_outside, refuse_sources
 from dewedge.runtime.lock import locked_folder
@@ -20,8 +20,19 @@ from dewedge.runtime.made_of import Source, refuse_changed, write_record
 from dewedge.settings.file import flat, resolve_config, write_config
 from dewedge.settings.sections import Config
 
-# Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends.
-FREE_KEYS = {"output", "compute", "no_check", "to_warp", "fit.epochs", "fit.budget", "fit.patience"}
+# Keys that a resumed run may change: where the results lie, where it is computed, when the fit ends, how the
+# result is written.
+FREE_KEYS = {
+    "output",
+    "compute",
+    "no_check",
+    "to_warp",
+    "fit.epochs",
+    "fit.budget",
+    "fit.patience",
+    "output_format",
+    "zarr_version",
+}
 
 
 def require_output(output: Path | None) -> Path:
@@ -162,7 +173,7 @@ class RunFolder(ResultFolder):
         for path in self.results:
             remove_leftovers(path)
             if not self.resume:
-                path.unlink(missing_ok=True)
+                remove(path)
 
 
 def first_difference(then: Config, now: Config) -> str | None:

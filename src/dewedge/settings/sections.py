@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from dewedge.io.volume_file import ZarrVersion
 from dewedge.limits import AXIS, COUNT, LENGTH_A, PROCESSES
 from dewedge.settings.base import Hand, ImageLists, Names, Paths, Rotations, Section, TiltRanges, WritablePath
 from dewedge.settings.fit import FitSection
 
 if TYPE_CHECKING:
     from dewedge.learn.network import NetworkConfig
+
+
+OutputFormat = Literal["mrc", "zarr", "both"]
 
 
 class SeriesSection(Section):
@@ -263,6 +267,15 @@ class Config(Section):
     )
     to_warp: bool = Field(default=False, description="Copy results to where Warp keeps denoised tomograms.")
     recipe: str = Field(default="dewedge", description="The method, whose settings are the defaults.")
+    output_format: OutputFormat = Field(
+        default="mrc",
+        description="Format of the refined tomogram: MRC, OME-Zarr (refined.zarr), or both.",
+    )
+    zarr_version: ZarrVersion = Field(
+        default="0.5",
+        description="Version of OME-Zarr: 0.5, in few files (shards), or 0.4, which copick and others with "
+        "zarr 2 read.",
+    )
     no_check: bool = Field(default=False, description="Do not check the input as dewedge check does.")
     series: SeriesSection = SeriesSection()
     tomograms: TomogramsSection = TomogramsSection()

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.io.mrc import Mrc, MrcWriter, create_mrc, read_mrc
+from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.io.volume_file import VolumeFile, VolumeWriter
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.pairs import TomogramPair
 from dewedge.pipeline.refine import refine_arrays
@@ -82,7 +83,7 @@ def _compared(subject: Subject, pair: TomogramPair, models: list[Model], halves:
     return Agreement(*(a + b for a, b in zip(*parts, strict=True)))
 
 
-def _created(path: Path, reference: Mrc) -> AbstractContextManager[MrcWriter]:
+def _created(path: Path, reference: VolumeFile) -> AbstractContextManager[VolumeWriter]:
     return create_mrc(
         path,
         reference.data.shape,

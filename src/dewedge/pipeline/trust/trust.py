@@ -14,6 +14,7 @@ from rich.table import Table
 
 from dewedge.errors import InputError
 from dewedge.io.files import write_text_atomic
+from dewedge.io.formats import read_volume
 from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import load_model
 from dewedge.pipeline.measures import model_file, run_folders
@@ -122,7 +123,7 @@ def write(result: Trust, folder: ResultFolder) -> None:
     """Write the figures as JSON, and the page."""
     write_text_atomic(folder.trust, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
     volumes = {
-        "refined": read_mrc(folder.refined).data,
+        "refined": read_volume(folder.result).data,
         "measured": read_mrc(folder.measured).data,
         "added": read_mrc(folder.added).data,
     }

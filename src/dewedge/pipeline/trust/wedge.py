@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import Floats, TiltRange
-from dewedge.io.mrc import Mrc, create_mrc, read_mrc
+from dewedge.io.formats import read_volume
+from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.io.volume_file import VolumeFile
 from dewedge.learn.extra_wedge import extra_wedge
 from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
@@ -42,7 +44,7 @@ def wedge(subject: Subject) -> Trust:
             "judged: expected dewedge"
         )
     halves = [read_mrc(path) for path in folder.halves]
-    refined = read_mrc(folder.refined)
+    refined = read_volume(folder.result)
     device = choose_device(compute)
     with step(f"{folder.name}: cut other wedges"):
         pair = TomogramPair(halves[0].data, halves[1].data, model.tilt_range, name=folder.name)
@@ -59,7 +61,7 @@ def wedge(subject: Subject) -> Trust:
             device=device,
         )
     with step(f"{folder.name}: part the measured from the added"):
-        whole = without_gold(folder.refined)
+        whole = without_gold(folder.result)
         added = power_inside(whole, model.tilt_range)
         write_parts(folder, refined, whole, model.tilt_range)
     return Trust(
@@ -73,7 +75,7 @@ def wedge(subject: Subject) -> Trust:
 
 
 def write_parts(
-    folder: ResultFolder, refined: Mrc, whole: NDArray[np.float32], tilt_range: TiltRange
+    folder: ResultFolder, refined: VolumeFile, whole: NDArray[np.float32], tilt_range: TiltRange
 ) -> None:
     """Write the result at measured frequencies, and what is left of it: what lies inside the wedge.
 

@@ -17,6 +17,7 @@ from dewedge.errors import InputError, shown
 from dewedge.inputs.read import read_one_series, require_cubes_for_network, require_usable
 from dewedge.inputs.run_input import SeriesInput, source_of
 from dewedge.io.files import write_text_atomic
+from dewedge.io.formats import read_volume
 from dewedge.io.image_numbers import image_numbers, numbers_text
 from dewedge.io.mrc import read_mrc
 from dewedge.io.nested import read_toml
@@ -200,7 +201,7 @@ def run_seeds(
     for seed in seeds_of(config, settings):
         runs[seed] = own = seed_folder(folder.path, seed)
         fitted: Any = config.fit.model_copy(update={"seed": seed})
-        changes = {"output": own.path, "series": given, "fit": fitted}
+        changes = {"output": own.path, "series": given, "fit": fitted, "output_format": "mrc"}
         started = folder.resume and own.config_file.is_file()
         run(config.model_copy(update=changes), resume=started, overwrite=folder.overwrite)
     return runs
@@ -344,7 +345,7 @@ def score_files(
 
 def without_gold(refined: Path) -> NDArray[np.float32]:
     """The refined tomogram of a run without the gold that was given back to it."""
-    data, beads = read_mrc(refined).data, ResultFolder(refined.parent).beads
+    data, beads = np.asarray(read_volume(refined).data), ResultFolder(refined.parent).beads
     return np.subtract(data, read_mrc(beads).data, dtype=np.float32) if beads.exists() else data
 
 
