@@ -50,8 +50,9 @@ BLOCK = re.compile(r"(<!-- table trust -->\n).*?(<!-- end -->)", re.DOTALL)
 # seen a tenth of the specimen all too often.
 LONG, SHORT = ("--epochs", "20"), ("--epochs", "1")
 OVER = ("--epochs", "60", "--held-out", "0", "--patience", "none")
-PUBLISHED = ("--recipe", "deepdewedge", "--preset", "default", "--optimiser", "muon", "--learning-rate", "0.003",
-             "--cube-size", "48", "--batch-size", "4", "--epochs", "20")  # fmt: skip
+PUBLISHED = ("--recipe", "deepdewedge", "--preset", "default", "--optimiser", "muon",
+             "--learning-rate", "0.003", "--cube-size", "48", "--batch-size", "4",
+             "--epochs", "20")  # fmt: skip
 TENTH = 70  # edge of that part in voxels
 
 
