@@ -8,6 +8,7 @@ from dewedge.geometry import TiltRange
 from dewedge.learn import extra_wedge as module
 from dewedge.learn.extra_wedge import azimuths, blocks, extra_wedge, standardised
 from dewedge.learn.grey_scale import PairGreyScale
+from dewedge.physics.transfer import MeasuredPlanes, constant, transfer_and_noise
 from dewedge.scores.extra_wedge import TOO_COARSE, of_whole, trust_shells
 
 RANGE = TiltRange(-60, 60)
@@ -73,6 +74,30 @@ def test_what_was_cut_is_judged_and_nothing_else():
         # What is left of it is what the block's edges leave over from measured frequencies beside the wedge.
         assert np.abs(one.correlation[1:]).max() < 0.25
         np.testing.assert_allclose(one.halves.correlation, 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("step_deg", [2.0, 6.0])
+def test_gaps_between_the_planes_of_half_sets_are_allowed_for(step_deg):
+    """Both halves hold the signal where their planes are; a network that knows all of it is told so."""
+    n = 64
+    truth = filtered((n, n, n), 0)
+    tilts = np.arange(-60, 60 + step_deg / 4, step_deg / 2)
+    planes = [MeasuredPlanes(t, constant(t), constant(t)) for t in (tilts[::2], tilts[1::2])]
+    halves = []
+    for i, each in enumerate(planes):
+        k = torch.meshgrid(*[torch.fft.fftfreq(n)] * 2, torch.fft.rfftfreq(n), indexing="ij")
+        transfer = transfer_and_noise(each, n, *k)[0]
+        seen = torch.fft.irfftn(torch.fft.rfftn(torch.from_numpy(truth)) * transfer, s=truth.shape).numpy()
+        halves.append(seen + 0.1 * filtered(truth.shape, 1 + i))
+    found = extra_wedge(
+        Knowing(truth, 1.0), *halves, RANGE, EDGES, SCALE, None, "32-true", CPU, planes=planes
+    )
+    corrected = np.array([one.correlation for one in found.values()])
+    overlaps = np.array([one.overlap for one in found.values()])
+    np.testing.assert_allclose(np.nanmean(corrected, axis=0)[1:], np.sqrt(0.5), atol=0.07)
+    if step_deg > 4:
+        assert overlaps[:, -1].min() < 0.7  # or nothing was put right
+        assert np.nanmean(corrected / np.sqrt(overlaps), axis=0)[-1] > np.sqrt(0.5) + 0.1
 
 
 def test_noise_in_common_with_the_half_that_is_held_against_it_is_what_must_not_be():

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,16 +22,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dewedge.geometry import TiltRange
+from dewedge.geometry import Floats, TiltRange
 from dewedge.learn.grey_scale import PairGreyScale
 from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import UNet
 from dewedge.learn.objective import applied, filled_online
 from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.physics.rotation import cube_rotations
+from dewedge.physics.transfer import MeasuredPlanes, transfer_and_noise
 from dewedge.physics.wedge import wedge_mask
 from dewedge.scores.extra_wedge import Azimuth, ExtraWedge
-from dewedge.scores.spectra import OFF_AXIS, folded_angle_deg, shell_sums, tapered_spectrum
+from dewedge.scores.spectra import OFF_AXIS, Spectrum, folded_angle_deg, shell_sums, tapered_spectrum
 
 Value = TypeVar("Value", np.float32, np.bool_)
 
@@ -64,6 +66,7 @@ def extra_wedge(
     clip: float | None,
     precision: Precision,
     device: torch.device,
+    planes: Sequence[MeasuredPlanes] = (),
 ) -> dict[Azimuth, ExtraWedge]:
     """Cut a wedge from a half-set at several azimuths, predict it, and hold it against the other half-set.
 
@@ -84,6 +87,8 @@ def extra_wedge(
         The grey scale of the fit, and where it clipped its inputs.
     precision, device
         Of the network's computations.
+    planes
+        What the tilts of both half-sets measured; none if only their range is known.
 
     Returns
     -------
@@ -102,11 +107,46 @@ def extra_wedge(
                 for v in (predicted, there, other)
             ]
             judged = judged_band(spectra[0].frequency, tilt_range, rotation, len(inputs))
-            sums = ExtraWedge(*(shell_sums(spectra[i], spectra[2], edges, judged) for i in (0, 1)))
-            if azimuth in found:
-                sums = ExtraWedge(*(a + b for a, b in zip(found[azimuth], sums, strict=True)))
-            found[azimuth] = sums
+            sums, halves = (shell_sums(spectra[i], spectra[2], edges, judged) for i in (0, 1))
+            before = found.get(azimuth)
+            if before is None:
+                # Blocks are of one shape.
+                share = overlap(spectra[0], judged, rotation, planes, len(inputs), edges)
+                found[azimuth] = ExtraWedge(sums, halves, share)
+            else:
+                found[azimuth] = ExtraWedge(before.predicted + sums, before.halves + halves, before.overlap)
     return found
+
+
+def overlap(
+    spectrum: Spectrum,
+    judged: Tensor,
+    rotation: NDArray[np.float64],
+    planes: Sequence[MeasuredPlanes],
+    thickness: int,
+    edges: Sequence[float],
+) -> Floats:
+    """``(s,)`` mean product of both half-sets' transfers where it is judged, over the product of their means.
+
+    Of a specimen that ``rotation`` turned, in a slab so many voxels thick.
+    """
+    if not planes:
+        return np.ones(len(edges) - 1)
+    # Component i of R^T k is k times column i of R.
+    kz, ky, kx = (axis.float() for axis in spectrum.frequency)
+    k = [kz * r[0] + ky * r[1] + kx * r[2] for r in rotation.T.tolist()]
+    first, second = (transfer_and_noise(each, thickness, *k)[0] for each in planes)
+    both, alone, other, count = (
+        shell_sums(replace(spectrum, values=a + 0j), replace(spectrum, values=b + 0j), edges, judged).ab
+        for a, b in (
+            (first, second),
+            (first, torch.ones_like(first)),
+            (torch.ones_like(first), second),
+            (torch.ones_like(first), torch.ones_like(first)),
+        )
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return both * count / (alone * other)
 
 
 def inside_cut(volume: NDArray[np.float32], tilt_range: TiltRange) -> NDArray[np.float32]:

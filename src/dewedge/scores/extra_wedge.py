@@ -5,8 +5,11 @@ the other half-set. With prediction f, halves t0 (before the cut) and t1, whose 
 
     c = sum f t1* / sqrt(sum abs(f)^2 sum t0 t1*)
 
-is in the mean the correlation of the prediction with the signal: noise is in neither cross sum. The result is
-made of both half-sets, not of one, so its error has half the noise, and its correlation is
+is in the mean the correlation of the prediction with the signal: noise is in neither cross sum. Half-sets of
+alternate tilts measured planes with gaps between them, and not the same ones: with transfers H0 and H1 the
+sums hold mean(H0) and mean(H0 H1) of the signal. So c is multiplied by the root of the overlap,
+mean(H0 H1) / (mean(H0) mean(H1)), of half-sets that are alike in the mean. The result is made of both
+half-sets, not of one, so its error has half the noise, and its correlation is
 
     r = sqrt(2 c^2 / (1 + c^2))
 
@@ -64,10 +67,13 @@ class ExtraWedge(NamedTuple):
         Of what the network makes of one half-set, and of the other half-set.
     halves
         Of the one half-set, before the cut, and the other.
+    overlap
+        ``(s,)`` mean product of what both half-sets measured, over the product of the means; 1 without gaps.
     """
 
     predicted: ShellSums
     halves: ShellSums
+    overlap: Floats
 
     @property
     def correlation(self) -> Floats:
@@ -76,13 +82,13 @@ class ExtraWedge(NamedTuple):
         with np.errstate(invalid="ignore", divide="ignore"):
             told = self.halves.correlation >= least
             signal = np.where(told, self.halves.ab, np.nan)
-            return self.predicted.ab / np.sqrt(self.predicted.aa * signal)
+            return self.predicted.ab * np.sqrt(self.overlap / (self.predicted.aa * signal))
 
     @property
     def error(self) -> Floats:
         """``(s,)`` standard deviation of that correlation, from the noise of the half-set held against it."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return self.halves.chance / np.sqrt(self.halves.correlation)
+            return self.halves.chance * np.sqrt(self.overlap / self.halves.correlation)
 
 
 @dataclass(frozen=True)

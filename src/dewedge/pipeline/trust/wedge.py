@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dewedge.errors import InputError
 from dewedge.geometry import Floats, TiltRange
+from dewedge.inputs.planes import read_planes
 from dewedge.io.formats import read_volume
 from dewedge.io.mrc import create_mrc, read_mrc
 from dewedge.io.volume_file import VolumeFile
@@ -59,6 +60,7 @@ def wedge(subject: Subject) -> Trust:
             clip=model.clip,
             precision=choose_precision(compute, device),
             device=device,
+            planes=read_planes(folder.planes) or (),
         )
     with step(f"{folder.name}: part the measured from the added"):
         whole = without_gold(folder.result)
