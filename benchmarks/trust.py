@@ -141,7 +141,7 @@ def computed(name: str, seed: int, data: Path) -> dict[str, Any]:
     if not (output / "refined.mrc").exists():
         dewedge("run", str(series / "TS.mrc"), "--angles", str(angles), "--thickness", str(SHAPE_ZYX[0]),
                 *fit, "--seed", str(seed), "--no-check", "-o", str(output), "--overwrite")  # fmt: skip
-    dewedge("trust", str(output), "--quick", "--device", "cpu")
+    dewedge("trust", str(output), "--only", "wedge", "--device", "cpu")
     found = json.loads((output / "trust.json").read_text())
     return {
         "case": name,

@@ -14,7 +14,7 @@ def trust(
     /,
     *,
     quick: bool = False,
-    only: list[PartName] | None = None,
+    only: list[Literal["wedge"] | PartName] | None = None,
     budget: str | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
@@ -40,7 +40,7 @@ def trust(
     quick
         Only what takes no fit.
     only
-        Only this besides the wedges cut elsewhere; repeat for several.
+        Only this, and the wedges cut elsewhere (wedge), which are always; repeat for several.
     budget
         Time of every fit, such as 10min; that of the run's if not given.
     device
@@ -50,5 +50,5 @@ def trust(
     from dewedge.pipeline.trust.trust import QUICK, USUAL, print_trust, trust
     from dewedge.settings.sections import ComputeSection
 
-    parts = QUICK if quick else tuple(only or USUAL)
+    parts = QUICK if quick else USUAL if only is None else tuple(part for part in only if part != "wedge")
     print_trust(trust(path, ComputeSection(device=device), parts=parts, budget=budget))
