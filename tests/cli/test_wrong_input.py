@@ -67,7 +67,7 @@ def test_input_that_has_changed_is_not_mixed_with_what_was_made_before(
     verb, change, says = CHANGES[case]
     output = tmp_path / "OUT"
 
-    def stop(*given: object) -> None:
+    def stop(*given: object, **named: object) -> None:
         (output / "checkpoint.safetensors").write_text("of a fit that was begun")
         raise KeyboardInterrupt
 
