@@ -55,11 +55,16 @@ def test_the_correlation_with_the_truth_is_found_without_it(error):
     given, kept = (truth + 0.7 * filtered(shape, seed) for seed in (1, 2))
     network = Knowing(truth, error)
     found = extra_wedge(network, given, kept, RANGE, EDGES, SCALE, None, "32-true", CPU)
-    assert set(found) == set(azimuths()) and network.calls == 8
+    assert set(found.whole) == set(azimuths()) and network.calls == 8
     expected = 1 / np.sqrt(1 + error**2)
-    mean = np.mean([one.correlation for one in found.values()], axis=0)
+    mean = np.mean([one.correlation for one in found.whole.values()], axis=0)
     np.testing.assert_allclose(mean[1:], expected, atol=0.06)
-    first, *others = trust_shells(found, EDGES, 60)
+    for azimuth, whole in found.whole.items():
+        counts = [one[azimuth].predicted.count for one in found.by_distance]
+        assert min(map(sum, counts)) > 0
+        np.testing.assert_allclose(sum(counts), whole.predicted.count)
+        np.testing.assert_allclose(sum(one[azimuth].halves.ab for one in found.by_distance), whole.halves.ab)
+    first, *others = trust_shells(found.whole, EDGES, 60)
     assert first.reason == TOO_COARSE and first.correlation is None
     for shell in others:
         assert shell.low <= of_whole(expected) <= shell.high + 1e-6
@@ -70,7 +75,7 @@ def test_what_was_cut_is_judged_and_nothing_else():
     shape = (64, 64, 64)
     truth = filtered(shape, 0)
     found = extra_wedge(Echo(), truth, truth, RANGE, EDGES, SCALE, None, "32-true", CPU)
-    for one in found.values():
+    for one in found.whole.values():
         # What is left of it is what the block's edges leave over from measured frequencies beside the wedge.
         assert np.abs(one.correlation[1:]).max() < 0.25
         np.testing.assert_allclose(one.halves.correlation, 1, atol=1e-4)
@@ -92,12 +97,22 @@ def test_gaps_between_the_planes_of_half_sets_are_allowed_for(step_deg):
     found = extra_wedge(
         Knowing(truth, 1.0), *halves, RANGE, EDGES, SCALE, None, "32-true", CPU, planes=planes
     )
-    corrected = np.array([one.correlation for one in found.values()])
-    overlaps = np.array([one.overlap for one in found.values()])
+    corrected = np.array([one.correlation for one in found.whole.values()])
+    overlaps = np.array([one.overlap for one in found.whole.values()])
     np.testing.assert_allclose(np.nanmean(corrected, axis=0)[1:], np.sqrt(0.5), atol=0.07)
     if step_deg > 4:
         assert overlaps[:, -1].min() < 0.7  # or nothing was put right
         assert np.nanmean(corrected / np.sqrt(overlaps), axis=0)[-1] > np.sqrt(0.5) + 0.1
+
+
+def test_distances_are_those_from_the_measured_range_on_either_side():
+    # Missing are 60 to 130 degrees, or -50.
+    angles = np.radians([61, 69, 75, 85, 105, 115, 125])
+    kz, kx = (torch.tensor(f(angles))[:, None, None] for f in (np.sin, np.cos))
+    near, between, far = (band.flatten().tolist() for band in module.bands((kz, kx, kx), TiltRange(-50, 60)))
+    assert near == [True, True, False, False, False, False, True]
+    assert between == [False, False, True, False, False, True, False]
+    assert far == [False, False, False, True, True, False, False]
 
 
 def test_noise_in_common_with_the_half_that_is_held_against_it_is_what_must_not_be():
@@ -108,7 +123,7 @@ def test_noise_in_common_with_the_half_that_is_held_against_it_is_what_must_not_
     halves = [truth + noise for noise in noises]
     by_heart = Knowing(truth + noises[1], 0.0)
     fair, unfair = (
-        np.mean([one.correlation[1:] for one in found.values()])
+        np.mean([one.correlation[1:] for one in found.whole.values()])
         for found in (
             extra_wedge(by_heart, halves[1 - i], halves[i], RANGE, EDGES, SCALE, None, "32-true", CPU)
             for i in (0, 1)
@@ -122,7 +137,7 @@ def test_no_signal_no_figure():
     shape = (64, 64, 64)
     halves = [filtered(shape, seed) for seed in (1, 2)]
     found = extra_wedge(Echo(), *halves, RANGE, EDGES, SCALE, None, "32-true", CPU)
-    shells = trust_shells(found, EDGES, 64)
+    shells = trust_shells(found.whole, EDGES, 64)
     assert all(shell.correlation is None and shell.reason for shell in shells)
 
 

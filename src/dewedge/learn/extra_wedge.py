@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.physics.rotation import cube_rotations
 from dewedge.physics.transfer import MeasuredPlanes, transfer_and_noise
 from dewedge.physics.wedge import wedge_mask
-from dewedge.scores.extra_wedge import Azimuth, ExtraWedge
+from dewedge.scores.extra_wedge import DISTANCES_DEG, Azimuth, ExtraWedge
 from dewedge.scores.spectra import OFF_AXIS, Spectrum, folded_angle_deg, shell_sums, tapered_spectrum
 
 Value = TypeVar("Value", np.float32, np.bool_)
@@ -39,6 +39,13 @@ Value = TypeVar("Value", np.float32, np.bool_)
 BLOCK_VOXELS = 2**21  # that the network sees at once
 LEAST_EDGE = 64  # of a block, in voxels
 MOST_BLOCKS = 9
+
+
+class ExtraWedges(NamedTuple):
+    """Sums over all that was cut, and over what lies so far from measured frequencies; by azimuth."""
+
+    whole: dict[Azimuth, ExtraWedge]
+    by_distance: list[dict[Azimuth, ExtraWedge]]
 
 
 def azimuths() -> dict[Azimuth, NDArray[np.float64]]:
@@ -67,7 +74,7 @@ def extra_wedge(
     precision: Precision,
     device: torch.device,
     planes: Sequence[MeasuredPlanes] = (),
-) -> dict[Azimuth, ExtraWedge]:
+) -> ExtraWedges:
     """Cut a wedge from a half-set at several azimuths, predict it, and hold it against the other half-set.
 
     Blocks of the tomogram are turned so that the wedge to be cut lies where the network expects the missing
@@ -92,10 +99,10 @@ def extra_wedge(
 
     Returns
     -------
-    dict
-        Sums over blocks, by azimuth.
+    ExtraWedges
+        Sums over blocks.
     """
-    found: dict[Azimuth, ExtraWedge] = {}
+    found: list[dict[Azimuth, ExtraWedge]] = [{} for _ in range(1 + len(DISTANCES_DEG))]
     for block in blocks(given.shape, network.multiple):
         inputs, target = (standardised(half[block], scale, clip) for half in (given, kept))
         for azimuth, rotation in azimuths().items():
@@ -107,46 +114,58 @@ def extra_wedge(
                 for v in (predicted, there, other)
             ]
             judged = judged_band(spectra[0].frequency, tilt_range, rotation, len(inputs))
-            sums, halves = (shell_sums(spectra[i], spectra[2], edges, judged) for i in (0, 1))
-            before = found.get(azimuth)
-            if before is None:
-                # Blocks are of one shape.
-                share = overlap(spectra[0], judged, rotation, planes, len(inputs), edges)
-                found[azimuth] = ExtraWedge(sums, halves, share)
-            else:
-                found[azimuth] = ExtraWedge(before.predicted + sums, before.halves + halves, before.overlap)
-    return found
+            places = [judged, *(judged & band for band in bands(spectra[0].frequency, tilt_range))]
+            # Blocks are of one shape.
+            shares = (
+                [one[azimuth].overlap for one in found]
+                if azimuth in found[0]
+                else overlaps(spectra[0], places, rotation, planes, len(inputs), edges)
+            )
+            for one, place, share in zip(found, places, shares, strict=True):
+                sums, halves = (shell_sums(spectra[i], spectra[2], edges, place) for i in (0, 1))
+                if azimuth in one:
+                    sums, halves = one[azimuth].predicted + sums, one[azimuth].halves + halves
+                one[azimuth] = ExtraWedge(sums, halves, share)
+    return ExtraWedges(found[0], found[1:])
 
 
-def overlap(
+def bands(frequency: Sequence[Tensor], tilt_range: TiltRange) -> list[Tensor]:
+    """True at the frequencies of each of `DISTANCES_DEG` from what tilts measured, about the tilt axis."""
+    angle = folded_angle_deg(frequency[0], frequency[2])
+    # Beyond 90 degrees it goes on from -90.
+    above, below = angle - tilt_range.max_deg, tilt_range.min_deg - angle
+    distance = torch.minimum(torch.remainder(above, 180), torch.remainder(below, 180))
+    return [(distance >= low) & (distance < high) for low, high in DISTANCES_DEG]
+
+
+def overlaps(
     spectrum: Spectrum,
-    judged: Tensor,
+    places: Sequence[Tensor],
     rotation: NDArray[np.float64],
     planes: Sequence[MeasuredPlanes],
     thickness: int,
     edges: Sequence[float],
-) -> Floats:
-    """``(s,)`` mean product of both half-sets' transfers where it is judged, over the product of their means.
+) -> list[Floats]:
+    """``(s,)`` mean product of both half-sets' transfers in each place, over the product of their means.
 
     Of a specimen that ``rotation`` turned, in a slab so many voxels thick.
     """
     if not planes:
-        return np.ones(len(edges) - 1)
+        return [np.ones(len(edges) - 1) for _ in places]
     # Component i of R^T k is k times column i of R.
     kz, ky, kx = (axis.float() for axis in spectrum.frequency)
     k = [kz * r[0] + ky * r[1] + kx * r[2] for r in rotation.T.tolist()]
     first, second = (transfer_and_noise(each, thickness, *k)[0] for each in planes)
-    both, alone, other, count = (
-        shell_sums(replace(spectrum, values=a + 0j), replace(spectrum, values=b + 0j), edges, judged).ab
-        for a, b in (
-            (first, second),
-            (first, torch.ones_like(first)),
-            (torch.ones_like(first), second),
-            (torch.ones_like(first), torch.ones_like(first)),
+    one = torch.ones_like(first)
+    found = []
+    for place in places:
+        both, alone, other, count = (
+            shell_sums(replace(spectrum, values=a + 0j), replace(spectrum, values=b + 0j), edges, place).ab
+            for a, b in ((first, second), (first, one), (one, second), (one, one))
         )
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return both * count / (alone * other)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found.append(both * count / (alone * other))
+    return found
 
 
 def inside_cut(volume: NDArray[np.float32], tilt_range: TiltRange) -> NDArray[np.float32]:

@@ -45,6 +45,9 @@ LEAST_PERIODS = 5.0
 # Standard deviation between azimuths beyond which they tell different things.
 MOST_SPREAD = 0.2
 
+# From the nearest measured frequencies, about the tilt axis: what is told apart.
+DISTANCES_DEG = ((0.0, 10.0), (10.0, 20.0), (20.0, 90.0))
+
 NO_SIGNAL = "half-sets have too little in common"
 TOO_COARSE = "coarser than a fifth of the thickness"
 DISAGREE = "single azimuths disagree"

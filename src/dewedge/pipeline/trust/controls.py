@@ -121,7 +121,7 @@ def estimates(
         precision=choose_precision(subject.compute, device),
         device=device,
     )
-    return trust_shells(wedges, EDGES, pair.shape_zyx[0])
+    return trust_shells(wedges.whole, EDGES, pair.shape_zyx[0])
 
 
 def compared(control: FilledPower, specimen: FilledPower) -> Control:

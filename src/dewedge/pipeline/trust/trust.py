@@ -107,7 +107,8 @@ def judged(subject: Subject, parts: Sequence[PartName]) -> Trust:
     scale = angle_scale(subject)
     if scale is not None and scale.is_off:
         # Both half-sets are distorted alike: what they tell of each other is no truth.
-        found = replace(found, shells=[shell.untold(WRONG_ANGLES) for shell in found.shells])
+        untold = [shell.untold(WRONG_ANGLES) for shell in found.shells]
+        found = replace(found, shells=untold, by_distance=())
     found = replace(found, angle_scale=scale)
     seconds, answers = {"wedge": time.monotonic() - started}, {}
     for name, make in MAKERS.items():

@@ -70,8 +70,9 @@ def wedge(subject: Subject) -> Trust:
         name=folder.name,
         voxel_size_A=refined.voxel_size_A,
         edges_per_voxel=EDGES,
-        shells=trust_shells(wedges, EDGES, refined.data.shape[0]),
-        extra_wedge=wedges,
+        shells=trust_shells(wedges.whole, EDGES, refined.data.shape[0]),
+        extra_wedge=wedges.whole,
+        by_distance=[trust_shells(one, EDGES, refined.data.shape[0]) for one in wedges.by_distance],
         added=added,
     )
 

@@ -15,7 +15,7 @@ from dewedge.report.page import filled
 from dewedge.report.trust.part import Lengths, Part, Picture
 from dewedge.report.trust.verdict import LOOK, PICK, Trust
 from dewedge.runtime.log import duration
-from dewedge.scores.extra_wedge import of_whole
+from dewedge.scores.extra_wedge import DISTANCES_DEG, of_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +40,10 @@ def curve_figure(trust: Trust) -> Figure:
     }
     axes.fill_between(middles[told], values["low"], values["high"], color="C0", alpha=0.2, label="90 %")
     axes.plot(middles[told], values["correlation"], "o-", color="C0", label="estimate")
+    for (low, high), shells in zip(DISTANCES_DEG, trust.by_distance, strict=False):
+        label = f"{low:.0f} degrees and more" if high >= 90 else f"{low:.0f} to {high:.0f} degrees"
+        estimates = np.array([shell.correlation for shell in shells], dtype=np.float64)
+        axes.plot(middles, estimates, ":", marker=".", linewidth=1, label=f"{label} from measured")
     for level, text in ((LOOK, "look"), (PICK, "pick")):
         axes.axhline(level, color="0.4", linewidth=0.8, linestyle="--")
         axes.annotate(

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from dewedge.geometry import Floats
 from dewedge.physics.angle_scale import AngleScale
 from dewedge.report.trust.part import Lengths, Part, PartName
-from dewedge.scores.extra_wedge import Azimuth, ExtraWedge, TrustShell
+from dewedge.scores.extra_wedge import DISTANCES_DEG, Azimuth, ExtraWedge, TrustShell
 from dewedge.scores.spectra import listed
 
 # Correlations with the truth: as much signal as the usual resolution criterion asks for (Rosenthal and
@@ -46,6 +46,8 @@ class Trust:
         The estimate in each shell.
     extra_wedge
         What it is made of, by azimuth.
+    by_distance
+        The estimate in each shell, for each of `DISTANCES_DEG` from what was measured.
     added
         ``(s,)`` mean power of the result inside the wedge, in units of that outside.
     angle_scale
@@ -62,6 +64,7 @@ class Trust:
     shells: Sequence[TrustShell]
     extra_wedge: Mapping[Azimuth, ExtraWedge]
     added: Floats
+    by_distance: Sequence[Sequence[TrustShell]] = ()
     angle_scale: AngleScale | None = None
     parts: Mapping[PartName, Part] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -157,6 +160,10 @@ class Trust:
                     "half_sets": listed(found.halves.correlation),
                 }
                 for azimuth, found in self.extra_wedge.items()
+            ],
+            "by_distance": [
+                {"from_deg": low, "to_deg": high, "correlation": [shell.correlation for shell in shells]}
+                for (low, high), shells in zip(DISTANCES_DEG, self.by_distance, strict=False)
             ],
             "added_power": listed(self.added),
             "angle_scale": None if self.angle_scale is None else self.angle_scale._asdict(),
