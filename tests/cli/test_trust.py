@@ -101,7 +101,7 @@ def test_the_same_fit_is_made_to_specimens_without_structure(trusted: Path):
         folder = trusted / "controls" / name
         half = read_mrc(folder / "half0.mrc")
         assert half.data.shape == refined.data.shape and half.voxel_size_A == refined.voxel_size_A
-        # Both together cost one fit.
+        # Both together cost half a fit, of at least one epoch.
         assert len(load_model(folder / "model.safetensors").details["epochs"]) == 1
 
 

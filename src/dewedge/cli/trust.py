@@ -25,7 +25,8 @@ def trust(
     held against the images, and the images are asked whether the tilt angles are right. The run is made again
     without its outermost tilts, and the result held against them: as long as the run. Two networks fitted to
     a half of the tomogram each are compared: as long as the fit. It is mapped how far off what fills the
-    wedge can be. The same fit is made to pure noise and to a specimen without objects: as long as the fit.
+    wedge can be. The same fit is made to pure noise and to a specimen without objects: half as
+    long as the fit.
 
     Written into the run's folder: trust.html (a verdict, figures and pictures), trust.json,
     refined_measured.mrc (the result at measured frequencies, safe for averaging and template matching),

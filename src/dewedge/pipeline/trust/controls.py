@@ -35,7 +35,7 @@ SEED = 0
 def controls(subject: Subject) -> Controls | None:
     """Fit to pure noise and to a specimen of random phases; None where several tomograms share the network.
 
-    Both together cost one fit.
+    Both together cost half a fit.
     """
     if not subject.has_own_fit:
         logger.info("%s: of a network of several tomograms no controls are made", subject.name)
@@ -56,7 +56,7 @@ def controls(subject: Subject) -> Controls | None:
         }
     fitted: dict[ControlName, Control] = {}
     told: Sequence[TrustShell] = ()
-    section = subject.config.fit.share(2)
+    section = subject.config.fit.share(4)
     for name, control in pairs.items():
         with step(f"{subject.name}: fit to a specimen without structure ({name})"):
             model = fit_again(subject, f"{FOLDER}/{name}", control, section)
