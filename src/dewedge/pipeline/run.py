@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 
 from dewedge.check.finding import Finding
 from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import read_planes
 from dewedge.inputs.read import read_inputs
@@ -254,21 +255,35 @@ def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
     """The half-sets of a tomogram, memory-mapped, with its mask; twice the full one where none are needed."""
     folder = tomogram.folder
     halves = folder.halves if OBJECTIVES[config.fit.objective].needs_halves else []
-    return read_pair(folder.full, halves, folder, tomogram.item)
+    item = tomogram.item
+    return read_pair(
+        folder.full, halves, folder, item.name, item.tilt_range, of_series=not isinstance(item, HalvesInput)
+    )
 
 
-def read_pair(full_path: Path, half_paths: Sequence[Path], raw: ResultFolder, item: RunInput) -> TomogramPair:
-    """Both half-sets, or the full tomogram alone, for a fit; mask and planes are those of ``raw``."""
+def read_pair(
+    full_path: Path,
+    half_paths: Sequence[Path],
+    raw: ResultFolder,
+    name: str,
+    tilt_range: TiltRange,
+    *,
+    of_series: bool,
+) -> TomogramPair:
+    """Both half-sets, or the full tomogram alone, for a fit; mask and planes are those of ``raw``.
+
+    ``of_series``: whether all were reconstructed here, so that the full one has the grey scale of the halves.
+    """
     whole = read_mrc(full_path)
     full, size_A = whole.data, whole.voxel_size_A
     mask = read_mrc(raw.mask).data > 0.5 if raw.mask.exists() else None
     if not half_paths:
-        return TomogramPair(full, full, item.tilt_range, mask, item.name, voxel_size_A=size_A)
+        return TomogramPair(full, full, tilt_range, mask, name, voxel_size_A=size_A)
     half0, half1 = (read_mrc(path).data for path in half_paths)
     # Another program's need not have the grey scale of its half tomograms.
-    ours = None if isinstance(item, HalvesInput) else full
+    ours = full if of_series else None
     planes = read_planes(raw.planes)
-    return TomogramPair(half0, half1, item.tilt_range, mask, item.name, ours, planes, size_A)
+    return TomogramPair(half0, half1, tilt_range, mask, name, ours, planes, size_A)
 
 
 def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:

@@ -257,4 +257,5 @@ def fit_and_refine(
 def pair_of(source: Estimate, raw: ResultFolder, item: RunInput, config: Config) -> TomogramPair:
     """Both half-sets, or the full tomogram alone, for the fit of a stage."""
     halves = source.halves if OBJECTIVES[config.fit.objective].needs_halves else []
-    return read_pair(source.full, halves, raw, item)
+    of_series = not isinstance(item, HalvesInput)
+    return read_pair(source.full, halves, raw, item.name, item.tilt_range, of_series=of_series)

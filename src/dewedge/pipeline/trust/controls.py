@@ -120,6 +120,7 @@ def estimates(
         clip=model.clip,
         precision=choose_precision(subject.compute, device),
         device=device,
+        planes=pair.planes or (),
     )
     return trust_shells(wedges.whole, EDGES, pair.shape_zyx[0])
 

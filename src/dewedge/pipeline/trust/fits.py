@@ -100,7 +100,8 @@ def _refine(subject: Subject, model: Model, source: NDArray[np.float32], output:
         refine_arrays(
             [source],
             output,
-            model,
+            # A half-set alone has the grey scale of what the network was fitted to.
+            replace(model, full_std=1.0),
             model.tilt_range,
             subject.config.refine,
             subject.compute,

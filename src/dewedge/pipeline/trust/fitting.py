@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from dewedge.inputs.planes import read_planes
 from dewedge.io.files import remove_leftovers
-from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.pairs import TomogramPair
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.measures import model_file
+from dewedge.pipeline.run import read_pair
+from dewedge.pipeline.trust.images import series_of
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.runtime.devices import launched
 from dewedge.runtime.folder import ResultFolder, is_newer, refuse_outside
@@ -21,16 +21,13 @@ from dewedge.settings.fit import FitSection
 def half_sets(subject: Subject) -> TomogramPair:
     """The half-sets that the run was fitted to, memory-mapped, with mask and planes."""
     folder = subject.folder
-    half0, half1 = (read_mrc(path) for path in folder.halves)
-    return TomogramPair(
-        half0.data,
-        half1.data,
-        subject.model.tilt_range,
-        read_mrc(folder.mask).data > 0.5 if folder.mask.exists() else None,
+    return read_pair(
+        folder.full,
+        folder.halves,
+        folder,
         subject.name,
-        read_mrc(folder.full).data,
-        read_planes(folder.planes),
-        half0.voxel_size_A,
+        subject.model.tilt_range,
+        of_series=series_of(subject) is not None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 
 from dewedge.check.angle_scale import measure_angle_scale
 from dewedge.errors import InputError
@@ -16,6 +17,7 @@ from dewedge.runtime.made_of import read_record
 logger = logging.getLogger(__name__)
 
 
+@lru_cache(maxsize=1)
 def series_of(subject: Subject) -> SeriesInput | None:
     """The series of a tomogram as the run read it; None, and a line about it, if it is not there any more."""
     try:
