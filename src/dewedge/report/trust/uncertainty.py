@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL_INCHES = 6.0
-BAR_INCHES = 0.25
 
 
 @dataclass(frozen=True, eq=False)
