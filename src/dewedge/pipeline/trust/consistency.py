@@ -9,7 +9,6 @@ import numpy as np
 from dewedge.errors import InputError
 from dewedge.io.image_numbers import image_numbers
 from dewedge.pipeline.reconstruct import half_sets
-from dewedge.pipeline.trust.images import series_of
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.validate.validate import without_gold
 from dewedge.report.trust.consistency import Consistency
@@ -25,7 +24,7 @@ def consistency(subject: Subject) -> Consistency | None:
 
     Gold is left out on both sides: it is painted over in the images, and taken from the tomogram.
     """
-    item = series_of(subject)
+    item = subject.series
     if item is None:
         return None
     config = subject.config

@@ -11,7 +11,6 @@ from dewedge.learn.pairs import TomogramPair
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.measures import model_file
 from dewedge.pipeline.run import read_pair
-from dewedge.pipeline.trust.images import series_of
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.runtime.devices import launched
 from dewedge.runtime.folder import ResultFolder, is_newer, refuse_outside
@@ -27,7 +26,7 @@ def half_sets(subject: Subject) -> TomogramPair:
         folder,
         subject.name,
         subject.model.tilt_range,
-        of_series=series_of(subject) is not None,
+        of_series=subject.series is not None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 
 from dewedge.check.angle_scale import measure_angle_scale
 from dewedge.errors import InputError
@@ -11,39 +11,49 @@ from dewedge.inputs.read import read_all
 from dewedge.inputs.run_input import SeriesInput, source_of
 from dewedge.physics.angle_scale import AngleScale
 from dewedge.pipeline.trust.subject import Subject
+from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import step
-from dewedge.runtime.made_of import read_record
+from dewedge.runtime.made_of import Record, read_record
+from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
 
 
-@lru_cache(maxsize=1)
-def series_of(subject: Subject) -> SeriesInput | None:
-    """The series of a tomogram as the run read it; None, and a line about it, if it is not there any more."""
+def series_of(run: ResultFolder, config: Config, folders: Sequence[ResultFolder]) -> dict[str, SeriesInput]:
+    """The series of tomograms as the run read them, by name of their folder.
+
+    What is not there any more, or has changed, is left out, with a line.
+    """
     try:
-        inputs = read_all(subject.config)
-        record = read_record(subject.run.inputs)
+        inputs = read_all(config)
+        record = read_record(run.inputs)
     except InputError as error:
-        logger.warning("%s: its images cannot be asked: %s", subject.name, error)
-        return None
-    named = [item for item in inputs if len(inputs) == 1 or item.name == subject.name]
-    if len(named) != 1:
-        logger.warning("%s: its images cannot be asked: not found among those of the run", subject.name)
-        return None
-    item = named[0]
-    if not isinstance(item, SeriesInput):
-        logger.info("%s: made of half tomograms: there are no images to ask", subject.name)
-        return None
-    difference = record[item.name].difference(source_of(item, [])) if item.name in record else None
-    if difference is not None:
-        logger.warning("%s: its images cannot be asked: %s", subject.name, difference)
-        return None
-    return item
+        logger.warning("%s: its images cannot be asked: %s", run.name, error)
+        return {}
+    # The folder of a single tomogram has the run's name.
+    items = {folders[0].name: inputs[0]} if len(inputs) == 1 else {item.name: item for item in inputs}
+    found = {}
+    for folder in folders:
+        item = items.get(folder.name)
+        if item is None:
+            logger.warning("%s: its images cannot be asked: not found among those of the run", folder.name)
+        elif not isinstance(item, SeriesInput):
+            logger.info("%s: made of half tomograms: there are no images to ask", folder.name)
+        elif (difference := _difference(record, item)) is not None:
+            logger.warning("%s: its images cannot be asked: %s", folder.name, difference)
+        else:
+            found[folder.name] = item
+    return found
+
+
+def _difference(record: Mapping[str, Record], item: SeriesInput) -> str | None:
+    """What has changed since the run, in words; None if nothing."""
+    return record[item.name].difference(source_of(item, [])) if item.name in record else None
 
 
 def angle_scale(subject: Subject) -> AngleScale | None:
     """By what the tilt angles of the run have to be multiplied; None if it cannot be told."""
-    item = series_of(subject)
+    item = subject.series
     if item is None:
         return None
     thickness = subject.config.reconstruct.thickness or item.thickness

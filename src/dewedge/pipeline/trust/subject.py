@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dewedge.inputs.run_input import SeriesInput
 from dewedge.learn.checkpoint import Model
 from dewedge.runtime.folder import ResultFolder
 from dewedge.settings.sections import ComputeSection, Config
@@ -25,6 +26,8 @@ class Subject:
         That of the run; its fit has the budget that was asked for.
     compute
         Where to compute.
+    series
+        What it was made of; None of half tomograms, or where that is not there any more.
     """
 
     run: ResultFolder
@@ -32,6 +35,7 @@ class Subject:
     model: Model
     config: Config
     compute: ComputeSection
+    series: SeriesInput | None = None
 
     @property
     def name(self) -> str:

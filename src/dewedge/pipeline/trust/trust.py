@@ -22,7 +22,7 @@ from dewedge.pipeline.report import write_index_of, write_page
 from dewedge.pipeline.trust.consistency import consistency
 from dewedge.pipeline.trust.controls import controls
 from dewedge.pipeline.trust.fits import fits
-from dewedge.pipeline.trust.images import angle_scale
+from dewedge.pipeline.trust.images import angle_scale, series_of
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.trust.uncertainty import uncertainty
 from dewedge.pipeline.trust.wedge import wedge
@@ -88,8 +88,10 @@ def trust(
     folders = run_folders(output)
     config = resolve_config(run.config_file, {"fit": {"budget": budget}} if budget else {})
     with locked_folder(output):
+        series = series_of(run, config, folders)
         for folder in folders:
-            subject = Subject(run, folder, load_model(model_file(run, folder)), config, compute)
+            model = load_model(model_file(run, folder))
+            subject = Subject(run, folder, model, config, compute, series.get(folder.name))
             found.append(judged(subject, parts))
             write(found[-1], folder)
             with dispensable(folder.report):
