@@ -14,8 +14,12 @@ from dewedge.runtime.folder import ResultFolder, is_newer
 # Of a layer: its data, the arguments it is made with, its type.
 LayerData = tuple[Any, dict[str, Any], str]
 
-# From blue to red, and nothing is seen through where the volume is zero: R, G, B, opacity.
-_SIGNED = np.array([[0.1, 0.5, 1, 1], [0.1, 0.5, 1, 0], [1, 0.3, 0.1, 0], [1, 0.3, 0.1, 1]])
+# From blue to red, R, G, B and opacity: one sees through it where the volume is zero.
+_SIGNED = {
+    "name": "dewedge signed",
+    "colors": np.array([[0.1, 0.5, 1, 1], [0.1, 0.5, 1, 0], [1, 0.3, 0.1, 0], [1, 0.3, 0.1, 1]]),
+    "controls": [0, 0.5, 0.5, 1],
+}
 
 
 def tomogram_layers(folder: ResultFolder) -> dict[Path, LayerData]:
@@ -77,5 +81,5 @@ def _colours(path: Path, limits: tuple[float, float]) -> dict[str, Any]:
         return {"colormap": "magma", "blending": "additive", "contrast_limits": (0.0, limits[1])}
     if path in (folder.added, folder.fits_difference):
         most = max(map(abs, limits))
-        return {"colormap": ("dewedge signed", _SIGNED), "contrast_limits": (-most, most)}
+        return {"colormap": _SIGNED, "contrast_limits": (-most, most)}
     return {"colormap": "gray"}
