@@ -13,12 +13,16 @@ from napari.utils.notifications import show_error
 from dewedge.errors import InputError
 from dewedge.napari_plugin.layers import tomogram_layers
 from dewedge.napari_plugin.reader import run_tomograms
+from dewedge.report.trust.judged import judged
 from dewedge.runtime.folder import ResultFolder
 
 if TYPE_CHECKING:
     import napari
 
+# Stems of files, by which layers are known.
+FULL, REFINED = "full", "refined"
 NOTHING = "nothing"
+LINK = "#3a8fff"  # to be read on napari's dark theme and on the light one
 
 
 class RunWidget(Container):
@@ -32,12 +36,14 @@ class RunWidget(Container):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         self._viewer = viewer
-        self._layers: dict[Path, Any] = {}
+        self._folders: dict[str, ResultFolder] = {}
+        # By the stems of their files.
+        self._layers: dict[str, Any] = {}
         super().__init__(
             widgets=[
-                FileEdit(name="run", mode="d", label="run"),
+                FileEdit(name="run", mode="d"),
                 ComboBox(name="tomogram", visible=False),
-                FloatSlider(name="after", label="full to refined", value=1.0, max=1.0),
+                FloatSlider(name="share", label=f"{FULL} to {REFINED}", value=1.0, max=1.0),
                 ComboBox(name="overlay", choices=[NOTHING]),
                 Label(name="verdict"),
             ]
@@ -46,26 +52,28 @@ class RunWidget(Container):
         self.verdict.native.setOpenExternalLinks(True)
         self.run.changed.connect(self._open)
         self.tomogram.changed.connect(self._show)
-        self.after.changed.connect(self._fade)
+        self.share.changed.connect(self._fade)
         self.overlay.changed.connect(self._lay_over)
 
     def _open(self, path: Path) -> None:
         """Offer the tomograms of a run, and show the first."""
         try:
-            folders = run_tomograms(path)
+            self._folders = {folder.name: folder for folder in run_tomograms(path)}
         except InputError as error:
             show_error(str(error))
             return
+        names = list(self._folders)
         with self.tomogram.changed.blocked():
-            self.tomogram.choices = [(folder.name, folder) for folder in folders]
-        self.tomogram.visible = len(folders) > 1
-        self._show(folders[0])
+            self.tomogram.choices = names
+            self.tomogram.value = names[0]
+        self.tomogram.visible = len(names) > 1
+        self._show(names[0])
 
-    def _show(self, folder: ResultFolder) -> None:
+    def _show(self, name: str) -> None:
         """Show a tomogram in the place of the one before."""
         try:
-            found = tomogram_layers(folder)
-            self.verdict.value = verdict_html(folder)
+            found = tomogram_layers(self._folders[name])
+            told = verdict_html(self._folders[name])
         except InputError as error:
             show_error(str(error))
             return
@@ -73,23 +81,24 @@ class RunWidget(Container):
             # It may have been taken out by hand.
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
-        self._layers = {path: self._viewer.add_layer(Layer.create(*data)) for path, data in found.items()}
+        self._layers = {stem: self._viewer.add_layer(Layer.create(*data)) for stem, data in found.items()}
+        self._viewer.layers.selection.active = self._layers.get(REFINED, self._layers[FULL])
         self._viewer.scale_bar.visible = True
-        overlays = [path for path in found if path not in (folder.full, folder.result)]
-        self.overlay.choices = [NOTHING, *((path.stem, path) for path in overlays)]
-        self._fade(self.after.value)
+        self.verdict.value = told
+        self.overlay.choices = [NOTHING, *(stem for stem in found if stem not in (FULL, REFINED))]
+        self._fade(self.share.value)
+        self._lay_over(self.overlay.value)
 
-    def _fade(self, opacity: float) -> None:
+    def _fade(self, share: float) -> None:
         """Draw the result over the reconstruction so strongly, from 0 to 1."""
-        folder = self.tomogram.value
-        if folder is not None and folder.result in self._layers:
-            self._layers[folder.result].opacity = opacity
+        if REFINED in self._layers:
+            self._layers[REFINED].opacity = share
 
-    def _lay_over(self, chosen: Path | str) -> None:
+    def _lay_over(self, chosen: str) -> None:
         """Show one of the volumes of `dewedge trust`, or none."""
-        for choice in self.overlay.choices:
-            if choice in self._layers:
-                self._layers[choice].visible = choice == chosen
+        for stem, layer in self._layers.items():
+            if stem not in (FULL, REFINED):
+                layer.visible = stem == chosen
 
 
 def verdict_html(folder: ResultFolder) -> str:
@@ -100,14 +109,12 @@ def verdict_html(folder: ResultFolder) -> str:
     InputError
         If the file of it is damaged.
     """
-    # With it comes torch.
-    from dewedge.pipeline.report import judged
-
     told = judged(folder)
     if told is None:
-        text = f"dewedge trust {folder.path} tells how far what fills the missing wedge is to be believed."
+        text = "dewedge trust tells how far what fills the missing wedge is to be believed."
     else:
         text = f"{told.verdict.sentence} {told.verdict.advice}"
     pages = [page for page in (folder.report, folder.trust_page) if page.is_file()]
-    links = [f'<a href="{escape(page.absolute().as_uri())}">{page.name}</a>' for page in pages]
+    addresses = {page.name: escape(page.absolute().as_uri()) for page in pages}
+    links = [f'<a style="color: {LINK}" href="{address}">{name}</a>' for name, address in addresses.items()]
     return "<br>".join([escape(text), *links])
