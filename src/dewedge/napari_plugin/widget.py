@@ -83,7 +83,6 @@ class RunWidget(Container):
                 self._viewer.layers.remove(layer)
         self._layers = {stem: self._viewer.add_layer(Layer.create(*data)) for stem, data in found.items()}
         self._viewer.layers.selection.active = self._layers.get(REFINED, self._layers[FULL])
-        self._viewer.scale_bar.visible = True
         self.verdict.value = told
         self.overlay.choices = [NOTHING, *(stem for stem in found if stem not in (FULL, REFINED))]
         self._fade(self.share.value)
