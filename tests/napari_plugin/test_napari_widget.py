@@ -1,6 +1,6 @@
 """The widget in napari's own model of a viewer, without a window.
 
-Needs ``pip install 'dewedge[napari]' 'napari[pyqt6]'``, or another Qt binding.
+Needs ``pip install '.[napari]' 'napari[pyqt6]'``, or another Qt binding.
 """
 
 from __future__ import annotations
