@@ -149,12 +149,10 @@ def tomograms_of(output: Path) -> list[ResultFolder]:
     InputError
         If it is no run's folder, or cannot be read.
     """
-    run, found = ResultFolder(output), []
-    # A folder of anything else may hold much.
-    if run.config_file.is_file():
-        folders = [run, *map(ResultFolder, files_and_folders(output)[1])]
-        found = [folder for folder in folders if folder.full.is_file()]
-    if not found:
+    run = ResultFolder(output)
+    folders = [run, *map(ResultFolder, files_and_folders(output)[1])]
+    found = [folder for folder in folders if folder.full.is_file()]
+    if not found or not run.config_file.is_file():
         names = f"{run.config_file.name} and {run.full.name}"
         raise InputError(f"{output}: no run: expected {names}, as dewedge run writes them")
     return found
