@@ -30,6 +30,7 @@ LAYERS = {
     "report": 7,
     "api": 8,
     "cli": 8,
+    "napari_plugin": 8,
     "__main__": 8,
 }
 RUNTIME = LAYERS["runtime"]
@@ -146,6 +147,7 @@ def test_finds_what_breaks_them(tmp_path: Path, path: str, code: str, message: s
 
 def test_importing_dewedge_its_files_and_its_command_line_does_not_import_torch():
     wanted = ["dewedge", "dewedge.geometry", "dewedge.split", "dewedge.io.tilt_series"]
+    wanted += ["dewedge.napari_plugin.reader", "dewedge.report.trust.judged"]
     wanted += [name for name in modules() if name.startswith("dewedge.io")]
     wanted += [name for name in modules() if name == "dewedge.cli" or name.startswith("dewedge.cli.")]
     check = "\n".join(

@@ -17,7 +17,7 @@ from PIL import Image
 from dewedge.geometry import TiltRange
 from dewedge.learn.state import EpochRow
 from dewedge.report.run.index import IndexRow, index
-from dewedge.report.run.page import Judged, RunPage, State, page
+from dewedge.report.run.page import RunPage, State, page
 from dewedge.report.run.sections import (
     ACROSS,
     PIXELS,
@@ -29,7 +29,7 @@ from dewedge.report.run.sections import (
     thumbnail,
 )
 from dewedge.report.run.spectra import power_of_sections, spectra_figures
-from dewedge.report.trust.verdict import Verdict
+from dewedge.report.trust.judged import Judged, Verdict
 from dewedge.runtime.log import log_environment, log_to_file, step, stop_messages
 from dewedge.runtime.logged import read_log
 from dewedge.settings.file import differences, resolve_config

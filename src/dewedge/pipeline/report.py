@@ -19,18 +19,17 @@ from pydantic import TypeAdapter
 from dewedge.errors import InputError, reason
 from dewedge.geometry import TiltRange
 from dewedge.inputs.planes import read_planes
-from dewedge.io.files import files_and_folders, read_text, write_text_atomic
+from dewedge.io.files import read_text, write_text_atomic
 from dewedge.io.formats import read_volume
 from dewedge.io.mrc import read_mrc
-from dewedge.io.nested import parse_json
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.loss_curve import EpochRow
 from dewedge.pipeline.measures import held_out_box
 from dewedge.report.run.index import IndexRow, index
-from dewedge.report.run.page import Judged, RunPage, State, page
+from dewedge.report.run.page import RunPage, State, page
 from dewedge.report.run.sections import middle_section, places_of, read_sections, thumbnail
-from dewedge.report.trust.verdict import Verdict
-from dewedge.runtime.folder import ResultFolder, claimed, is_newer
+from dewedge.report.trust.judged import judged
+from dewedge.runtime.folder import ResultFolder, claimed, is_newer, tomograms_of
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
 from dewedge.runtime.logged import Logged, read_log
@@ -80,17 +79,6 @@ def report(paths: Sequence[Path], output: Path | None = None, *, overwrite: bool
             rows = [row for run, folders in runs for row in index_rows(run, folders, where.parent)]
             write_text_atomic(where, index(f"{len(paths)} runs", rows))
     logger.info("done: %s", where if len(paths) > 1 else runs[0][0].report)
-
-
-def tomograms_of(output: Path) -> list[ResultFolder]:
-    """Folders of the tomograms of a run, finished or not: itself, or those in it."""
-    run = ResultFolder(output)
-    folders = [ResultFolder(path) for path in (output, *files_and_folders(output)[1])]
-    found = [folder for folder in folders if folder.full.is_file()]
-    if not found or not run.config_file.is_file():
-        names = f"{run.config_file.name} and {run.full.name}"
-        raise InputError(f"{output}: no run: expected {names}, as dewedge run writes them")
-    return found
 
 
 def write_page(run: ResultFolder, folder: ResultFolder) -> None:
@@ -167,27 +155,6 @@ def tilt_range_of(folder: ResultFolder, config: Config, model: Model | None) -> 
         return TiltRange(float(tilts.min()), float(tilts.max()))
     ranges = config.tomograms.tilt_range
     return TiltRange(*ranges[0]) if len(ranges) == 1 else None
-
-
-def judged(folder: ResultFolder) -> Judged | None:
-    """What `dewedge trust` said of the refined tomogram that is there now; None if it was not asked.
-
-    Raises
-    ------
-    InputError
-        If its file is damaged.
-    """
-    if not (folder.result.exists() and is_newer(folder.trust, folder.result)):
-        return None
-    path = folder.trust
-    try:
-        told = parse_json(path, read_text(path))
-        verdict = TypeAdapter(Verdict).validate_python(told["verdict"])
-        withheld = (told.get("withheld") or {}).get("told", [])
-        sentences = TypeAdapter(list[str]).validate_python(withheld)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({reason(error)}): dewedge trust makes it again") from None
-    return Judged(verdict, folder.trust_page.name if folder.trust_page.is_file() else "", sentences)
 
 
 def half_sets(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dewedge.errors import InputError
-from dewedge.io.files import remove_leftovers, unwritable
+from dewedge.io.files import files_and_folders, remove_leftovers, unwritable
 from dewedge.io.volume_file import file_of
 from dewedge.runtime.lock import locked_file
 from dewedge.settings.sections import OutputFormat
@@ -139,6 +139,23 @@ class ResultFolder:
 def tomogram_folders(output: Path, names: Sequence[str], several: bool) -> list[ResultFolder]:
     """Folders of the tomograms' results: one for each in ``output`` if ``several``, else itself."""
     return [ResultFolder(output / name) for name in names] if several else [ResultFolder(output)]
+
+
+def tomograms_of(output: Path) -> list[ResultFolder]:
+    """Folders of the tomograms of a run, finished or not: itself, or those in it.
+
+    Raises
+    ------
+    InputError
+        If it is no run's folder, or cannot be read.
+    """
+    run = ResultFolder(output)
+    folders = [run, *map(ResultFolder, files_and_folders(output)[1])]
+    found = [folder for folder in folders if folder.full.is_file()]
+    if not found or not run.config_file.is_file():
+        names = f"{run.config_file.name} and {run.full.name}"
+        raise InputError(f"{output}: no run: expected {names}, as dewedge run writes them")
+    return found
 
 
 def is_newer(path: Path, than: Path) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from dewedge.report.page import filled, part
 from dewedge.report.run.page import refresh
-from dewedge.report.trust.verdict import Level, Verdict
+from dewedge.report.trust.judged import Level, Verdict
 from dewedge.runtime.log import duration
 
 COLUMNS = ("tomogram", "voxel (Å)", "size (z, y, x)", "held-out loss", "fit", "warnings", "filled wedge")

@@ -18,8 +18,8 @@ from dewedge.report.page import filled, part
 from dewedge.report.run.sections import Sections
 from dewedge.report.run.spectra import spectra_figures
 from dewedge.report.run.viewer import viewer
+from dewedge.report.trust.judged import Judged
 from dewedge.report.trust.part import Lengths
-from dewedge.report.trust.verdict import Verdict
 from dewedge.runtime.log import duration
 from dewedge.runtime.logged import Logged
 from dewedge.scores.anisotropy import Weave, WedgePower
@@ -60,25 +60,6 @@ class State:
     advice: str
     progress: float | None = None
     goes_on: bool = False
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What `dewedge trust` said of the tomogram.
-
-    Parameters
-    ----------
-    verdict
-        The sentence on top of its page.
-    page
-        Name of that page, beside this one; empty if there is none.
-    withheld
-        What it says of tilts that were kept back, if it asked them.
-    """
-
-    verdict: Verdict
-    page: str
-    withheld: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from dewedge.geometry import Floats
 from dewedge.physics.angle_scale import AngleScale
+from dewedge.report.trust.judged import Verdict
 from dewedge.report.trust.part import Lengths, Part, PartName
 from dewedge.scores.extra_wedge import DISTANCES_DEG, Azimuth, ExtraWedge, TrustShell
 from dewedge.scores.spectra import listed
@@ -17,17 +18,6 @@ from dewedge.scores.spectra import listed
 # Henderson 2003, J. Mol. Biol. 333, 721: C_ref 0.5), and more signal than error (its square is a half).
 LOOK = 0.5
 PICK = math.sqrt(0.5)
-
-Level = Literal["good", "some", "none", "unknown"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One sentence, what to do, and the colour of both."""
-
-    level: Level
-    sentence: str
-    advice: str
 
 
 @dataclass(frozen=True, eq=False)
