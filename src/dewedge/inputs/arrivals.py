@@ -207,6 +207,7 @@ class Arrivals:
         """Take down why what lies there has not arrived."""
         names = [_split(name) for name in {*(entry.name for entry in entries), *self._known}]
         named = {path for entry in entries for path in _named(entry)}
+        written = {_root(path) for path in self._fresh}
         # What a table names may come without a change of the table.
         self._fresh |= {path for path in due if faults and path.suffix.lower() in (".star", ".settings")}
         for path in due - named:
@@ -214,7 +215,8 @@ class Arrivals:
             if fault is None and path.suffix.lower() not in (*VOLUME_SUFFIXES, ".mdoc", ".aln"):
                 continue
             if fault is not None or not any(_is_part(_words(path), name) for name in names):
-                self.waiting[_root(path)] = fault or INCOMPLETE
+                root = _root(path)
+                self.waiting[root] = WRITTEN if root in written else fault or INCOMPLETE
 
 
 def _listed(paths: Sequence[Path]) -> Iterator[tuple[Path, Stamp]]:
