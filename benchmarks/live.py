@@ -52,7 +52,6 @@ def states(output: Path) -> list[str]:
     return [
         json.loads(path.read_text())["state"]
         for path in output.glob("*/status.json")
-        if "fits" not in path.parts
     ]
 
 
