@@ -49,10 +49,7 @@ def add(folder: Path, number: int) -> None:
 
 def states(output: Path) -> list[str]:
     """State of each tomogram that was begun."""
-    return [
-        json.loads(path.read_text())["state"]
-        for path in output.glob("*/status.json")
-    ]
+    return [json.loads(path.read_text())["state"] for path in output.glob("*/status.json")]
 
 
 def resident_MB(pid: int) -> float:

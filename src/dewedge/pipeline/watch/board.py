@@ -109,7 +109,9 @@ class Board:
         if not has_picture:
             self._thumbnails.pop(record.name, None)
         elif record.name not in self._thumbnails:
-            self._thumbnails[record.name] = thumbnail(middle_section(read_volume(folder.result).data))
+            self._thumbnails[record.name] = ""
+            with dispensable(folder.result):  # somebody may have removed it
+                self._thumbnails[record.name] = thumbnail(middle_section(read_volume(folder.result).data))
         return StatusRow(
             record.name,
             "done",
@@ -125,7 +127,7 @@ class Board:
         resume = f"dewedge run --resume -o {self.output.path} goes on."
         texts = list(standing.notes)
         if standing.doing[1] and not ended:
-            texts.append(f"Now: {' '.join(filter(None, standing.doing))}.")
+            texts.append(f"Now: {': '.join(filter(None, standing.doing))}.")
         last = sorted(standing.records.values(), key=lambda record: record.finished)
         times = [record.seconds for record in last if record.state == "done"][-TIMED:]
         if times:

@@ -234,7 +234,7 @@ class Watch:
             self._fit(begun)
         elif self.model is not None and ready:
             self._refine(ready[0])
-        elif ready and (len(ready) >= self.config.watch.fit_first or self._is_last(ready)):
+        elif ready and (len(ready) >= self.config.watch.fit_first or self._is_last()):
             self._begin_fit([record.name for record in ready[: self.config.watch.fit_first]])
         elif self.queue:
             self._reconstruct(self.queue.pop(next(iter(self.queue))))
@@ -242,7 +242,7 @@ class Watch:
             return False
         return True
 
-    def _is_last(self, ready: Sequence[Record]) -> bool:
+    def _is_last(self) -> bool:
         """True if no more tomograms will come for the fit."""
         return not self.queue and self._is_over()
 
@@ -279,7 +279,13 @@ class Watch:
             self.is_ending = True
         path = self.output / REFIT
         if path.is_file() and time.time() - path.stat().st_mtime > _WRITTEN_S:
-            self._note("refit", self._refit(read_text(path).split()))
+            try:
+                why_not = self._refit(read_text(path).split())
+            except UnwritableError:
+                raise
+            except InputError as error:
+                why_not = str(error)
+            self._note("refit", why_not)
             self._remove(REFIT)
 
     def _refit(self, names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from dewedge.report.run.index import NOTHING
 from dewedge.report.run.page import refresh
 from dewedge.runtime.log import duration
 
-COLUMNS = ("tomogram", "state", "since", "took", "network", "warnings", "what")
+COLUMNS = ("tomogram", "state", "since", "took", "network", "warnings")
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,9 @@ def _row(row: StatusRow) -> str:
     name = escape(row.name)
     link = name if row.page is None else f'<a href="{quote(row.page)}">{name}</a>'
     image = f'<img alt="{name}: xy section in the middle" src="{row.thumbnail}">' if row.thumbnail else ""
+    state = f'<span class="{"wrong" if row.is_wrong else ""}">{row.state}</span>'
+    if row.what:
+        state += f"<br>{escape(row.what)}"
     since = took = ("", NOTHING)
     if row.since is not None:
         since = f"{row.since.timestamp():.0f}", f"{row.since:%d %b %H:%M}"
@@ -122,12 +125,11 @@ def _row(row: StatusRow) -> str:
         for number in (row.network, row.warnings)
     )
     cells = [
-        (row.state, row.state, "wrong" if row.is_wrong else "state"),
+        (row.state, state, "state"),
         (*since, "number"),
         (*took, "number"),
         (*network, "number"),
         (*warnings, "number"),
-        (escape(row.what), escape(row.what), "what"),
     ]
     return (
         f'<tr><td>{image}</td><th scope="row" data-value="{name}">{link}</th>'
