@@ -23,6 +23,7 @@ from dewedge.settings.sections import (
     SplitSection,
     TileSection,
     TomogramsSection,
+    WatchSection,
 )
 
 Output = Annotated[Path | None, Parameter(alias="-o")]
@@ -37,6 +38,7 @@ def _titled(title: str, order: int) -> Parameter:
 Tomograms = Annotated[TomogramsSection, _titled("Ready-made tomograms", 3)]
 Fit = Annotated[FitSection, _titled("Fit", 7)]
 Compute = Annotated[ComputeSection, _titled("Devices", 9)]
+Watch = Annotated[WatchSection, _titled("Folders that are watched", 10)]
 
 
 @Parameter(name="*")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Output, RunFlags, resolve, show_messages
+from dewedge.cli.flags import Output, RunFlags, Watch, resolve, show_messages
+from dewedge.errors import InputError
 from dewedge.io.volume_file import ZarrVersion
 from dewedge.runtime.first_process import is_first_process
-from dewedge.settings.sections import OutputFormat
+from dewedge.settings.sections import OutputFormat, WatchSection
 
 
 def run(
@@ -24,6 +25,7 @@ def run(
     output_format: OutputFormat | None = None,
     zarr_version: ZarrVersion | None = None,
     trust: bool = False,
+    watch: Watch = WatchSection(),
     flags: RunFlags = RunFlags(),
 ) -> None:
     """From tilt series, or ready-made half-sets, to refined tomograms.
@@ -75,7 +77,18 @@ def run(
         no_check=no_check,
         output_format=output_format,
         zarr_version=zarr_version,
+        watch=watch.model_dump(exclude_unset=True),
     )
+    if resolved.watch.live:
+        if trust:
+            raise InputError("--trust: of a finished run: expected no --live; dewedge trust does it later")
+        from dewedge.pipeline.watch.watch import watch as run_watch
+
+        show_messages()
+        run_watch(resolved, resume=resume, overwrite=overwrite)
+        return
+    if resolved.watch != WatchSection():
+        raise InputError("--fit-first, --settle, --look-every, --until-idle: of folders watched with --live")
     from dewedge.pipeline.run import run as run_pipeline
 
     show_messages()

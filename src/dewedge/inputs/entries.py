@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
-from dewedge.io.find import find_series
+from dewedge.io.find import find_among, find_series
 from dewedge.io.tilt_images import stack_images
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.io.volume_file import file_of
@@ -41,7 +41,7 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
         for section in (config.reconstruct, config.images, config.split, config.series):
             _refuse(section, "ready-made half-sets, which are used as they are", config.recipe)
         return [*named_halves(given)]
-    if paths and not _names_files(config.series):
+    if paths and not names_files(config.series):
         notes: list[str] = []
         entries = find_series(
             *paths,
@@ -64,6 +64,22 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
         _refuse(given, "tilt series, whose files tell")
         return entries
     return with_ranges(entries, given.tilt_range)
+
+
+def entries_among(files: Iterable[Path], config: Config, faults: Faults) -> list[Entry]:
+    """As `entries_of`, of what some files of folders hold; nothing if that is nothing."""
+    entries = find_among(
+        files,
+        pixel_size_A=config.series.pixel_size_A,
+        axis_angle_deg=config.series.axis_angle_deg,
+        faults=faults,
+    )
+    found: list[Entry] = []
+    for entry in entries:
+        with faults.collected():
+            if not config.tomograms.halves_only or _has_halves(entry, faults):
+                found += with_ranges([entry], config.tomograms.tilt_range)
+    return found
 
 
 def named_series(config: Config, faults: Faults) -> list[SeriesEntry]:
@@ -179,7 +195,7 @@ def _refuse(section: Section, given: str, recipe: str | None = None) -> None:
             raise InputError(f"{key} = {getattr(section, key)}: cannot be used with {given}")
 
 
-def _names_files(section: SeriesSection) -> bool:
+def names_files(section: SeriesSection) -> bool:
     """True if the user names the files of each stack, so that nothing is to be found."""
     return bool(section.angles or section.xf or section.mdoc or section.even or section.odd)
 

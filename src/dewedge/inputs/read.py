@@ -15,7 +15,7 @@ from dewedge.inputs.entries import entries_of, known_range
 from dewedge.inputs.mask import choose_mask, read_mask
 from dewedge.inputs.open_files import allow_many_files
 from dewedge.inputs.run_input import HalvesInput, Mask, RunInput, SeriesInput
-from dewedge.io.entries import HalvesEntry, SeriesEntry
+from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.image_numbers import image_numbers
 from dewedge.io.names import require_distinct
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
@@ -94,11 +94,29 @@ def open_inputs(config: Config, faults: Faults) -> list[RunInput]:
     for i, entry in enumerate(entries):
         mask = choose_mask(config.fit.mask, i, len(entries))
         with faults.collected():
-            if isinstance(entry, SeriesEntry):
-                inputs.append(open_series(entry, config, mask))
-            else:
-                inputs.append(open_halves(entry, mask))
+            inputs.append(open_entry(entry, config, mask))
     return inputs
+
+
+def open_entry(entry: Entry, config: Config, mask: Mask | None) -> RunInput:
+    """Open a tilt series, or half tomograms."""
+    return open_series(entry, config, mask) if isinstance(entry, SeriesEntry) else open_halves(entry, mask)
+
+
+def read_entry(entry: Entry, config: Config) -> RunInput:
+    """Open one input alone, and require that it can be used.
+
+    Raises
+    ------
+    InputError
+        As `read_inputs`.
+    """
+    faults = Faults()
+    item = open_entry(entry, config, choose_mask(config.fit.mask, 0, 1))
+    corrected = with_correction([item], config, faults)
+    faults.require_some(corrected)
+    require_usable(corrected[0], config)
+    return corrected[0]
 
 
 def open_series(entry: SeriesEntry, config: Config, mask: Mask | None) -> SeriesInput:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,8 +31,11 @@ from dewedge.io.tilt_series import find_sidecars
 
 VOLUME_SUFFIXES = (*STACK_SUFFIXES, ".rec", ".map")
 # Folders within folders are looked into so deep; links that lead round end there.
-_DEPTH = 2
+DEPTH = 2
 _SIDECAR_SUFFIXES = (".tlt", ".rawtlt", ".xf", ".xtilt", ".edf", ".defocus")
+_TABLE_SUFFIXES = (".star", ".aln", ".settings", ".xml", ".tomostar", ".yaml", ".yml")
+# Of all files that anything is read of in a folder.
+SUFFIXES = frozenset((*VOLUME_SUFFIXES, *_SIDECAR_SUFFIXES, *_TABLE_SUFFIXES, ".mdoc", ".com", ".txt"))
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,32 @@ def find_series(
                 entries.append(_with_range(entry, overrides))
     require_distinct((entry.name, entry.path) for entry in entries)
     return entries
+
+
+def find_among(
+    files: Iterable[Path],
+    *,
+    pixel_size_A: float | None = None,
+    axis_angle_deg: float | None = None,
+    faults: list[InputError],
+) -> list[Entry]:
+    """Every tilt series and pair of half tomograms that some files of folders hold, for one who lists these.
+
+    Of two of one name that in fewer folders counts. Nothing found is no error. Parameters, and what is at
+    fault, as `find_series`.
+    """
+    overrides = Overrides(pixel_size_A, axis_angle_deg, None, faults, [])
+    folders: dict[Path, list[Path]] = {}
+    for path in sorted(files):
+        folders.setdefault(path.parent, []).append(path)
+    found: dict[str, Entry] = {}
+    for folder in sorted(folders, key=lambda folder: len(folder.parts)):
+        for entry in _of_files(folders[folder], overrides):
+            found.setdefault(entry.name, entry)
+    if not found:
+        known = [path for own in folders.values() for path in own]
+        found = {entry.name: entry for entry in _halves_by_folder(known, overrides)}
+    return list(found.values())
 
 
 def _in_path(path: Path, overrides: Overrides) -> list[Entry]:
@@ -267,7 +296,7 @@ def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry
     known = [] if overrides.faults is None else overrides.faults
     before = len(known)
     entries = _of_files(files, overrides)
-    if not entries and len(known) == before and depth < _DEPTH:
+    if not entries and len(known) == before and depth < DEPTH:
         below = [inner for inner in folders if _is(_can_be_read, inner, overrides)]
         entries = _halves_in_folders(below, overrides)
         for inner in below if not entries else []:
@@ -382,10 +411,14 @@ def _only_in_folder(path: Path) -> bool:
 
 def _halves_in_folders(folders: list[Path], overrides: Overrides) -> list[Entry]:
     """Tomograms of one name in folders such as even and odd."""
+    return _halves_by_folder([p for folder in folders for p in files_and_folders(folder)[0]], overrides)
+
+
+def _halves_by_folder(files: list[Path], overrides: Overrides) -> list[Entry]:
+    """Tomograms of one name among files in folders such as even and odd."""
     files = [
         path
-        for folder in folders
-        for path in files_and_folders(folder)[0]
+        for path in files
         if path.suffix.lower() in VOLUME_SUFFIXES and is_half(path) and _only_in_folder(path)
     ]
     return [_halves(pair.name, pair.half0, pair.half1, None) for pair in pair_halves(files, overrides.faults)]

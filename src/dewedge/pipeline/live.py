@@ -118,6 +118,10 @@ class LivePage:
         """The fit is done, and its model written."""
         self._write("The fit is done, the tomogram is being refined.")
 
+    def fitted(self) -> None:
+        """The fit is done, its model written, and nothing else will be seen here."""
+        self._write(self.last, advice="The fit is done.", goes_on=False)
+
     def _refined(self, network: UNet) -> NDArray[np.float32]:
         """The part that is shown as a copy of the network refines it, in evaluation mode."""
         copy = UNet(self.config.fit.network())

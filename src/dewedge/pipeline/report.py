@@ -33,7 +33,7 @@ from dewedge.runtime.folder import ResultFolder, claimed, is_newer, tomograms_of
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
 from dewedge.runtime.logged import Logged, read_log
-from dewedge.runtime.made_of import read_record
+from dewedge.runtime.made_of import read_records
 from dewedge.scores.anisotropy import weave, wedge_power
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
 from dewedge.settings.file import differences, resolve_config
@@ -206,7 +206,7 @@ def loss_rows(run: ResultFolder, folder: ResultFolder) -> list[EpochRow]:
 
 def file_names(run: ResultFolder, folder: ResultFolder) -> list[str]:
     """Names of the files that a tomogram was made of."""
-    records = read_record(run.inputs)
+    records = read_records(run.inputs, folder.inputs)
     chosen = records.values() if folder == run else [records[key] for key in records if key == folder.name]
     return [Path(path).name for record in chosen for path in record.files]
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from lightning_fabric import Fabric
 
@@ -141,6 +142,21 @@ class Tomogram:
     def name(self) -> str:
         return self.item.name
 
+    @property
+    def tilt_range(self) -> TiltRange:
+        return self.item.tilt_range
+
+
+class Reconstructed(Protocol):
+    """A tomogram whose half-sets lie in its folder, whether or not its input is opened."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def folder(self) -> ResultFolder: ...
+    @property
+    def tilt_range(self) -> TiltRange: ...
+
 
 def checked(
     tomograms: Sequence[Tomogram], config: Config, fabric: Fabric, faults: Faults
@@ -253,12 +269,14 @@ def require_crops(pair: TomogramPair, config: Config) -> None:
 
 def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
     """The half-sets of a tomogram, memory-mapped, with its mask; twice the full one where none are needed."""
+    return open_reconstructed(tomogram, config, of_series=not isinstance(tomogram.item, HalvesInput))
+
+
+def open_reconstructed(tomogram: Reconstructed, config: Config, *, of_series: bool) -> TomogramPair:
+    """As `open_pair`, of a tomogram whose input need not be opened; ``of_series`` as for `read_pair`."""
     folder = tomogram.folder
     halves = folder.halves if OBJECTIVES[config.fit.objective].needs_halves else []
-    item = tomogram.item
-    return read_pair(
-        folder.full, halves, folder, item.name, item.tilt_range, of_series=not isinstance(item, HalvesInput)
-    )
+    return read_pair(folder.full, halves, folder, tomogram.name, tomogram.tilt_range, of_series=of_series)
 
 
 def read_pair(
@@ -303,7 +321,7 @@ def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> M
 
 
 def refine_all(
-    tomograms: Sequence[Tomogram], model_path: Path, model: Model, config: Config, fabric: Fabric
+    tomograms: Sequence[Reconstructed], model_path: Path, model: Model, config: Config, fabric: Fabric
 ) -> None:
     """Refine every tomogram, its tiles divided over the processes; those refined by this very model stay."""
 
@@ -321,7 +339,7 @@ def refine_all(
             [folder.full] if config.refine.refine == "full" else folder.halves,
             wanted[0],
             model,
-            tomogram.item.tilt_range,
+            tomogram.tilt_range,
             config.refine,
             config.compute,
             fabric,
@@ -350,7 +368,7 @@ def write_formats(folder: ResultFolder, wanted: Sequence[Path], zarr_version: Za
                 )
 
 
-def report(tomograms: Sequence[Tomogram], config: Config) -> None:
+def report(tomograms: Sequence[Reconstructed], config: Config) -> None:
     """Draw slices of every tomogram before and after, and make its page; what is newer than the refined
     tomogram stays.
     """

@@ -43,6 +43,8 @@ class ResultFolder:
     log = _File("dewedge.log")
     # What the results were made of.
     inputs = _File("inputs.json")
+    # Of a tomogram or a fit of a folder that is watched: how far it is.
+    status = _File("status.json")
     model = _File("model.safetensors")
     checkpoint = _File("checkpoint.safetensors")
     loss_table = _File("loss.csv")

@@ -78,6 +78,11 @@ class Record:
         return None
 
 
+def read_records(*paths: Path) -> dict[str, Record]:
+    """As `read_record`, of several files."""
+    return {name: record for path in paths for name, record in read_record(path).items()}
+
+
 def read_record(path: Path) -> dict[str, Record]:
     """What results were made of, by the names of the inputs; nothing if there is no such file.
 

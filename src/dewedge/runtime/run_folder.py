@@ -32,6 +32,10 @@ FREE_KEYS = {
     "fit.patience",
     "output_format",
     "zarr_version",
+    "watch.fit_first",
+    "watch.settle",
+    "watch.look_every",
+    "watch.until_idle",
 }
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from dewedge.io.volume_file import ZarrVersion
 from dewedge.limits import AXIS, COUNT, LENGTH_A, PROCESSES
 from dewedge.settings.base import Hand, ImageLists, Names, Paths, Rotations, Section, TiltRanges, WritablePath
+from dewedge.settings.duration import Duration
 from dewedge.settings.fit import FitSection
 
 if TYPE_CHECKING:
@@ -253,6 +254,30 @@ class ComputeSection(DeviceSection):
     nodes: int = Field(default=1, ge=1, le=PROCESSES, description="Nodes, started by torchrun or SLURM.")
 
 
+class WatchSection(Section):
+    """Folders that are watched, where tilt series arrive one after another."""
+
+    live: bool = Field(
+        default=False,
+        description="Watch the folders: fit one network to what arrives first, and apply it to all that "
+        "arrives from then on.",
+    )
+    fit_first: int = Field(
+        default=5, ge=1, le=COUNT, description="Number of arrivals that the network is fitted to."
+    )
+    settle: Duration = Field(
+        default=Duration(seconds=30),
+        description="What is complete has arrived when none of its files has changed for so long.",
+    )
+    look_every: Duration = Field(
+        default=Duration(seconds=10), description="Time between two looks into the folders."
+    )
+    until_idle: Duration | None = Field(
+        default=None,
+        description="End when nothing has arrived for so long, and all is done; none to watch until told.",
+    )
+
+
 class Config(Section):
     """All of a run."""
 
@@ -286,6 +311,7 @@ class Config(Section):
     fit: FitSection = FitSection()
     refine: RefineSection = RefineSection()
     compute: ComputeSection = ComputeSection()
+    watch: WatchSection = WatchSection()
 
     def resolved(self) -> Config:
         """Return the same with absolute paths, and with what the fit chooses where it is not given."""

@@ -13,7 +13,7 @@ from dewedge.physics.angle_scale import AngleScale
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import step
-from dewedge.runtime.made_of import Record, read_record
+from dewedge.runtime.made_of import Record, read_records
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def series_of(run: ResultFolder, config: Config, folders: Sequence[ResultFolder]
     """
     try:
         inputs = read_all(config)
-        record = read_record(run.inputs)
+        record = read_records(run.inputs, *(folder.inputs for folder in folders))
     except InputError as error:
         logger.warning("%s: its images cannot be asked: %s", run.name, error)
         return {}

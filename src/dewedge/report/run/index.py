@@ -61,6 +61,7 @@ def index(title: str, rows: Sequence[IndexRow], goes_on: bool = False) -> str:
         title=escape(title),
         facts=f"{finished} of {len(rows)} tomograms are finished",
         refresh=refresh(goes_on),
+        state="",
         head="".join(
             f'<th scope="col" data-column="{i}">{name}</th>' for i, name in enumerate(COLUMNS, start=1)
         ),

@@ -1,0 +1,1 @@
+"""Folders that are watched, where tilt series arrive one after another."""
