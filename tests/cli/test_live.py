@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -139,11 +140,12 @@ def test_a_killed_watch_goes_on_and_does_nothing_twice(folder: Path, tmp_path: P
     output = tmp_path / "OUT"
     for i in (1, 2, 3):
         write_halves(folder, f"TS_{i}", i)
-    process = multiprocessing.get_context("fork").Process(target=main, args=(command(folder, output),))
-    process.start()
-    until(is_done(output, "TS_1"))
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    process = subprocess.Popen([sys.executable, "-m", "dewedge", *command(folder, output)])
+    try:
+        until(is_done(output, "TS_1"))
+    finally:
+        process.kill()
+        process.wait()
     files = [output / "fits" / "1" / "model.safetensors", output / "TS_1" / "refined.mrc"]
     kept = [path.stat().st_mtime_ns for path in files]
     write_halves(folder, "TS_4", 4)
