@@ -61,6 +61,12 @@ def is_done(output: Path, *names: str) -> Callable[[], bool]:
     return lambda: all(status(output, name).get("state") == "done" for name in names)
 
 
+def status_rows(output: Path) -> list[str]:
+    """Names of the tomograms on the status page."""
+    page = output / "report.html"
+    return re.findall(r'<th scope="row" data-value="([^"]*)"', page.read_text()) if page.exists() else []
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = tmp_path / "arriving"
@@ -134,6 +140,29 @@ def test_fits_the_first_applies_it_to_the_rest_and_refits_when_asked(folder: Pat
         assert (output / name / "report.html").exists()
     log = (output / "dewedge.log").read_text()
     assert log.count("left out: ") == 1
+
+
+def test_tilt_series_arrive_file_by_file_and_a_truncated_one_is_told(
+    series: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "OUT"
+    stack, angles = series / "TS.mrc", series / "TS.tlt"
+
+    def fill() -> None:
+        shutil.copy(stack, folder / "TS_1.mrc")
+        (folder / "TS_2.mrc").write_bytes(stack.read_bytes()[:50_000])
+        shutil.copy(angles, folder / "TS_2.tlt")
+        until(lambda: "TS_2" in status_rows(output) and "TS_1" in status_rows(output))
+        assert not (output / "TS_1").exists()
+        shutil.copy(angles, folder / "TS_1.tlt")
+        until(lambda: status(output, "TS_1").get("state") == "reconstructed")
+
+    of_series = command(folder, output, "--thickness", "16")
+    at = of_series.index("--tilt-range")
+    with Filling(output, fill):
+        assert main([*of_series[:at], *of_series[at + 3 :]]) == 0
+    assert read_mrc(output / "TS_1" / "refined.mrc").data.shape == (16, 64, 64)
+    assert re.search(r"TS_2 has not arrived: .*truncated", capsys.readouterr().err.replace("\n", " "))
 
 
 def test_a_killed_watch_goes_on_and_does_nothing_twice(folder: Path, tmp_path: Path):

@@ -306,6 +306,21 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_all(paths: Iterable[Path]) -> None:
+    """Remove files and Zarr stores, those that are there.
+
+    Raises
+    ------
+    UnwritableError
+        If one cannot be removed.
+    """
+    for path in paths:
+        try:
+            remove(path)
+        except OSError as error:
+            raise unwritable(path, error) from None
+
+
 def remove_leftovers(path: StrPath) -> None:
     """Remove what killed processes left of ``path`` by its temporary name; no other may write it.
 

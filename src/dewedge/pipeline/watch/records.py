@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from dewedge.errors import reason
 from dewedge.geometry import TiltRange
-from dewedge.io.files import files_and_folders, read_text, write_text_atomic
+from dewedge.io.files import files_and_folders, read_text, remove_all, write_text_atomic
 from dewedge.io.nested import parse_json
 from dewedge.runtime.folder import ResultFolder
 
@@ -127,8 +127,7 @@ class FitFolder(ResultFolder):
 
     def give_up(self) -> None:
         """Remove what there is of it."""
-        for path in (*self.of_fit, self.report, self.status):
-            path.unlink(missing_ok=True)
+        remove_all([*self.of_fit, self.report, self.status])
 
 
 def fits(output: Path) -> list[FitFolder]:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 from lightning_fabric import Fabric
 
@@ -23,16 +21,14 @@ from dewedge.check.volumes import check_model_voxel, require_sound
 from dewedge.errors import InputError, UnwritableError, reason
 from dewedge.geometry import TiltRange
 from dewedge.inputs.arrivals import Arrival, Arrivals
-from dewedge.inputs.entries import names_files
-from dewedge.inputs.read import read_entry, require_cubes_for_network
+from dewedge.inputs.read import read_entry
 from dewedge.inputs.run_input import HalvesInput, source_of
-from dewedge.io.files import atomic_path, read_text, remove, unwritable
-from dewedge.io.formats import require_zarr
+from dewedge.io.files import atomic_path, read_text, remove_all
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.network import UNet
 from dewedge.learn.state import FitState
 from dewedge.pipeline.check import check_inputs, require_memory
-from dewedge.pipeline.fit import fit_model, require_one_fit
+from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
 from dewedge.pipeline.live import LivePage
 from dewedge.pipeline.run import (
@@ -45,6 +41,7 @@ from dewedge.pipeline.run import (
     tell,
 )
 from dewedge.pipeline.watch.board import Board, Standing
+from dewedge.pipeline.watch.folder import WatchFolder, require_watchable
 from dewedge.pipeline.watch.records import (
     FitFolder,
     Record,
@@ -54,10 +51,10 @@ from dewedge.pipeline.watch.records import (
     write_record,
 )
 from dewedge.runtime import made_of
-from dewedge.runtime.devices import launched, started_processes
+from dewedge.runtime.devices import launched
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer, refuse_outside, refuse_sources
-from dewedge.runtime.run_folder import RunFolder, require_output
+from dewedge.runtime.run_folder import require_output
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -102,53 +99,6 @@ def watch(config: Config, *, resume: bool = False, overwrite: bool = False) -> N
         watched = Watch(config, fabric, records if resume else {})
         watched.go_on()
     watched.require_done()
-
-
-def require_watchable(config: Config, output: Path) -> None:
-    """Refuse a configuration that cannot be used, and what goes with inputs that are all there only."""
-    config.fit.options()
-    require_one_fit(config)
-    require_cubes_for_network(config.fit)
-    if config.output_format != "mrc":
-        require_zarr(output)
-    if config.compute.devices * config.compute.nodes > 1 or started_processes() is not None:
-        raise InputError(
-            "--live: works with one process, on one device: expected no --devices, torchrun or srun with "
-            "several tasks"
-        )
-    given = {
-        "--fit-on": config.fit_on,
-        "--fit-each": config.fit_each,
-        "--to-warp": config.to_warp,
-        "--half0, --half1": config.tomograms.half0 or config.tomograms.half1,
-        "--angles, --xf, --mdoc, --even, --odd": names_files(config.series),
-        "--exclude-tilts": config.series.exclude_tilts,
-        "--ctf-file": config.ctf.ctf_file,
-        "--mask for each": len(config.fit.mask) > 1,
-        "--tilt-range for each": len(config.tomograms.tilt_range) > 1,
-    }
-    for flag, value in given.items():
-        if value:
-            raise InputError(f"{flag}: is for inputs that are there: expected none with --live")
-    if not config.paths:
-        raise InputError("--live: nothing to watch: expected a folder")
-    for path in config.paths:
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder")
-        if Path(os.path.realpath(output)).is_relative_to(os.path.realpath(path)):
-            raise InputError(f"{output}: lies in {path}, which is watched: give an output folder elsewhere")
-
-
-class WatchFolder(RunFolder):
-    """The output folder of a watch."""
-
-    @property
-    def results(self) -> list[Path]:
-        """All files that may be written, but for the log."""
-        tomograms = [path for folder in self.tomograms for path in (folder.status, folder.inputs)]
-        of_fits = [path for fit in fits(self.path) for path in (*fit.of_fit, fit.report, fit.status)]
-        # The status of a fit, which tells that there is one, goes last.
-        return [*super().results, *tomograms, *reversed(of_fits)]
 
 
 @dataclass(frozen=True)
@@ -215,7 +165,7 @@ class Watch:
             raise
         self._show("Ended.")
         for name, why in self.arrivals.waiting.items():
-            logger.info("has not arrived: %s: %s", name, why)
+            logger.warning("%s has not arrived: %s", name, why)
 
     def require_done(self) -> None:
         """Raise what went wrong with tomograms, if anything, and tell how many are done."""
@@ -275,7 +225,7 @@ class Watch:
         """Do what files in the output folder ask for."""
         if (self.output / STOP).exists():
             logger.info("%s: no more looks; what has arrived is done", STOP)
-            self._remove(STOP)
+            remove_all([self.output / STOP])
             self.is_ending = True
         path = self.output / REFIT
         if path.is_file() and time.time() - path.stat().st_mtime > _WRITTEN_S:
@@ -286,7 +236,7 @@ class Watch:
             except InputError as error:
                 why_not = str(error)
             self._note("refit", why_not)
-            self._remove(REFIT)
+            remove_all([path])
 
     def _refit(self, names: Sequence[str]) -> str:
         """Begin a fit to the tomograms of these names, or to the last that are done; why not, if not."""
@@ -405,7 +355,7 @@ class Watch:
             made_of.refuse_changed(folder.inputs, [source])
         except InputError as difference:
             logger.info("%s: begun anew: %s", item.name, difference)
-            _remove_all([*folder.of_tomogram, folder.inputs])
+            remove_all([*folder.of_tomogram, folder.inputs])
         made_of.write_record(folder.inputs, [source])
 
     def _refine(self, known: Record) -> None:
@@ -497,9 +447,6 @@ class Watch:
             ended,
         )
 
-    def _remove(self, name: str) -> None:
-        _remove_all([self.output / name])
-
 
 def _is_wanted(record: Record) -> bool:
     """True if the input of a tomogram is to be read again."""
@@ -514,11 +461,3 @@ def _is_given_up(record: Record) -> bool:
 def _is_full(error: Exception) -> bool:
     """True for a disk that takes nothing more."""
     return isinstance(error, OSError) and error.errno in _FULL
-
-
-def _remove_all(paths: Sequence[Path]) -> None:
-    for path in paths:
-        try:
-            remove(path)
-        except OSError as error:
-            raise unwritable(path, error) from None

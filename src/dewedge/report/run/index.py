@@ -62,17 +62,13 @@ def index(title: str, rows: Sequence[IndexRow], goes_on: bool = False) -> str:
         facts=f"{finished} of {len(rows)} tomograms are finished",
         refresh=refresh(goes_on),
         state="",
-        head="".join(
-            f'<th scope="col" data-column="{i}">{name}</th>' for i, name in enumerate(COLUMNS, start=1)
-        ),
+        head=head_html(COLUMNS),
         rows="\n".join(map(_row, rows)),
         script=part("index.js"),
     )
 
 
 def _row(row: IndexRow) -> str:
-    name = escape(row.name)
-    link = name if row.page is None else f'<a href="{quote(row.page)}">{name}</a>'
     size = " x ".join(map(str, row.shape_zyx))
     voxel, loss = ("" if value is None else f"{value:.4g}" for value in (row.voxel_size_A, row.held_out_loss))
     seconds = "" if row.fit_seconds is None else f"{row.fit_seconds:.0f}"
@@ -89,9 +85,23 @@ def _row(row: IndexRow) -> str:
         cells.append((str(ORDER.index(level)), escape(row.verdict.sentence), f"verdict {level}"))
     else:
         cells.append(("", "not asked" if row.is_finished else "not finished", "small"))
+    return row_html(row.name, row.page, row.thumbnail, cells)
+
+
+def head_html(columns: Sequence[str]) -> str:
+    """Cells of the head of a table of tomograms, by which it is sorted."""
+    return "".join(
+        f'<th scope="col" data-column="{i}">{name}</th>' for i, name in enumerate(columns, start=1)
+    )
+
+
+def row_html(name: str, page: str | None, thumbnail: str, cells: Sequence[tuple[str, str, str]]) -> str:
+    """The row of a tomogram: picture, name, and cells of what they are sorted by, HTML and class."""
+    name = escape(name)
+    link = name if page is None else f'<a href="{quote(page)}">{name}</a>'
+    image = f'<img alt="{name}: xy section in the middle" src="{thumbnail}">' if thumbnail else ""
     return (
-        f'<tr><td><img alt="{name}: xy section in the middle" src="{row.thumbnail}"></td>'
-        f'<th scope="row" data-value="{name}">{link}</th>'
+        f'<tr><td>{image}</td><th scope="row" data-value="{name}">{link}</th>'
         + "".join(f'<td class="{kind}" data-value="{value}">{text}</td>' for value, text, kind in cells)
         + "</tr>"
     )

@@ -9,7 +9,7 @@ from html import escape
 from urllib.parse import quote
 
 from dewedge.report.page import filled, part
-from dewedge.report.run.index import NOTHING
+from dewedge.report.run.index import NOTHING, head_html, row_html
 from dewedge.report.run.page import refresh
 from dewedge.runtime.log import duration
 
@@ -93,9 +93,7 @@ def status_page(status: Status) -> str:
             f'<div class="verdict going"><p class="sentence">{escape(status.sentence)}</p>'
             f"<p>{escape(status.advice)}</p></div>"
         ),
-        head="".join(
-            f'<th scope="col" data-column="{i}">{name}</th>' for i, name in enumerate(COLUMNS, start=1)
-        ),
+        head=head_html(COLUMNS),
         rows="\n".join(map(_row, status.rows)),
         script=part("index.js"),
     )
@@ -109,9 +107,6 @@ def _fits(paths: Sequence[str]) -> str:
 
 
 def _row(row: StatusRow) -> str:
-    name = escape(row.name)
-    link = name if row.page is None else f'<a href="{quote(row.page)}">{name}</a>'
-    image = f'<img alt="{name}: xy section in the middle" src="{row.thumbnail}">' if row.thumbnail else ""
     state = f'<span class="{"wrong" if row.is_wrong else ""}">{row.state}</span>'
     if row.what:
         state += f"<br>{escape(row.what)}"
@@ -131,8 +126,4 @@ def _row(row: StatusRow) -> str:
         (*network, "number"),
         (*warnings, "number"),
     ]
-    return (
-        f'<tr><td>{image}</td><th scope="row" data-value="{name}">{link}</th>'
-        + "".join(f'<td class="{kind}" data-value="{value}">{text}</td>' for value, text, kind in cells)
-        + "</tr>"
-    )
+    return row_html(row.name, row.page, row.thumbnail, cells)
