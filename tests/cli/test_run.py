@@ -265,3 +265,19 @@ def test_several_series_share_one_model_and_get_a_folder_each(series: Path, tmp_
     assert {path.name for path in (output / "A").iterdir()} == FILES - joint | {"mask.mrc"}
     assert "2 of 2 tomograms are finished" in (output / "report.html").read_text()
     assert set(np.unique(data(output / "B" / "mask.mrc"))) == {0, 1}
+
+
+def test_a_run_interrupted_at_the_figure_of_the_loss_has_it_when_it_is_done(
+    series: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    output = tmp_path / "OUT"
+
+    def interrupted(path, make):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dewedge.pipeline.fit.write_figure", interrupted)
+        assert main(["run", str(series / "TS.mrc"), *tiny, "-o", str(output)]) == 130
+    assert not (output / "loss.png").exists()
+    assert main(["run", "--resume", "-o", str(output)]) == 0
+    assert (output / "loss.png").exists() and (output / "refined.mrc").exists()

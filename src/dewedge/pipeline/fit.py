@@ -106,9 +106,10 @@ def fit_model(
             "%d epochs, %d sub-tomograms in %s; the model is that of epoch %d%s",
             len(rows), rows[-1].samples, duration(rows[-1].seconds), kept.epoch, held_out,
         )  # fmt: skip
-        save_model(folder.model, model)
         write_loss_table(folder.loss_table, rows)
         write_figure(folder.loss_figure, lambda: loss_figure(rows))
+        # Last: where it is there, a run that goes on takes the fit, and what it wrote, for finished.
+        save_model(folder.model, model)
     fabric.barrier()
     return model
 
