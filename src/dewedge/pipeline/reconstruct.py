@@ -21,7 +21,7 @@ from dewedge.inputs.images import AlignedImages, Gold, prepare
 from dewedge.inputs.planes import planes_beside, planes_of, read_planes, write_planes
 from dewedge.inputs.read import read_one_series
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
-from dewedge.io.formats import create_volume
+from dewedge.io.formats import VOLUME_SUFFIXES, create_volume
 from dewedge.io.mrc import create_mrc, write_mrc
 from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.iterative import (
@@ -35,7 +35,7 @@ from dewedge.physics.iterative import (
 from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
 from dewedge.runtime.devices import choose_device
-from dewedge.runtime.folder import ResultFolder, claimed
+from dewedge.runtime.folder import ResultFolder, claimed, with_suffix
 from dewedge.runtime.log import step
 from dewedge.settings.sections import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
@@ -368,8 +368,9 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     InputError
         If the input or the output cannot be used.
     """
+    named = None if output is None else with_suffix(output, VOLUME_SUFFIXES)
     item = read_one_series(config)
-    path = output or item.series[0].path.with_name(f"{item.name}_rec.mrc")
+    path = named or item.series[0].path.with_name(f"{item.name}_rec.mrc")
     parts = [path.with_name(f"{path.stem}_half{i}{path.suffix}") for i in (0, 1)]
     planes = planes_beside(parts[0])
     beads = path.with_name(f"{path.stem}_beads{path.suffix}")

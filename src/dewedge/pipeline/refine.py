@@ -17,7 +17,7 @@ from dewedge.check.finding import Finding
 from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel_sizes, require_sound
 from dewedge.errors import InputError, is_out_of_memory
 from dewedge.geometry import TiltRange
-from dewedge.io.formats import create_volume, read_volume
+from dewedge.io.formats import VOLUME_SUFFIXES, create_volume, read_volume
 from dewedge.io.volume_file import VolumeFile, ZarrVersion, file_of, is_zarr
 from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
@@ -25,7 +25,7 @@ from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.tiling import smaller_tile
 from dewedge.pipeline.check import require_refine_memory
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
-from dewedge.runtime.folder import hold, require_free
+from dewedge.runtime.folder import hold, require_free, with_suffix
 from dewedge.runtime.log import step
 from dewedge.runtime.progress import tile_progress
 from dewedge.settings.sections import ComputeSection, DeviceSection, TileSection
@@ -215,6 +215,18 @@ def model_findings(name: str, mrcs: Sequence[VolumeFile], model: Model) -> list[
     return found + check_model_voxel(name, mrcs[0].voxel_size_A, model.voxel_size_A)
 
 
+def require_different(files: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Refuse tomograms two of whose results would be one file."""
+    of: dict[Path, Path] = {}
+    for file, output in zip(files, outputs, strict=True):
+        if output in of:
+            raise InputError(
+                f"{of[output]} and {file}: both results would be {output}: refine one at a time, each with "
+                "its -o FILE, or give no -o, and each is written beside its tomogram"
+            )
+        of[output] = file
+
+
 def refine_with_model(
     model_path: Path,
     sources: Sequence[Sequence[Path]],
@@ -263,11 +275,10 @@ def refine_with_model(
     if output is None:
         outputs = [file.with_name(name) for file, name in zip(files, names, strict=True)]
     elif len(sources) == 1 and (is_zarr(output) or not output.is_dir()):
-        outputs = [output]
+        outputs = [with_suffix(output, VOLUME_SUFFIXES)]
     else:
         outputs = [output / name for name in names]
-    if len(set(outputs)) < len(outputs):
-        raise InputError("two results would have the same name: expected tomograms of different names")
+    require_different(files, outputs)
     beside = [path for path in (beads, tv) if path is not None]
     require_free(outputs, [path for paths in [*sources, beside] for path in paths], overwrite)
     if not no_check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,8 @@ from dewedge.io.files import remove_leftovers, unwritable
 from dewedge.io.volume_file import file_of
 from dewedge.runtime.lock import locked_file
 from dewedge.settings.sections import OutputFormat
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.toml"
 
@@ -139,6 +142,23 @@ class ResultFolder:
 def tomogram_folders(output: Path, names: Sequence[str], several: bool) -> list[ResultFolder]:
     """Folders of the tomograms' results: one for each in ``output`` if ``several``, else itself."""
     return [ResultFolder(output / name) for name in names] if several else [ResultFolder(output)]
+
+
+def with_suffix(path: Path, suffixes: Sequence[str]) -> Path:
+    """The file of one result: with the first of these suffixes if it has none, as a line tells.
+
+    Raises
+    ------
+    InputError
+        If it has another one.
+    """
+    if file_of(path).suffix.lower() in suffixes:
+        return path
+    if path.suffix:
+        raise InputError(f"{path}: no such format: expected a name that ends in {' or '.join(suffixes)}")
+    named = path.with_name(path.name + suffixes[0])
+    logger.info("%s: written as %s", path, named.name)
+    return named
 
 
 def is_newer(path: Path, than: Path) -> bool:

@@ -1,0 +1,112 @@
+"""Manners of the command line: names of results, help, and what a wrong flag is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dewedge.cli import main
+from dewedge.cli.app import EXAMPLES, VERBS
+from dewedge.io.mrc import read_mrc
+
+RANGE = ["--thickness", "32", "--device", "cpu"]
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What is told of a command line that is refused: one line."""
+    capsys.readouterr()
+    assert main(list(words)) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    return line
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main([*words, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name, written", [("A", "A.mrc"), ("A.map", "A.map"), ("A.MRC", "A.MRC")])
+def test_a_tomogram_gets_a_proper_name(
+    name: str, written: str, series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["reconstruct", str(series / "TS.mrc"), *RANGE, "-o", str(tmp_path / name)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [written]
+    assert read_mrc(tmp_path / written).data.shape == (32, 64, 64)
+    assert (f"{name}: written as {written}" in capsys.readouterr().err) == (name != written)
+
+
+def test_a_tomogram_is_no_tiff(
+    finished: Path, series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    wrong = str(tmp_path / "A.tif")
+    for command in (
+        ("reconstruct", str(series / "TS.mrc"), *RANGE),
+        ("refine", str(finished / "model.safetensors"), str(finished / "full.mrc")),
+        ("report", str(finished), str(finished)),
+    ):
+        assert "A.tif: no such format: expected a name that ends in ." in told(capsys, *command, "-o", wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_of_one_name_are_told_the_way_out(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    model, full = str(finished / "model.safetensors"), str(finished / "full.mrc")
+    line = told(capsys, "refine", model, full, full, "-o", str(tmp_path))
+    assert "full_refined.mrc" in line and "one at a time, each with its -o FILE, or give no -o" in line
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["run", "--quiet"], "Unknown option: '--quiet'. See: dewedge run --help"),
+        (["run", "--thicknes=3"], "'--thicknes'. Did you mean --thickness? See: dewedge run --help"),
+        (["run", "--binning", "3"], "'--binning'. Did you mean --bin? See: dewedge run --help"),
+        (["run", "--out", "A"], "'--out'. Did you mean --output? See: dewedge run --help"),
+        (["run", "-x"], "Unknown option: '-x'. See: dewedge run --help"),
+        (["trust", "A", "B"], "Expected nothing more, got 'B'. See: dewedge trust --help"),
+        (["rum"], 'Unknown command "rum". Did you mean "run"?'),
+    ],
+)
+def test_a_wrong_flag(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]):
+    assert expected in told(capsys, *words)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_example_is_a_command_line_that_is_understood(verb: str, capsys: pytest.CaptureFixture[str]):
+    from dewedge.cli.app import build_app
+
+    shown = help_of(capsys, verb)
+    for example in EXAMPLES[verb]:
+        program, *words = example.split()
+        assert program == "dewedge" and words[0] == verb
+        build_app().parse_args(words, exit_on_error=False, print_error=False)
+        assert words[-1] in shown.partition("Example")[2]
+
+
+def test_help_tells_the_essential_first_and_the_rest_of_the_fit_last(capsys: pytest.CaptureFixture[str]):
+    shown = help_of(capsys, "run")
+    places = [shown.index(f" {what} ") for what in ("Essential", "Parameters", "Devices", "Fit, for experts")]
+    assert places == sorted(places)
+    essential = shown[places[0] : places[1]]
+    assert all(flag in essential for flag in ("--output -o", "--thickness", "--bin", "--budget"))
+    assert "--warm-up" in shown[places[-1] :] and "--preset" not in shown[places[-1] :]
+
+
+def test_paragraphs_of_the_help_fill_its_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip("│ ") for line in help_of(capsys, "run").splitlines()]
+    first = next(i for i, line in enumerate(lines) if line.startswith("PATHS"))
+    paragraph = lines[first : next(i for i in range(first, len(lines)) if lines[i].startswith("╰"))]
+    words = [line.split()[0] for line in paragraph[1:]]
+    # Each line but the last is so long that the next word would not have fitted.
+    for line, word in zip(paragraph[1:-1], words[1:], strict=True):
+        assert len(line) + 1 + len(word) > 80 - 4 - len("PATHS  ")
+
+
+def test_exit_status_is_explained(capsys: pytest.CaptureFixture[str]):
+    shown = " ".join(help_of(capsys).split())
+    assert "Exit status: 0 done" in shown and all(status in shown for status in ("130", "143"))
