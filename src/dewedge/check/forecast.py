@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.check.finding import Finding
-from dewedge.check.memory import BASE_BYTES, fit_bytes, free_memory_GB, refine_bytes
+from dewedge.check.memory import BASE_BYTES, Shape, fit_bytes, free_memory_GB, refine_bytes
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
@@ -111,9 +113,6 @@ def forecast(
     if options.epochs is not None:
         limits.append(options.epochs * options.epoch_steps * options.batch_size * sample_s)
     fit_s = min(limits)
-    # Tiles overlap along every axis they divide.
-    shared = [_tiles(n, tile, overlap) for shape in shapes_zyx for n in shape]
-    growth = [a * b * c for a, b, c in zip(shared[::3], shared[1::3], shared[2::3], strict=True)]
     # The whole, its half-sets, and what is taken from it with the gold.
     align_bytes = 3 * 4 * largest_stack_pixels
     fit, refinement = (
@@ -128,8 +127,13 @@ def forecast(
         free_disk_GB=shutil.disk_usage(_existing(folder)).free / 1e9,
         fit_s=fit_s,
         fit_samples=round(fit_s / sample_s),
-        refine_s=predictions * sum(v * g for v, g in zip(voxels, growth, strict=True)) / voxels_per_s,
+        refine_s=predictions * tiled_voxels(shapes_zyx, tile, overlap) / voxels_per_s,
     )
+
+
+def tiled_voxels(shapes_zyx: Sequence[Shape], tile: int, overlap: int) -> float:
+    """Voxels of all tiles of these tomograms: tiles overlap along every axis they divide."""
+    return sum(math.prod(n * _tiles(n, tile, overlap) for n in shape) for shape in shapes_zyx)
 
 
 def check_forecast(name: str, predicted: Forecast, cube_size: int, batch_size: int) -> list[Finding]:

@@ -27,7 +27,7 @@ from dewedge.pipeline.check import require_refine_memory
 from dewedge.runtime.devices import choose_precision, launched, on_first_process
 from dewedge.runtime.folder import hold, require_free, with_suffix
 from dewedge.runtime.log import step
-from dewedge.runtime.progress import tile_progress
+from dewedge.runtime.progress import counted
 from dewedge.settings.sections import ComputeSection, DeviceSection, TileSection
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def refine_files(
                     zarr_version=zarr_version,
                 )
             )
-            data, on_tile = writer.data, files.enter_context(tile_progress(output.name))
+            data, on_tile = writer.data, files.enter_context(counted("refine", output.name, "tile"))
 
         on_first_process(fabric, create)
         refine_arrays(

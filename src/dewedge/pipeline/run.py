@@ -190,7 +190,8 @@ def process(
         if not fitted:
             raise InputError(f"--fit-on {', '.join(config.fit_on)}: none of these inputs can be used")
         pairs = [open_pair(tomogram, config) for tomogram in fitted]
-        live = LivePage(fitted[0].folder, pairs[0], folder, config, fabric)
+        shapes = [tomogram.item.tomogram_shape(config.reconstruct) for tomogram in usable]
+        live = LivePage(fitted[0].folder, pairs[0], folder, config, fabric, shapes)
         with live.going_on():
             model = fit_model(pairs, config.fit, fabric, folder, resume, live.look)
             live.refining()

@@ -70,6 +70,11 @@ def show_on_terminal(stream: TextIO | None = None) -> None:
     logger.propagate = False
 
 
+def is_on_terminal() -> bool:
+    """True where `show_on_terminal` sends messages to a terminal, on which bars can be drawn, too."""
+    return any(isinstance(handler, RichHandler) for handler in logger.handlers)
+
+
 def log_to_file(path: Path) -> None:
     """Append messages, debug ones too, to a file.
 
