@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,15 @@ import pytest
 from dewedge.cli import main
 from dewedge.cli.app import EXAMPLES, VERBS
 from dewedge.io.mrc import read_mrc
+
+# What bash would offer for the words given, of which the last one is not complete.
+COMPLETED = """
+. "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+_dewedge
+printf "%s\\n" "${COMPREPLY[@]}"
+complete -p dewedge
+"""
 
 RANGE = ["--thickness", "32", "--device", "cpu"]
 
@@ -110,3 +122,35 @@ def test_paragraphs_of_the_help_fill_its_width(
 def test_exit_status_is_explained(capsys: pytest.CaptureFixture[str]):
     shown = " ".join(help_of(capsys).split())
     assert "Exit status: 0 done" in shown and all(status in shown for status in ("130", "143"))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+def test_bash_completes_verbs_flags_choices_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    script = tmp_path / "script"
+    assert main(["--install-completion", "--shell", "bash", "-o", str(script)]) == 0
+    assert str(script) in capsys.readouterr().out
+    (tmp_path / "TS_01.mrc").touch()
+    # Nothing that is started when a key is pressed is slow.
+    assert "__complete" not in script.read_text()
+    for words, expected in {
+        ("r",): {"run", "reconstruct", "refine", "report"},
+        ("run", "--thi"): {"--thickness"},
+        ("run", "--dry"): {"--dry-run"},
+        ("run", "--split", ""): {"auto", "tilts", "random", "frames"},
+        ("refine", "TS"): {"TS_01.mrc"},
+    }.items():
+        command = ["bash", "--norc", "-c", COMPLETED, "bash", str(script), "dewedge", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+        *offered, registered = done.stdout.splitlines()
+        assert set(offered) == expected
+        assert registered.endswith("-F _dewedge dewedge")
+
+
+def test_completion_is_installed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for _ in range(2):
+        assert main(["--install-completion", "--shell", "bash"]) == 0
+    [comment, line] = (tmp_path / ".bashrc").read_text().splitlines()
+    assert os.access(line.split('"')[1], os.R_OK)

@@ -88,6 +88,12 @@ def build_app() -> App:
             help_epilogue=examples(EXAMPLES[verb]),
             sort_key=list(VERBS).index(verb),
         )
+    app.command(
+        "dewedge.cli.completion:install_completion",
+        name="--install-completion",
+        help="Let the shell complete verbs, flags and files: bash, zsh or fish.",
+        sort_key=len(VERBS),
+    )
     return app
 
 
