@@ -1,4 +1,4 @@
-"""Manners of the command line: names of results, help, and what a wrong flag is told."""
+"""Manners of the command line: names of results, help, wrong flags, completion, dry runs, what is told last."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dewedge.cli import main
@@ -152,5 +153,88 @@ def test_completion_is_installed_once(
     monkeypatch.setenv("HOME", str(tmp_path))
     for _ in range(2):
         assert main(["--install-completion", "--shell", "bash"]) == 0
-    [comment, line] = (tmp_path / ".bashrc").read_text().splitlines()
+    [_, line] = (tmp_path / ".bashrc").read_text().splitlines()
     assert os.access(line.split('"')[1], os.R_OK)
+
+
+def test_a_dry_run_tells_all_and_writes_nothing(
+    series: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "OUT"
+    stack = str(series / "TS.mrc")
+    given = [stack, *tiny, "--split", "tilts", "--output-format", "both", "-o", str(output), "--dry-run"]
+    assert main(["run", *given]) == 0
+    shown = capsys.readouterr().out
+    for expected in (
+        "TS: tomogram of (32, 64, 64) (z, y, x), voxels of 20 A",
+        "split into half-sets of 21 and 20 tilts; reconstruct: FBP (radial); fit a network to it",
+        "fit to TS: recipe dewedge, 16 channels, cubes of 16 voxels, for at most 2 epochs",
+        "fit.cube_size = 16 (default 48)",
+        f"{output}/refined.zarr",
+        f"{output}/report.html",
+        "forecast: fit ",
+    ):
+        assert expected in shown
+    assert "mask.mrc" not in shown and not any(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_faulty_input_ends_as_the_run_does(
+    series: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "bad.mrc").write_text("no stack")
+    given = [str(series / "TS.mrc"), str(tmp_path / "bad.mrc"), *tiny, "--angles", str(series / "TS.tlt")]
+    given += ["--angles", str(series / "TS.tlt"), "-o", str(tmp_path / "OUT")]
+    assert main(["run", *given, "--dry-run"]) == 2
+    shown = capsys.readouterr()
+    assert "left out: " in shown.out and "fit to TS:" in shown.out and "OUT/TS/refined.mrc" in shown.out
+    assert "1 of 2 inputs could not be used" in shown.err
+    assert not (tmp_path / "OUT").exists()
+
+
+def test_a_dry_run_leaves_an_earlier_run_alone(
+    finished: Path, tiny: list[str], series: Path, capsys: pytest.CaptureFixture[str]
+):
+    def state() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
+
+    before = state()
+    assert main(["run", "--resume", "-o", str(finished), "--dry-run"]) == 0
+    assert "would take half-sets and full tomogram that are there" in capsys.readouterr().out
+    given = [str(series / "TS.mrc"), *tiny, "-o", str(finished), "--dry-run"]
+    assert main(["run", *given]) == 2
+    assert main(["run", *given, "--overwrite"]) == 0
+    assert "files of an earlier run there would be replaced" in capsys.readouterr().out
+    assert state() == before
+
+
+def test_a_dry_refinement(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    model, full = str(finished / "model.safetensors"), str(finished / "full.mrc")
+    output = tmp_path / "A.mrc"
+    assert main(["refine", model, full, "-o", str(output), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert f"(32, 64, 64) (z, y, x): refined as {output}" in shown and "forecast: " in shown
+    assert not any(tmp_path.iterdir())
+
+
+def test_all_that_was_written_is_told_and_warnings_are_told_again(
+    series: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    names = (tmp_path / "A.mrc", tmp_path / "B.mrc")
+    for name in names:
+        shutil.copy(series / "TS.mrc", name)
+        # Angles that the images do not have: a warning, and the run goes on.
+        angles = np.loadtxt(series / "TS.tlt")
+        np.savetxt(name.with_suffix(".tlt"), angles[::-1] if name is names[1] else angles)
+    output = tmp_path / "OUT"
+    given = [*map(str, names), *tiny, "--axis-angle", "0", "--gold", "keep", "-o", str(output)]
+    assert main(["run", *given]) == 0
+    told = [line.partition("  ")[2] for line in capsys.readouterr().err.splitlines()]
+    files = {Path(line.split()[0]) for line in told if line.startswith(f"{output}/")}
+    there = {path for path in output.rglob("*") if path.is_file()}
+    listed = {path for pattern in files for path in output.glob(str(pattern.relative_to(output)))}
+    assert listed == there
+    first = next(line for line in told if line.startswith(f"{output}/"))
+    assert "report.html" in first and "look at first" in first
+    warnings = [line for line in told if line.startswith("warning: ")]
+    again = [line.removeprefix("again: ") for line in told if line.startswith("again: ")]
+    assert warnings and again == warnings and told[-1].startswith("again: ")

@@ -24,6 +24,7 @@ def run(
     output_format: OutputFormat | None = None,
     zarr_version: ZarrVersion | None = None,
     trust: bool = False,
+    dry_run: bool = False,
     flags: RunFlags = RunFlags(),
 ) -> None:
     """From tilt series, or ready-made half-sets, to refined tomograms.
@@ -61,6 +62,8 @@ def run(
         Version of OME-Zarr: 0.5, in few files (shards), or 0.4, which copick and others with zarr 2 read.
     trust
         When it is done, tell how far the filled wedge is to be believed, as dewedge trust --quick does.
+    dry_run
+        Only tell what would be done, written and taken, and write nothing.
     """
     resolved = resolve(
         config,
@@ -76,6 +79,12 @@ def run(
         output_format=output_format,
         zarr_version=zarr_version,
     )
+    if dry_run:
+        from dewedge.pipeline.plan import plan
+
+        show_messages()
+        plan(resolved, resume=resume, overwrite=overwrite)
+        return
     from dewedge.pipeline.run import run as run_pipeline
 
     show_messages()

@@ -76,7 +76,7 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
             with step(f"check {item.name}"), counted("check", item.name):
                 reports.append(check_one(item, config))
         predicted = predict(inputs, config)
-        shortage = [] if predicted is None else _shortage(predicted, config)
+        shortage = [] if predicted is None else find_shortage(predicted, config)
         for fault in faults:
             why, do = "It is left out of a run", "Mend or leave it out"
             reports.append(Report("input", {}, [Finding("error", "input", str(fault), "files", why, do)]))
@@ -265,6 +265,8 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         tile=config.refine.edge(network, config.fit.cube_size),
         overlap=config.refine.overlap,
         predictions=predictions(config),
+        fits=len(inputs) if config.fit_each else 1,
+        output_format=config.output_format,
         folder=config.output or Path(),
     )
 
@@ -322,7 +324,8 @@ def _base_bytes(device: torch.device) -> float:
     return 0.0 if device.type == "cuda" else BASE_BYTES
 
 
-def _shortage(predicted: Forecast, config: Config) -> list[Finding]:
+def find_shortage(predicted: Forecast, config: Config) -> list[Finding]:
+    """What a run would take that there is not."""
     return check_forecast("run", predicted, config.fit.cube_size, config.fit.batch_size)
 
 

@@ -34,6 +34,7 @@ from dewedge.pipeline.initial import (
 )
 from dewedge.report.figure import write_figure
 from dewedge.report.loss import loss_figure
+from dewedge.runtime import results
 from dewedge.runtime.devices import launched
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import duration, step
@@ -204,6 +205,7 @@ def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) 
     with launched(config.compute) as fabric, folder.begun(fabric):
         pairs = [ready_made_pair(item) for item in inputs if isinstance(item, HalvesInput)]
         fit_model(pairs, config.fit, fabric, folder, resume)
+    results.tell(results.described(ResultFolder(output), [ResultFolder(output)]))
     logger.info("done: %s", folder.model)
 
 

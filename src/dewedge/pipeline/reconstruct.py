@@ -34,6 +34,7 @@ from dewedge.physics.iterative import (
 )
 from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
+from dewedge.runtime import results
 from dewedge.runtime.devices import choose_device
 from dewedge.runtime.folder import ResultFolder, claimed, with_suffix
 from dewedge.runtime.log import step
@@ -406,10 +407,10 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     parts = [path.with_name(f"{path.stem}_half{i}{path.suffix}") for i in (0, 1)]
     planes = planes_beside(parts[0])
     beads = path.with_name(f"{path.stem}_beads{path.suffix}")
-    results = [path, planes, *parts, beads] if halves else [path]
+    files = [path, planes, *parts, beads] if halves else [path]
     item.binned_thickness(config.reconstruct)
     device = choose_device(config.compute)
-    with claimed(results, item.files, overwrite=overwrite):
+    with claimed(files, item.files, overwrite=overwrite):
         for note in item.notes:
             logger.info(note)
         for finding in check_ctf(item, config.ctf, config.reconstruct.bin):
@@ -428,5 +429,8 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
                     write_reconstruction(part, half, item, config.reconstruct, config.ctf, device)
             if gold is not None:
                 write_beads(beads, gold, full.geometry, item, config.reconstruct, config.ctf, device)
-                logger.info("gold beads: %s, to be added to a refined tomogram", beads)
+    written = [(path, "the tomogram"), (parts[0], "of half-set 0"), (parts[1], "of half-set 1")]
+    written += [(planes, "what the tilts of both half-sets measured")]
+    written += [(beads, "gold beads, for dewedge refine --beads")]
+    results.tell([(file, what) for file, what in written if file == path or (halves and file.exists())])
     logger.info("done: %s", path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,8 +15,10 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from dewedge.check.finding import Finding
+from dewedge.check.forecast import network_speed, tiled_voxels
+from dewedge.check.memory import BASE_BYTES, refine_bytes
 from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel_sizes, require_sound
-from dewedge.errors import InputError, is_out_of_memory
+from dewedge.errors import InputError, is_out_of_memory, printable
 from dewedge.geometry import TiltRange
 from dewedge.io.formats import VOLUME_SUFFIXES, create_volume, read_volume
 from dewedge.io.volume_file import VolumeFile, ZarrVersion, file_of, is_zarr
@@ -24,9 +27,9 @@ from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.tiling import smaller_tile
 from dewedge.pipeline.check import require_refine_memory
-from dewedge.runtime.devices import choose_precision, launched, on_first_process
+from dewedge.runtime.devices import choose_device, choose_precision, launched, on_first_process
 from dewedge.runtime.folder import hold, require_free, with_suffix
-from dewedge.runtime.log import step
+from dewedge.runtime.log import duration, step
 from dewedge.runtime.progress import counted
 from dewedge.settings.sections import ComputeSection, DeviceSection, TileSection
 
@@ -227,6 +230,32 @@ def require_different(files: Sequence[Path], outputs: Sequence[Path]) -> None:
         of[output] = file
 
 
+def print_plan(
+    sources: Sequence[Sequence[Path]],
+    outputs: Sequence[Path],
+    model: Model,
+    tilt_range: TiltRange,
+    section: TileSection,
+    compute: DeviceSection,
+) -> None:
+    """Print what would be refined into which file, and what that would take."""
+    device, tile = choose_device(compute), section.edge(model.network, model.cube_size)
+    precision = choose_precision(compute, device)
+    shapes = [read_volume(paths[0]).data.shape for paths in sources]
+    voxels = 0.0
+    for paths, output, shape in zip(sources, outputs, shapes, strict=True):
+        voxels += len(paths) * tiled_voxels([shape], tile, section.overlap)
+        print(printable(f"{' and '.join(map(str, paths))}: {shape} (z, y, x): refined as {output}"))
+    low, high = tilt_range
+    print(f"network of {model.network.channels} channels, tilts {low:g} to {high:g} degrees, tiles of {tile}")
+    speed = network_speed(model.network, device, precision)
+    seconds = section.average_rotations * model.network.fold * voxels / speed
+    memory = BASE_BYTES + refine_bytes(model.network, shapes, tile, precision)
+    disk = sum(4 * math.prod(shape) for shape in shapes)
+    print(f"forecast: {duration(seconds)}, memory {memory / 1e9:.1f} GB, disk {disk / 1e9:.2f} GB")
+    print("dry run: nothing was done, and nothing written")
+
+
 def refine_with_model(
     model_path: Path,
     sources: Sequence[Sequence[Path]],
@@ -240,6 +269,7 @@ def refine_with_model(
     zarr_version: ZarrVersion = "0.5",
     overwrite: bool = False,
     no_check: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Refine full tomograms, or pairs of half-sets, with the model of a file.
 
@@ -257,6 +287,8 @@ def refine_with_model(
         Total-variation reconstruction at twice the voxel size, which has its share in the one result.
     no_check
         Whether tomograms may have another voxel size than the model's, or be stacks of tilt images.
+    dry_run
+        Print what would be done and taken, and do nothing.
 
     Raises
     ------
@@ -285,10 +317,13 @@ def refine_with_model(
         for file, paths in zip(files, sources, strict=True):
             require_sound(model_findings(file.stem, [read_volume(path) for path in paths], model))
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
+    if dry_run:
+        print_plan(sources, outputs, model, wedge, section, compute)
+        return
     with launched(compute) as fabric, ExitStack() as stack:
         on_first_process(fabric, lambda: hold(stack, outputs, outputs, overwrite))
         for file, paths, result in zip(files, sources, outputs, strict=True):
             refine_files(
                 file.stem, paths, result, model, wedge, section, compute, fabric, beads, tv, zarr_version
             )
-            logger.info("done: %s", result)
+            logger.info("done: %s: the refined tomogram", result)
