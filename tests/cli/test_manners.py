@@ -119,6 +119,11 @@ def test_paragraphs_of_the_help_fill_its_width(
         assert len(line) + 1 + len(word) > 80 - 4 - len("PATHS  ")
 
 
+def test_help_of_a_verb_tells_all_and_that_of_all_a_line(capsys: pytest.CaptureFixture[str]):
+    assert "Written into the run's folder: trust.html" in help_of(capsys, "trust")
+    assert "Written into" not in help_of(capsys)
+
+
 def test_exit_status_is_explained(capsys: pytest.CaptureFixture[str]):
     shown = " ".join(help_of(capsys).split())
     assert "Exit status: 0 done" in shown and all(status in shown for status in ("130", "143"))
@@ -242,7 +247,7 @@ def test_all_that_was_written_is_told_and_warnings_are_told_again(
     listed = {path for pattern in files for path in output.glob(str(pattern.relative_to(output)))}
     assert listed == there
     first = next(line for line in told if line.startswith(f"{output}/"))
-    assert "report.html" in first and "look at first" in first
+    assert "report.html" in first and "look at this first" in first
     warnings = [line for line in told if line.startswith("warning: ")]
     again = [line.removeprefix("again: ") for line in told if line.startswith("again: ")]
     assert len(warnings) >= 2 and again == warnings

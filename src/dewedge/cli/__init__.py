@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dewedge.cli.app import build_app
 
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: build_app()(arguments, exit_on_error=False, print_error=False))
+    app = build_app(called=arguments[0] if arguments else None)
+    return guarded(lambda: app(arguments, exit_on_error=False, print_error=False))
 
 
 def guarded(command: Callable[[], object]) -> int:

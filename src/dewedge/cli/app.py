@@ -75,8 +75,8 @@ EXIT_STATUS = (
 UNITS = ("_A", "_deg", "_e_per_A2")
 
 
-def build_app() -> App:
-    """The application."""
+def build_app(called: str | None = None) -> App:
+    """The application; the help of the verb that is ``called`` is all that its docstring says."""
     app = new_app("dewedge", f"{dewedge.__doc__} Each command explains itself: dewedge run --help")
     app.help_epilogue = EXIT_STATUS
     for verb, summary in VERBS.items():
@@ -84,7 +84,7 @@ def build_app() -> App:
         app.command(
             f"dewedge.cli.{name}:{name}",
             name=verb,
-            help=summary,
+            help=None if verb == called else summary,
             help_epilogue=examples(EXAMPLES[verb]),
             sort_key=list(VERBS).index(verb),
         )

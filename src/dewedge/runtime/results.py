@@ -14,18 +14,18 @@ Described = Sequence[tuple[Path, str]]
 
 # Of a tomogram, and of a run, by their places in `ResultFolder`: what is looked at first comes first.
 _OF_TOMOGRAM = {
-    "report": "what to look at first: a page of pictures, checks and measures",
+    "report": "look at this first: pictures, checks and measures",
     "refined": "the refined tomogram",
     "refined_zarr": "the refined tomogram as OME-Zarr",
     "slices": "sections before and after",
     "full": "reconstruction of all data",
     "half0": "reconstruction of half-set 0",
     "half1": "reconstruction of half-set 1",
-    "tv": "total variation at twice the voxel size, which has its share in the refined tomogram",
-    "beads": "gold beads, which were painted over for the fit and given back",
+    "tv": "total variation at twice the voxel size",
+    "beads": "gold beads, painted over for the fit",
     "mask": "where there is specimen",
     "planes": "what the tilts of both half-sets measured",
-    "trust_page": "how far the filled wedge is to be believed: look at it first",
+    "trust_page": "look at this first: how far the filled wedge is to be believed",
     "measured": "the refined tomogram at measured frequencies, for averaging and template matching",
     "added": "what the network put inside the wedge",
     "uncertainty": "how far off that can be: one standard deviation",
@@ -44,7 +44,7 @@ _OF_RUN = {
     "log": "the log",
 }
 _OF_TRUST = ("trust_page", "measured", "added", "uncertainty", "fits_difference", "trust")
-_INDEX = "what to look at first: the list of all tomograms"
+_INDEX = "look at this first: the list of all tomograms"
 
 
 def described(
