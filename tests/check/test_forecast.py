@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import torch
 
 from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
 from dewedge.check.memory import free_memory_GB
+from dewedge.io.ome_zarr import pyramid_shapes
 from dewedge.learn.network import PRESETS
 from dewedge.learn.options import FitOptions
 
 
 def predict(shapes, options: FitOptions, folder: Path, **changes) -> Forecast:
     values = {"voxels_per_s": 1e6, "precision": "32-true", "tile": 96, "overlap": 24, "predictions": 1}
+    values |= {"fits": 1, "output_format": "mrc"}
     values |= changes
     return forecast(shapes, 0, PRESETS["default"], options, folder=folder, **values)
 
@@ -25,6 +28,7 @@ class TestForecast:
         both = FitOptions(epochs=10, budget_s=60, epoch_samples=100, batch_size=4, cube_size=32)
         short = predict([(64, 128, 128)], both, tmp_path)
         assert short.fit_s == 60
+        assert predict([(64, 128, 128)] * 2, both, tmp_path, fits=2).fit_s == 120
         fast = predict([(64, 128, 128)], both, tmp_path, voxels_per_s=1e9)
         assert fast.fit_s < 60 and fast.fit_samples == 1000
 
@@ -37,6 +41,18 @@ class TestForecast:
         )
         filled = 2 * 4 * 64 * 128 * 128  # both halves of the second
         assert two.memory_GB == pytest.approx(one.memory_GB + filled / 1e9)
+
+    def test_a_copy_as_ome_zarr_takes_space(self, tmp_path: Path):
+        shape = (64, 128, 128)
+        of = {
+            kind: predict([shape], FitOptions(budget_s=60), tmp_path, output_format=kind).disk_GB
+            for kind in ("mrc", "zarr", "both")
+        }
+        volume = 4 * math.prod(shape) / 1e9
+        levels = 4 * sum(math.prod(each) for each in pyramid_shapes(shape)) / 1e9
+        # The other one, and what it is written from; where there is no MRC, in its place.
+        assert of["both"] - of["mrc"] == pytest.approx(2 * levels, rel=0.02)
+        assert of["both"] - of["zarr"] == pytest.approx(volume)
 
     def test_overlap_takes_time(self, tmp_path: Path):
         options = FitOptions(budget_s=60)

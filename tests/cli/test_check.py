@@ -31,8 +31,8 @@ def test_table_and_json_of_a_good_series(series: Path, tiny: list[str], tmp_path
     values = json.loads(report.read_text())
     assert [item["name"] for item in values["inputs"]] == ["TS"]
     assert "half-sets agree" in values["inputs"][0]["facts"]  # its frames lie beside it
-    # Five files of 32 x 64 x 64 float32 voxels.
-    assert values["forecast"]["disk_GB"] == pytest.approx(6 * 4 * 32 * 64 * 64 / 1e9)
+    # Six files of 32 x 64 x 64 float32 voxels, and one of half the edge.
+    assert values["forecast"]["disk_GB"] == pytest.approx(6.125 * 4 * 32 * 64 * 64 / 1e9)
     assert values["forecast"]["fit_samples"] == 80 and values["shortage"] == []
 
 

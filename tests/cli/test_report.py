@@ -201,7 +201,8 @@ def live_page(output: Path) -> live.LivePage:
     config = resolve_config(folder.config_file, {"output": output})
     half0, half1 = (read_mrc(path).data for path in folder.halves)
     pair = TomogramPair(half0, half1, TiltRange(-60, 60))
-    return live.LivePage(folder, pair, folder, config, Fabric(accelerator="cpu", devices=1))
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return live.LivePage(folder, pair, folder, config, fabric, [half0.shape] * 2)
 
 
 def test_where_it_is_stopped_the_page_says_so(live_page: live.LivePage, output: Path):
@@ -235,3 +236,22 @@ def test_a_fit_is_not_looked_at_all_the_time(live_page: live.LivePage, output: P
     live_page.cost = 1.0
     live_page.look(state, network, 0.1, 30.0)
     assert len(looks) == 1  # a second of 15 is too much
+
+
+def test_a_look_tells_how_long_the_refinement_will_take(live_page: live.LivePage, output: Path, monkeypatch):
+    network = UNet(live_page.config.fit.network())
+    state = FitState(rows=[EpochRow(1, 10, 40, 5.0, 1e-3, 1.0, None)])
+    now = live_page.looked + live.SOONEST_S
+
+    def refined(network: UNet):
+        nonlocal now
+        now += 3
+        return live_page.block
+
+    monkeypatch.setattr(live_page, "_refined", refined)
+    monkeypatch.setattr(live.time, "monotonic", lambda: now)
+    # Two tomograms as large as the part that is shown, turned twice, at two places each.
+    assert live_page.look(state, network, 0.1, 30.0) == pytest.approx(2 * 2 * 2 * 3)
+    now += 1000
+    live_page.look(state, network, 0.1, 30.0)
+    assert "30.0 s left and 24.0 s of refinement." in (output / "report.html").read_text()

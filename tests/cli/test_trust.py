@@ -74,7 +74,7 @@ def test_without_its_images_a_run_is_still_judged(finished: Path, tmp_path: Path
     assert main(["trust", str(output), "--quick", "--device", "cpu"]) == 0
     assert json.loads((output / "trust.json").read_text())["consistency"] is None
     told = capsys.readouterr().err
-    assert "gone.mrc" in told and told.count("cannot be asked") == 1
+    assert "gone.mrc" in told and told.count("  OUT: its images cannot be asked") == 1
 
 
 def test_both_parts_are_the_result(trusted: Path):

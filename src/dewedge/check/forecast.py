@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,19 +13,22 @@ import torch
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
 from dewedge.check.finding import Finding
-from dewedge.check.memory import BASE_BYTES, fit_bytes, free_memory_GB, refine_bytes
+from dewedge.check.memory import BASE_BYTES, Shape, fit_bytes, free_memory_GB, refine_bytes
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import AUTOCAST, Precision
+from dewedge.settings.sections import OutputFormat
 
 # The edge of the cube on which the network's speed is measured.
 _PROBE = 48
 # A step of the fit against applying the network to as many voxels: measured on a CPU (backward pass, crops,
 # wedge masks and transforms included).
 _FIT_TIMES = 4.1
-# Half-set 0, half-set 1, full, beads, refined and mask: all of 4 bytes a voxel.
-_FILES = 6
+# Half-set 0, half-set 1, full, beads and mask, all of 4 bytes a voxel, and total variation of an eighth.
+_FILES = 5.125
+# Refined tomograms of each format; OME-Zarr with its coarser levels, as if it could not be compressed.
+_REFINED: dict[OutputFormat, float] = {"mrc": 1.0, "zarr": 8 / 7, "both": 1 + 8 / 7}
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ def forecast(
     tile: int,
     overlap: int,
     predictions: int,
+    fits: int,
+    output_format: OutputFormat,
     folder: Path,
 ) -> Forecast:
     """What a run of tomograms of these shapes will take.
@@ -101,6 +108,10 @@ def forecast(
         Of `network_speed`.
     tile, overlap, predictions
         Of refinement; predictions are how many each tile is the average of.
+    fits
+        Number of networks that are fitted, one after the other.
+    output_format
+        Of the refined tomogram.
     folder
         Where the results go; it need not exist.
     """
@@ -110,26 +121,31 @@ def forecast(
     limits = [] if options.budget_s is None else [options.budget_s]
     if options.epochs is not None:
         limits.append(options.epochs * options.epoch_steps * options.batch_size * sample_s)
-    fit_s = min(limits)
-    # Tiles overlap along every axis they divide.
-    shared = [_tiles(n, tile, overlap) for shape in shapes_zyx for n in shape]
-    growth = [a * b * c for a, b, c in zip(shared[::3], shared[1::3], shared[2::3], strict=True)]
+    fit_s = fits * min(limits)
     # The whole, its half-sets, and what is taken from it with the gold.
     align_bytes = 3 * 4 * largest_stack_pixels
     fit, refinement = (
         fit_bytes(config, options, shapes_zyx, precision),
         refine_bytes(config, shapes_zyx, tile, precision),
     )
+    files = _FILES + _REFINED[output_format]
+    # OME-Zarr is written from arrays in files without a name, of one tomogram at a time.
+    scratch = 0.0 if output_format == "mrc" else max(voxels) * _REFINED["zarr"]
     memory = BASE_BYTES + max(fit, refinement, align_bytes)
     return Forecast(
         memory_GB=memory / 1e9,
         free_memory_GB=free_memory_GB(),
-        disk_GB=_FILES * 4 * sum(voxels) / 1e9,
+        disk_GB=4 * (files * sum(voxels) + scratch) / 1e9,
         free_disk_GB=shutil.disk_usage(_existing(folder)).free / 1e9,
         fit_s=fit_s,
         fit_samples=round(fit_s / sample_s),
-        refine_s=predictions * sum(v * g for v, g in zip(voxels, growth, strict=True)) / voxels_per_s,
+        refine_s=predictions * tiled_voxels(shapes_zyx, tile, overlap) / voxels_per_s,
     )
+
+
+def tiled_voxels(shapes_zyx: Sequence[Shape], tile: int, overlap: int) -> float:
+    """Voxels of all tiles of these tomograms: tiles overlap along every axis they divide."""
+    return sum(math.prod(n * _tiles(n, tile, overlap) for n in shape) for shape in shapes_zyx)
 
 
 def check_forecast(name: str, predicted: Forecast, cube_size: int, batch_size: int) -> list[Finding]:

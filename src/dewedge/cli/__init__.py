@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dewedge.cli.app import build_app
 
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: build_app()(arguments, exit_on_error=False, print_error=False))
+    app = build_app(called=arguments[0] if arguments else None)
+    return guarded(lambda: app(arguments, exit_on_error=False, print_error=False))
 
 
 def guarded(command: Callable[[], object]) -> int:
@@ -40,6 +41,7 @@ def guarded(command: Callable[[], object]) -> int:
     try:
         command()
     except InputError as error:
+        _repeat_warnings()
         return _fail(str(error), USER_ERROR)
     except CycloptsError as error:
         from dewedge.cli.usage import usage_message
@@ -67,11 +69,18 @@ def guarded(command: Callable[[], object]) -> int:
         where = "" if path is None else f"; traceback in {path}"
         first = (str(error).splitlines() or [""])[0][:MESSAGE]
         return _fail(f"unexpected {type(error).__name__}: {first}{where}", OTHER_ERROR)
+    else:
+        _repeat_warnings()
     finally:
         signal.signal(signal.SIGTERM, before)
         if "dewedge.runtime.log" in sys.modules:
             sys.modules["dewedge.runtime.log"].stop_messages()
     return 0
+
+
+def _repeat_warnings() -> None:
+    if "dewedge.runtime.log" in sys.modules:
+        sys.modules["dewedge.runtime.log"].repeat_warnings()
 
 
 def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = False) -> int:

@@ -26,8 +26,27 @@ from dewedge.settings.sections import (
     WatchSection,
 )
 
-Output = Annotated[Path | None, Parameter(alias="-o")]
+_ESSENTIAL = Group("Essential", sort_key=0)
+# The rest of a section of the fit, after all others.
+_EXPERT = Group("Fit, for experts", sort_key=10)
+_ESSENTIAL_KEYS = {"half0", "half1", "tilt_range", "thickness", "bin", "budget"}
+_USUAL_KEYS = {"preset", "init", "mask", "cube_size", "batch_size", "epochs", "seed"}
+
+Output = Annotated[Path | None, Parameter(alias="-o", group=_ESSENTIAL)]
 Folder = Annotated[Path, Parameter(alias="-o")]
+
+
+def _group_keys() -> None:
+    """Give keys a place in the help that is not their section's."""
+    for section in (TomogramsSection, ReconstructSection, FitSection):
+        for key, field in section.model_fields.items():
+            if key in _ESSENTIAL_KEYS:
+                field.metadata.append(Parameter(group=_ESSENTIAL))
+            elif section is FitSection and key not in _USUAL_KEYS:
+                field.metadata.append(Parameter(group=_EXPERT))
+
+
+_group_keys()
 
 
 def _titled(title: str, order: int) -> Parameter:

@@ -21,6 +21,7 @@ def refine(
     zarr_version: ZarrVersion = "0.5",
     overwrite: bool = False,
     no_check: bool = False,
+    dry_run: bool = False,
     flags: RefineFlags = RefineFlags(),
 ) -> None:
     """Refine tomograms with a fitted model, which knows all about itself.
@@ -51,6 +52,8 @@ def refine(
         Replace files that exist.
     no_check
         Take tomograms of another voxel size than the model's, and what seem to be tilt images.
+    dry_run
+        Only tell what would be done, written and taken, and write nothing.
     """
     from dewedge.pipeline.refine import refine_with_model
 
@@ -73,4 +76,5 @@ def refine(
         zarr_version=zarr_version,
         overwrite=overwrite,
         no_check=no_check,
+        dry_run=dry_run,
     )

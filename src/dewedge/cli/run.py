@@ -26,6 +26,7 @@ def run(
     zarr_version: ZarrVersion | None = None,
     trust: bool = False,
     watch: Watch = WatchSection(),
+    dry_run: bool = False,
     flags: RunFlags = RunFlags(),
 ) -> None:
     """From tilt series, or ready-made half-sets, to refined tomograms.
@@ -63,6 +64,8 @@ def run(
         Version of OME-Zarr: 0.5, in few files (shards), or 0.4, which copick and others with zarr 2 read.
     trust
         When it is done, tell how far the filled wedge is to be believed, as dewedge trust --quick does.
+    dry_run
+        Only tell what would be done, written and taken, and write nothing.
     """
     resolved = resolve(
         config,
@@ -82,6 +85,8 @@ def run(
     if resolved.watch.live:
         if trust:
             raise InputError("--trust: of a finished run: expected no --live; dewedge trust does it later")
+        if dry_run:
+            raise InputError("--dry-run: of inputs that are there: expected no --live")
         from dewedge.pipeline.watch.watch import watch as run_watch
 
         show_messages()
@@ -89,6 +94,12 @@ def run(
         return
     if resolved.watch != WatchSection():
         raise InputError("--fit-first, --settle, --look-every, --until-idle: of folders watched with --live")
+    if dry_run:
+        from dewedge.pipeline.plan import plan
+
+        show_messages()
+        plan(resolved, resume=resume, overwrite=overwrite)
+        return
     from dewedge.pipeline.run import run as run_pipeline
 
     show_messages()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,11 @@ class Gold:
 
 
 def raw_images(
-    series: Sequence[TiltSeries], section: ImagesSection, seed: int, name: str
+    series: Sequence[TiltSeries],
+    section: ImagesSection,
+    seed: int,
+    name: str,
+    on_image: Callable[[], None] = lambda: None,
 ) -> tuple[list[NDArray[Any]], list[NDArray[np.float64]] | None]:
     """Images of a series, or of its even and odd frames, cleaned and normalised as they are read.
 
@@ -94,7 +99,7 @@ def raw_images(
     replaces = section.xrays == "auto"
     if section.normalise == "none" and not replaces:
         return [each.images for each in series], None
-    surveys = [survey(each.images) for each in series]
+    surveys = [survey(each.images, on_image) for each in series]
     values = [
         np.concatenate([getattr(s, key) for s in surveys]) for key in ("level", "std", "lowest", "noise")
     ]
@@ -129,10 +134,12 @@ def prepare(
     seed: int,
     name: str,
     device: torch.device | None = None,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[AlignedImages], Gold | None]:
     """Clean, normalise, align and bin the images of a series, or of its frames, and paint over its gold.
 
     They are aligned on ``device``, or the CPU if not given, one at a time; the results are on the CPU.
+    ``on_image`` is called with how many were read and will be: most often all of them twice.
 
     Returns
     -------
@@ -148,12 +155,19 @@ def prepare(
     """
     if len(series) == 2:
         _refuse_copies(series, name)
-    sources, counts = raw_images(series, images_section, seed, name)
+    reads = 1 if images_section.normalise == "none" and images_section.xrays == "keep" else 2
+    done, total = itertools.count(1), reads * sum(len(each.images) for each in series)
+
+    def count() -> None:
+        on_image(next(done), total)
+
+    sources, counts = raw_images(series, images_section, seed, name, count)
     # Counts divided by their mean have a variance of one over it.
     noise = [1 / means for means in counts] if counts else [np.ones(len(source)) for source in sources]
     aligned = [
         AlignedImages(
-            *align_images(source, each.geometry, section.bin, section.binning_method, device), variances
+            *align_images(source, each.geometry, section.bin, section.binning_method, device, count),
+            variances,
         )
         for source, each, variances in zip(sources, series, noise, strict=True)
     ]

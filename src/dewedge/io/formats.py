@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from dewedge.io.files import StrPath
 from dewedge.io.mrc import create_mrc, read_mrc, write_mrc
 from dewedge.io.ome_zarr import create_zarr, read_zarr, write_zarr
-from dewedge.io.volume_file import VolumeFile, VolumeWriter, ZarrVersion, is_zarr
+from dewedge.io.volume_file import ZARR_SUFFIX, VolumeFile, VolumeWriter, ZarrVersion, is_zarr
 from dewedge.io.zarr_array import zarr_at_hand
+
+# Of files that volumes are written to; the first where none is given.
+VOLUME_SUFFIXES = (".mrc", ".map", ".rec", ZARR_SUFFIX)
 
 
 def read_volume(path: StrPath) -> VolumeFile:

@@ -64,6 +64,14 @@ class FitState:
         step, then = self.cooling
         return max(share, then + (1 - then) * (self.step - step) / max(COOLING * step, 1))
 
+    def steps_left(self, options: FitOptions) -> float:
+        """Steps until the end; infinite if it is time alone that ends the fit."""
+        left = math.inf if options.epochs is None else options.epochs * options.epoch_steps - self.step
+        if self.cooling is not None and options.patience is not None:
+            step, then = self.cooling
+            left = min(left, step + (max(COOLING * step, 1) if then < 1 else 0) - self.step)
+        return max(left, 0)
+
     def finished(self, options: FitOptions) -> bool:
         """True at a limit, or when the rate has fallen since the held-out loss does not."""
         return self.progress(options) >= 1

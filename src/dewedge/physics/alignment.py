@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ def align_images(
     binning: int = 1,
     method: BinningMethod = "fourier",
     device: torch.device | None = None,
+    on_image: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, TiltGeometry]:
     """Resample raw tilt images so that the tilt axis is y through index N // 2, and bin them.
 
@@ -44,6 +46,8 @@ def align_images(
         ``fourier`` crops the Fourier transform, ``average`` averages blocks of pixels.
     device
         The device on which each image is aligned; the CPU if not given.
+    on_image
+        Called after each image.
 
     Returns
     -------
@@ -92,6 +96,7 @@ def align_images(
             output[i] = fourier_crop(aligned, shape)
         else:
             output[i] = aligned.reshape(shape[0], binning, shape[1], binning).mean(dim=(1, 3))
+        on_image()
     return output, geometry.aligned(binning, shape)
 
 

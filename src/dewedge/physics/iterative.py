@@ -8,8 +8,9 @@ thick as the volume; specimen above or below it is forced in.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -110,6 +111,7 @@ def tv(
     thickness: int,
     weight: float = TV_WEIGHT,
     iterations: int = TV_ITERATIONS,
+    on_iteration: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
     """Reconstruct the volume x that minimises ``1/2 ||A x - b||^2 + w TV(x)``.
 
@@ -132,6 +134,8 @@ def tv(
         scale, noise and number of tilts.
     iterations
         Number of iterations.
+    on_iteration
+        Called with the number of iterations done and of all iterations, those of all blocks.
 
     Returns
     -------
@@ -155,15 +159,25 @@ def tv(
     slab_width = _slab_width(geometry.tilt_deg, width, thickness)
     n_rows = max(_TV_BLOCK_VOXELS // (thickness * slab_width) - 2 * _TV_MARGIN, 2 * _TV_MARGIN)
     volume = images.new_empty((thickness, height, width))
-    for rows in row_blocks(height, n_rows):
+    blocks, done = list(row_blocks(height, n_rows)), itertools.count(1)
+
+    def count() -> None:
+        on_iteration(next(done), len(blocks) * iterations)
+
+    for rows in blocks:
         first = max(rows.start - _TV_MARGIN, 0)
         seen = images[:, first : rows.stop + _TV_MARGIN]
-        slab = minimise_tv(seen, geometry.tilt_deg, thickness, slab_width, radius, iterations)
+        slab = minimise_tv(seen, geometry.tilt_deg, thickness, slab_width, radius, iterations, count)
         volume[:, rows] = _cut(slab, width)[:, rows.start - first : rows.stop - first]
     return volume
 
 
-def coarse_tv(images: Tensor, geometry: TiltGeometry, thickness: int) -> Tensor:
+def coarse_tv(
+    images: Tensor,
+    geometry: TiltGeometry,
+    thickness: int,
+    on_iteration: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
     """`tv` at twice the voxel size, of images binned by two, for what is coarse in a specimen.
 
     It takes a tenth of the time. The slab is thicker by a third, for specimen above and below the volume,
@@ -181,13 +195,19 @@ def coarse_tv(images: Tensor, geometry: TiltGeometry, thickness: int) -> Tensor:
     coarse = geometry.aligned(COARSE, (height, width))
     depth = -(-thickness // COARSE)
     margin = math.ceil(_COARSE_MARGIN * depth)
-    slab = tv(binned, coarse, depth + 2 * margin, COARSE_TV_WEIGHT, COARSE_TV_ITERATIONS)
+    slab = tv(binned, coarse, depth + 2 * margin, COARSE_TV_WEIGHT, COARSE_TV_ITERATIONS, on_iteration)
     # Rays are half as long in coarse voxels.
     return slab[margin : margin + depth] / COARSE
 
 
 def minimise_tv(
-    images: Tensor, tilt_deg: Floats, thickness: int, slab_width: int, tv_weight: float, iterations: int
+    images: Tensor,
+    tilt_deg: Floats,
+    thickness: int,
+    slab_width: int,
+    tv_weight: float,
+    iterations: int,
+    on_iteration: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """``(z, y, slab_width)`` minimiser of ``1/2 ||A x - b||^2 + tv_weight TV(x)`` after some iterations."""
     n, height, width = images.shape
@@ -213,6 +233,7 @@ def minimise_tv(
         change *= voxel_step
         slab -= change
         ahead = change.neg_().add_(slab)
+        on_iteration()
     return slab
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,11 @@ class ImageSurvey:
         return sum(found.size for found in self.xrays)
 
 
-def survey(images: NDArray[Any]) -> ImageSurvey:
+def survey(images: NDArray[Any], on_image: Callable[[], None] = lambda: None) -> ImageSurvey:
     """Read every image once, in memory or memory-mapped; in memory are a few arrays of one image's size.
 
-    Values that are not finite are for the checks to find; they tell nothing here.
+    Values that are not finite are for the checks to find; they tell nothing here. ``on_image`` is called
+    after each image.
     """
     rows, xrays = [], []
     total = np.zeros(images.shape[1:], dtype=np.float32)
@@ -65,6 +66,7 @@ def survey(images: NDArray[Any]) -> ImageSurvey:
         if noise > 0:
             total += clipped_deviation(deviation, noise)
             counted += 1
+        on_image()
     level, std, lowest, noise_ = np.array(rows, dtype=np.float64).T
     hot = find_hot_pixels(total / np.float32(max(1, counted)), counted)
     return ImageSurvey(level, std, lowest, noise_, tuple(xrays), hot)

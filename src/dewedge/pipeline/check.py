@@ -40,6 +40,7 @@ from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import claimed_report
 from dewedge.runtime.log import step
+from dewedge.runtime.progress import counted
 from dewedge.settings.fit import FitSection
 from dewedge.settings.sections import Config, DeviceSection, TileSection
 
@@ -72,10 +73,10 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     inputs = with_correction(without_excluded(open_inputs(config, faults), config), config, faults)
     with claimed_report(json_path, [path for item in inputs for path in item.files]):
         for item in inputs:
-            with step(f"check {item.name}"):
+            with step(f"check {item.name}"), counted("check", item.name):
                 reports.append(check_one(item, config))
         predicted = predict(inputs, config)
-        shortage = [] if predicted is None else _shortage(predicted, config)
+        shortage = [] if predicted is None else find_shortage(predicted, config)
         for fault in faults:
             why, do = "It is left out of a run", "Mend or leave it out"
             reports.append(Report("input", {}, [Finding("error", "input", str(fault), "files", why, do)]))
@@ -94,7 +95,8 @@ def check_inputs(
     usable: list[RunInput] = []
     found: list[Finding] = []
     for item in inputs:
-        report = check_one(item, config)
+        with counted("check", item.name):
+            report = check_one(item, config)
         wrong = errors(report.findings)
         found += [finding for finding in report.findings if finding.severity == "warning"]
         if wrong:
@@ -262,11 +264,17 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         precision=precision,
         tile=config.refine.edge(network, config.fit.cube_size),
         overlap=config.refine.overlap,
-        predictions=config.refine.average_rotations
-        * network.fold
-        * (2 if config.refine.refine == "halves" else 1),
+        predictions=predictions(config),
+        fits=len(inputs) if config.fit_each else 1,
+        output_format=config.output_format,
         folder=config.output or Path(),
     )
+
+
+def predictions(config: Config) -> int:
+    """How many predictions the refined tomogram of a run is the average of."""
+    halves = 2 if config.refine.refine == "halves" else 1
+    return config.refine.average_rotations * config.fit.network().fold * halves
 
 
 def require_memory(inputs: Sequence[RunInput], config: Config) -> None:
@@ -316,7 +324,8 @@ def _base_bytes(device: torch.device) -> float:
     return 0.0 if device.type == "cuda" else BASE_BYTES
 
 
-def _shortage(predicted: Forecast, config: Config) -> list[Finding]:
+def find_shortage(predicted: Forecast, config: Config) -> list[Finding]:
+    """What a run would take that there is not."""
     return check_forecast("run", predicted, config.fit.cube_size, config.fit.batch_size)
 
 

@@ -34,6 +34,7 @@ from dewedge.pipeline.initial import (
 )
 from dewedge.report.figure import write_figure
 from dewedge.report.loss import loss_figure
+from dewedge.runtime import results
 from dewedge.runtime.devices import launched
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import duration, step
@@ -53,19 +54,22 @@ def fit_model(
     fabric: Fabric,
     folder: ResultFolder,
     resume: bool,
-    on_look: Callable[[FitState, UNet, float, float | None], None] = lambda state, network, share, left: None,
+    on_look: Callable[
+        [FitState, UNet, float, float | None], float | None
+    ] = lambda state, network, share, left: None,
 ) -> Model:
     """Fit a network; write model, loss table and figure into ``folder``, or continue there.
 
     ``on_look`` is called on the first process after each epoch, with the share of the fit that is done and
-    the seconds that it will still take, None before that is known.
+    the seconds that it will still take, None before that is known; it returns the seconds of what follows
+    the fit, None where it cannot tell.
     """
     options = section.options()
     main = fabric.is_global_zero
-    progress = FitProgress(options.batch_size, visible=main)
+    progress = FitProgress(options, visible=main)
 
     def on_step(state: FitState, share: float) -> None:
-        progress.step(state.step, state.seconds, share)
+        progress.step(state)
 
     def on_resume(state: FitState) -> None:
         logger.info(
@@ -74,17 +78,16 @@ def fit_model(
         )  # fmt: skip
 
     def on_epoch(state: FitState, network: UNet) -> None:
-        share = state.progress(options)
-        progress.epoch(state.rows[-1], share)
+        progress.epoch(state)
         if state.cooling is not None and state.cooling[0] == state.step:
             logger.info("the held-out loss does not fall any more: the fit is brought to its end")
-            progress.restart()
         if main:
             write_loss_table(folder.loss_table, state.rows)
-            on_look(state, network, share, progress.seconds_left(state.seconds, share))
+            left = progress.seconds_left(state)
+            progress.then_s = on_look(state, network, state.progress(options), left)
 
     def on_round(number: int, state: FitState) -> None:
-        progress.round(number, state.rows[-1], state.progress(options))
+        progress.round(number, state)
 
     with step("fit"), progress, stop_asked() as stop:
         model, rows = fit_pairs(
@@ -203,6 +206,7 @@ def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) 
     with launched(config.compute) as fabric, folder.begun(fabric):
         pairs = [ready_made_pair(item) for item in inputs if isinstance(item, HalvesInput)]
         fit_model(pairs, config.fit, fabric, folder, resume)
+    results.tell(results.described(ResultFolder(output), [ResultFolder(output)]))
     logger.info("done: %s", folder.model)
 
 

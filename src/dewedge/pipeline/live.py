@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -12,12 +12,15 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
+from dewedge.check.forecast import tiled_voxels
+from dewedge.check.memory import Shape
 from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
 from dewedge.learn.network import UNet
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.state import FitState
+from dewedge.pipeline.check import predictions
 from dewedge.pipeline.report import file_names, log_of, titled_raw
 from dewedge.report.figure import dispensable
 from dewedge.report.run.page import REFRESH_S, RunPage, State, page
@@ -53,10 +56,18 @@ class LivePage:
         Of the run.
     fabric
         Of the processes, the first of which alone looks and writes.
+    refined_zyx
+        Shapes of the tomograms that are refined after the fit; none if it does not follow at once.
     """
 
     def __init__(
-        self, tomogram: ResultFolder, pair: TomogramPair, at: ResultFolder, config: Config, fabric: Fabric
+        self,
+        tomogram: ResultFolder,
+        pair: TomogramPair,
+        at: ResultFolder,
+        config: Config,
+        fabric: Fabric,
+        refined_zyx: Sequence[Shape] = (),
     ) -> None:
         self.path, self.config, self.device = at.report, config, fabric.device
         self.resume = f"dewedge run --resume -o {config.output}"
@@ -72,6 +83,9 @@ class LivePage:
         self.page: RunPage | None = None
         self.last = "Nothing is fitted yet."
         self.looked, self.cost = time.monotonic(), 0.0
+        # Of the refinement after the fit, from the last look; None before one.
+        self.refine_s: float | None = None
+        self.refined_zyx, self.processes = refined_zyx, fabric.world_size
         if not fabric.is_global_zero:
             return
         run = ResultFolder(require_output(config.output))
@@ -99,20 +113,27 @@ class LivePage:
             self._write(f"Stopped. {self.last}", advice=advice, goes_on=False)
             raise
 
-    def look(self, state: FitState, network: UNet, share: float, left_s: float | None) -> None:
-        """After an epoch: refine the part that is shown, unless that was done a short time ago."""
+    def look(self, state: FitState, network: UNet, share: float, left_s: float | None) -> float | None:
+        """After an epoch: refine the part that is shown, unless that was done a short time ago.
+
+        Returns the seconds that the refinement after the fit will take, as far as that was measured.
+        """
         left = "" if left_s is None else f", {duration(left_s)} left"
+        if left and self.refine_s is not None:
+            left += f" and {duration(self.refine_s)} of refinement"
         self.last = f"Epoch {state.rows[-1].epoch} of the fit is done, {min(share, 1):.0%} of all{left}."
         now = time.monotonic()
         if now - self.looked < max(SOONEST_S, self.cost / SHARE):
-            return
+            return self.refine_s
         with dispensable(self.path):
             volumes = {self.title: self.block, "refined, so far": self._refined(network)}
+            self.refine_s = self._refinement_s(time.monotonic() - now)
             if self.page is not None:
                 self.page = replace(self.page, rows=list(state.rows))
             self._write(self.last, share=share, volumes=volumes)
         self.looked = time.monotonic()
         self.cost = self.looked - now
+        return self.refine_s
 
     def refining(self) -> None:
         """The fit is done, and its model written."""
@@ -121,6 +142,17 @@ class LivePage:
     def fitted(self) -> None:
         """The fit is done, its model written, and nothing else will be seen here."""
         self._write(self.last, advice="The fit is done.", goes_on=False)
+
+    def _refinement_s(self, seconds: float) -> float | None:
+        """Seconds of the refinement, if one prediction of the part that is shown takes so many."""
+        if not self.refined_zyx:
+            return None
+        tile = self.config.refine.edge(self.config.fit.network(), self.config.fit.cube_size)
+        whole, part = (
+            tiled_voxels(shapes, tile, self.config.refine.overlap)
+            for shapes in (self.refined_zyx, [self.block.shape])
+        )
+        return seconds * predictions(self.config) * whole / part / self.processes
 
     def _refined(self, network: UNet) -> NDArray[np.float32]:
         """The part that is shown as a copy of the network refines it, in evaluation mode."""

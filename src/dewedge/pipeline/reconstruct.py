@@ -21,7 +21,7 @@ from dewedge.inputs.images import AlignedImages, Gold, prepare
 from dewedge.inputs.planes import planes_beside, planes_of, read_planes, write_planes
 from dewedge.inputs.read import read_one_series
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
-from dewedge.io.formats import create_volume
+from dewedge.io.formats import VOLUME_SUFFIXES, create_volume
 from dewedge.io.mrc import create_mrc, write_mrc
 from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.iterative import (
@@ -34,13 +34,18 @@ from dewedge.physics.iterative import (
 )
 from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
+from dewedge.runtime import results
 from dewedge.runtime.devices import choose_device
-from dewedge.runtime.folder import ResultFolder, claimed
+from dewedge.runtime.folder import ResultFolder, claimed, with_suffix
 from dewedge.runtime.log import step
+from dewedge.runtime.progress import counted
 from dewedge.settings.sections import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
 
 logger = logging.getLogger(__name__)
+
+# Called with how much is done, and of how much.
+Count = Callable[[int, int], None]
 
 
 def half_sets(
@@ -60,7 +65,8 @@ def half_sets(
     ctf = series_correction(item.series, ctf)
     if section.refine_axis:
         item = with_refined_axis(item, section)
-    aligned, gold = prepare(item.series, section, images, seed, item.name, device)
+    with counted("read", item.name, "image") as on_image:
+        aligned, gold = prepare(item.series, section, images, seed, item.name, device, on_image)
     aligned = [replace(each, images=correct(each.images, each.geometry, ctf, device)) for each in aligned]
     if item.has_frames:
         even, odd = aligned
@@ -106,7 +112,7 @@ def write_reconstruction(
         item,
         section,
         reconstruction_label(section),
-        lambda data: fill_reconstruction(data, aligned, item, section, ctf, device),
+        lambda data, count: fill_reconstruction(data, aligned, item, section, ctf, device, count),
     )
 
 
@@ -116,19 +122,22 @@ def _write(
     item: SeriesInput,
     section: ReconstructSection,
     what: str,
-    fill: Callable[[NDArray[np.float32]], None],
+    fill: Callable[[NDArray[np.float32], Count], None],
 ) -> None:
-    """Write a tomogram of a series, whose ``(z, y, x)`` memory map ``fill`` is called with."""
+    """Write a tomogram of a series, whose ``(z, y, x)`` memory map ``fill`` is called with, and a count."""
     shape, series = (item.binned_thickness(section), *geometry.image_shape_yx), item.series[0]
-    with create_volume(
-        path,
-        shape,
-        geometry.pixel_size_A,
-        origin_xyz_A=series.origin_xyz_A,
-        labels=series.labels,
-        what=what,
-    ) as writer:
-        fill(writer.data)
+    with (
+        create_volume(
+            path,
+            shape,
+            geometry.pixel_size_A,
+            origin_xyz_A=series.origin_xyz_A,
+            labels=series.labels,
+            what=what,
+        ) as writer,
+        counted("reconstruct", path.name, "part") as count,
+    ):
+        fill(writer.data, count)
 
 
 def fill_reconstruction(
@@ -138,14 +147,16 @@ def fill_reconstruction(
     section: ReconstructSection,
     ctf: CtfSection,
     device: torch.device,
+    count: Count = lambda done, total: None,
 ) -> None:
     """Reconstruct aligned images into a ``(z, y, x)`` array, in memory or memory-mapped.
 
     In memory is one block of rows along the tilt axis at a time; a tomogram that is deconvolved, or made by
-    total variation, is held in memory.
+    total variation, is held in memory. ``count`` is called with how many rows, or iterations of total
+    variation, are done and will be.
     """
     geometry = aligned.geometry
-    blocks = _reconstructed_blocks(aligned.images.to(device), geometry, len(target), section)
+    blocks = _reconstructed_blocks(aligned.images.to(device), geometry, len(target), section, count)
     _fill(target, blocks, geometry, item, ctf, device)
 
 
@@ -179,7 +190,7 @@ def write_beads(
         item,
         section,
         "gold beads",
-        lambda data: fill_beads(data, gold, geometry, item, section, ctf, device),
+        lambda data, count: fill_beads(data, gold, geometry, item, section, ctf, device, count),
     )
 
 
@@ -191,16 +202,19 @@ def fill_beads(
     section: ReconstructSection,
     ctf: CtfSection,
     device: torch.device,
+    count: Count = lambda done, total: None,
 ) -> None:
     """Reconstruct the gold alone into a ``(z, y, x)`` array: what was painted over, cut to the beads.
 
     Added to a tomogram of the painted images, it gives that of the original ones within the beads. It is
-    made by filtered back-projection, whatever makes the tomogram: the grey scale is the same.
+    made by filtered back-projection, whatever makes the tomogram: the grey scale is the same. ``count`` as
+    that of `fill_reconstruction`.
     """
     shape = (geometry.n_tilts, *geometry.image_shape_yx)
     ctf = series_correction(item.series, ctf)
     images = correct(gold.images(shape), geometry, ctf, device).to(device)
-    _fill(target, fbp_blocks(images, geometry, len(target), section.filter), geometry, item, ctf, device)
+    blocks = _counted_rows(fbp_blocks(images, geometry, len(target), section.filter), geometry, count)
+    _fill(target, blocks, geometry, item, ctf, device)
     cut_to_balls(target, gold.centres_zyx, gold.reach)
 
 
@@ -241,7 +255,9 @@ def made_coarse_tv(
     geometry, thickness = aligned.geometry, item.binned_thickness(section)
     if section.algorithm != "fbp":
         return None
-    volume: NDArray[np.float32] = coarse_tv(aligned.images.to(device), geometry, thickness).cpu().numpy()
+    with counted("reconstruct", f"{item.name}, total variation", "iteration") as count:
+        made = coarse_tv(aligned.images.to(device), geometry, thickness, count)
+    volume: NDArray[np.float32] = made.cpu().numpy()
     parameters = untilted_ctf(item.series[0].geometry)
     deconvolve_file(volume, parameters, COARSE * geometry.pixel_size_A, ctf, device)
     return volume
@@ -268,20 +284,31 @@ def reconstruction_label(section: ReconstructSection) -> str:
 
 
 def _reconstructed_blocks(
-    images: Tensor, geometry: TiltGeometry, thickness: int, section: ReconstructSection
+    images: Tensor, geometry: TiltGeometry, thickness: int, section: ReconstructSection, count: Count
 ) -> Iterator[tuple[slice, Tensor]]:
     """The reconstruction in blocks of rows along the tilt axis: (rows, ``(z, rows, x)`` block) pairs."""
     if section.algorithm == "fbp":
-        yield from fbp_blocks(images, geometry, thickness, section.filter)
+        blocks = fbp_blocks(images, geometry, thickness, section.filter)
+        yield from _counted_rows(blocks, geometry, count)
     elif section.algorithm == "sirt":
-        yield from sirt_blocks(images, geometry, thickness, section.iterations or SIRT_ITERATIONS)
+        blocks = sirt_blocks(images, geometry, thickness, section.iterations or SIRT_ITERATIONS)
+        yield from _counted_rows(blocks, geometry, count)
     else:
         iterations = section.iterations or TV_ITERATIONS
         # Along the tilt axis, too, the total variation joins neighbours: there is one block.
         yield (
             slice(0, geometry.image_shape_yx[0]),
-            tv(images, geometry, thickness, section.tv_weight, iterations),
+            tv(images, geometry, thickness, section.tv_weight, iterations, count),
         )
+
+
+def _counted_rows(
+    blocks: Iterable[tuple[slice, Tensor]], geometry: TiltGeometry, count: Count
+) -> Iterator[tuple[slice, Tensor]]:
+    """The blocks, each of which is counted when the next one is asked for."""
+    for rows, block in blocks:
+        yield rows, block
+        count(rows.stop, geometry.image_shape_yx[0])
 
 
 def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, device: torch.device) -> None:
@@ -347,14 +374,20 @@ def write_mean(
         labels=first.labels,
         what="copy" if len(mrcs) == 1 else "mean of half-sets",
     ) as writer:
-        fill_mean(writer.data, [mrc.data for mrc in mrcs])
+        with counted("copy", path.name, "section") as count:
+            fill_mean(writer.data, [mrc.data for mrc in mrcs], count)
         deconvolve_file(writer.data, parameters, first.voxel_size_A, ctf, device)
 
 
-def fill_mean(target: NDArray[np.float32], sources: Sequence[NDArray[Any]]) -> None:
-    """Assign the mean of ``(z, y, x)`` arrays to another one, section by section."""
-    for mean, *sections in zip(target, *sources, strict=True):
+def fill_mean(
+    target: NDArray[np.float32],
+    sources: Sequence[NDArray[Any]],
+    count: Count = lambda done, total: None,
+) -> None:
+    """Assign the mean of ``(z, y, x)`` arrays to another one, section by section, and count these."""
+    for i, (mean, *sections) in enumerate(zip(target, *sources, strict=True), start=1):
         mean[...] = sum(section.astype(np.float64) for section in sections) / len(sources)
+        count(i, len(target))
 
 
 def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overwrite: bool = False) -> None:
@@ -368,15 +401,16 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
     InputError
         If the input or the output cannot be used.
     """
+    named = None if output is None else with_suffix(output, VOLUME_SUFFIXES)
     item = read_one_series(config)
-    path = output or item.series[0].path.with_name(f"{item.name}_rec.mrc")
+    path = named or item.series[0].path.with_name(f"{item.name}_rec.mrc")
     parts = [path.with_name(f"{path.stem}_half{i}{path.suffix}") for i in (0, 1)]
     planes = planes_beside(parts[0])
     beads = path.with_name(f"{path.stem}_beads{path.suffix}")
-    results = [path, planes, *parts, beads] if halves else [path]
+    files = [path, planes, *parts, beads] if halves else [path]
     item.binned_thickness(config.reconstruct)
     device = choose_device(config.compute)
-    with claimed(results, item.files, overwrite=overwrite):
+    with claimed(files, item.files, overwrite=overwrite):
         for note in item.notes:
             logger.info(note)
         for finding in check_ctf(item, config.ctf, config.reconstruct.bin):
@@ -395,5 +429,8 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
                     write_reconstruction(part, half, item, config.reconstruct, config.ctf, device)
             if gold is not None:
                 write_beads(beads, gold, full.geometry, item, config.reconstruct, config.ctf, device)
-                logger.info("gold beads: %s, to be added to a refined tomogram", beads)
+    written = [(path, "the tomogram"), (parts[0], "of half-set 0"), (parts[1], "of half-set 1")]
+    written += [(planes, "what the tilts of both half-sets measured")]
+    written += [(beads, "gold beads, for dewedge refine --beads")]
+    results.tell([(file, what) for file, what in written if file == path or (halves and file.exists())])
     logger.info("done: %s", path)

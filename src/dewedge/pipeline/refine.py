@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,20 +15,22 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from dewedge.check.finding import Finding
+from dewedge.check.forecast import network_speed, tiled_voxels
+from dewedge.check.memory import BASE_BYTES, refine_bytes
 from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel_sizes, require_sound
-from dewedge.errors import InputError, is_out_of_memory
+from dewedge.errors import InputError, is_out_of_memory, printable
 from dewedge.geometry import TiltRange
-from dewedge.io.formats import create_volume, read_volume
+from dewedge.io.formats import VOLUME_SUFFIXES, create_volume, read_volume
 from dewedge.io.volume_file import VolumeFile, ZarrVersion, file_of, is_zarr
 from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.tiling import smaller_tile
 from dewedge.pipeline.check import require_refine_memory
-from dewedge.runtime.devices import choose_precision, launched, on_first_process
-from dewedge.runtime.folder import hold, require_free
-from dewedge.runtime.log import step
-from dewedge.runtime.progress import tile_progress
+from dewedge.runtime.devices import choose_device, choose_precision, launched, on_first_process
+from dewedge.runtime.folder import hold, require_free, with_suffix
+from dewedge.runtime.log import duration, step
+from dewedge.runtime.progress import counted
 from dewedge.settings.sections import ComputeSection, DeviceSection, TileSection
 
 logger = logging.getLogger(__name__)
@@ -94,7 +97,7 @@ def refine_files(
                     zarr_version=zarr_version,
                 )
             )
-            data, on_tile = writer.data, files.enter_context(tile_progress(output.name))
+            data, on_tile = writer.data, files.enter_context(counted("refine", output.name, "tile"))
 
         on_first_process(fabric, create)
         refine_arrays(
@@ -215,6 +218,44 @@ def model_findings(name: str, mrcs: Sequence[VolumeFile], model: Model) -> list[
     return found + check_model_voxel(name, mrcs[0].voxel_size_A, model.voxel_size_A)
 
 
+def require_different(files: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Refuse tomograms two of whose results would be one file."""
+    of: dict[Path, Path] = {}
+    for file, output in zip(files, outputs, strict=True):
+        if output in of:
+            raise InputError(
+                f"{of[output]} and {file}: both results would be {output}: refine one at a time, each with "
+                "its -o FILE, or give no -o, and each is written beside its tomogram"
+            )
+        of[output] = file
+
+
+def print_plan(
+    sources: Sequence[Sequence[Path]],
+    outputs: Sequence[Path],
+    model: Model,
+    tilt_range: TiltRange,
+    section: TileSection,
+    compute: DeviceSection,
+) -> None:
+    """Print what would be refined into which file, and what that would take."""
+    device, tile = choose_device(compute), section.edge(model.network, model.cube_size)
+    precision = choose_precision(compute, device)
+    shapes = [read_volume(paths[0]).data.shape for paths in sources]
+    voxels = 0.0
+    for paths, output, shape in zip(sources, outputs, shapes, strict=True):
+        voxels += len(paths) * tiled_voxels([shape], tile, section.overlap)
+        print(printable(f"{' and '.join(map(str, paths))}: {shape} (z, y, x): refined as {output}"))
+    low, high = tilt_range
+    print(f"network of {model.network.channels} channels, tilts {low:g} to {high:g} degrees, tiles of {tile}")
+    speed = network_speed(model.network, device, precision)
+    seconds = section.average_rotations * model.network.fold * voxels / speed
+    memory = BASE_BYTES + refine_bytes(model.network, shapes, tile, precision)
+    disk = sum(4 * math.prod(shape) for shape in shapes)
+    print(f"forecast: {duration(seconds)}, memory {memory / 1e9:.1f} GB, disk {disk / 1e9:.2f} GB")
+    print("dry run: nothing was done, and nothing written")
+
+
 def refine_with_model(
     model_path: Path,
     sources: Sequence[Sequence[Path]],
@@ -228,6 +269,7 @@ def refine_with_model(
     zarr_version: ZarrVersion = "0.5",
     overwrite: bool = False,
     no_check: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Refine full tomograms, or pairs of half-sets, with the model of a file.
 
@@ -245,6 +287,8 @@ def refine_with_model(
         Total-variation reconstruction at twice the voxel size, which has its share in the one result.
     no_check
         Whether tomograms may have another voxel size than the model's, or be stacks of tilt images.
+    dry_run
+        Print what would be done and taken, and do nothing.
 
     Raises
     ------
@@ -263,21 +307,23 @@ def refine_with_model(
     if output is None:
         outputs = [file.with_name(name) for file, name in zip(files, names, strict=True)]
     elif len(sources) == 1 and (is_zarr(output) or not output.is_dir()):
-        outputs = [output]
+        outputs = [with_suffix(output, VOLUME_SUFFIXES)]
     else:
         outputs = [output / name for name in names]
-    if len(set(outputs)) < len(outputs):
-        raise InputError("two results would have the same name: expected tomograms of different names")
+    require_different(files, outputs)
     beside = [path for path in (beads, tv) if path is not None]
     require_free(outputs, [path for paths in [*sources, beside] for path in paths], overwrite)
     if not no_check:
         for file, paths in zip(files, sources, strict=True):
             require_sound(model_findings(file.stem, [read_volume(path) for path in paths], model))
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
+    if dry_run:
+        print_plan(sources, outputs, model, wedge, section, compute)
+        return
     with launched(compute) as fabric, ExitStack() as stack:
         on_first_process(fabric, lambda: hold(stack, outputs, outputs, overwrite))
         for file, paths, result in zip(files, sources, outputs, strict=True):
             refine_files(
                 file.stem, paths, result, model, wedge, section, compute, fabric, beads, tv, zarr_version
             )
-            logger.info("done: %s", result)
+            logger.info("done: %s: the refined tomogram", result)

@@ -29,7 +29,7 @@ from dewedge.report.run.index import IndexRow, index
 from dewedge.report.run.page import RunPage, State, page
 from dewedge.report.run.sections import middle_section, places_of, read_sections, thumbnail
 from dewedge.report.trust.judged import judged
-from dewedge.runtime.folder import ResultFolder, claimed, is_newer, tomograms_of
+from dewedge.runtime.folder import ResultFolder, claimed, is_newer, tomograms_of, with_suffix
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
 from dewedge.runtime.logged import Logged, read_log
@@ -67,7 +67,7 @@ def report(paths: Sequence[Path], output: Path | None = None, *, overwrite: bool
     if len(paths) == 1 and output is not None:
         raise InputError(f"{output}: an index is made of several runs: expected their folders")
     runs = [(ResultFolder(path), tomograms_of(path)) for path in paths]
-    where = output or INDEX
+    where = INDEX if output is None else with_suffix(output, (".html",))
     with claimed([where], overwrite=overwrite) if len(paths) > 1 else nullcontext():
         for run, folders in runs:
             with locked_folder(run.path):

@@ -36,6 +36,7 @@ from dewedge.pipeline.report import titled_raw, write_index_of, write_page
 from dewedge.pipeline.warp import copy_to_warp, paths_in_warp
 from dewedge.report.figure import dispensable, write_figure
 from dewedge.report.slices import slices_figure
+from dewedge.runtime import results
 from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
@@ -46,8 +47,28 @@ from dewedge.settings.sections import Config
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run of which all is known and nothing done: its folder, its tomograms, and inputs left out."""
+
+    folder: RunFolder
+    tomograms: list[Tomogram]
+    faults: Faults
+    total: int
+
+    @property
+    def folders(self) -> list[ResultFolder]:
+        """Folders of the tomograms."""
+        return [tomogram.folder for tomogram in self.tomograms]
+
+
 def run(
-    config: Config, *, resume: bool = False, overwrite: bool = False, always_folders: bool = False
+    config: Config,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    always_folders: bool = False,
+    lists: bool = True,
 ) -> None:
     """Read, align, split, reconstruct, fit, refine and report.
 
@@ -63,12 +84,49 @@ def run(
         Replace the run in the output folder.
     always_folders
         Give a single input a folder in the output folder, too, as there may be more when it is resumed.
+    lists
+        Log every file that is there at the end.
 
     Raises
     ------
     InputError
         If the configuration or the output folder cannot be used or, after all others are done, an input.
     """
+    ready = prepared(config, resume=resume, overwrite=overwrite, always_folders=always_folders)
+    folder, tomograms, faults = ready.folder, ready.tomograms, ready.faults
+    output, folders, total = folder.path, ready.folders, ready.total
+    with launched(config.compute) as fabric:
+        warnings: list[Finding] = []
+        if not config.no_check:
+            tomograms, warnings = checked(tomograms, config, fabric, faults)
+        with folder.begun(fabric):
+            if fabric.is_global_zero:
+                tell(tomograms, faults, warnings)
+            if config.fit_each:
+                for count, tomogram in enumerate(tomograms, start=1):
+                    logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
+                    with faults.left_out():
+                        process([tomogram], tomogram.folder, config, fabric, resume, faults)
+                    on_first_process(fabric, lambda: list_tomograms(output, folders, goes_on=True))
+            else:
+                process(tomograms, folder, config, fabric, resume, faults)
+            on_first_process(fabric, lambda: list_tomograms(output, folders))
+            if lists:
+                results.tell(results.described(ResultFolder(output), folders))
+    if not faults:
+        logger.info("look at %s", folder.report)
+        logger.info("done: %s", output)
+        return
+    if len(faults) < total:
+        logger.info("%d of %d inputs are done: %s", total - len(faults), total, output)
+        faults.log("not done")
+    raise faults.summary(total)
+
+
+def prepared(
+    config: Config, *, resume: bool = False, overwrite: bool = False, always_folders: bool = False
+) -> Prepared:
+    """Read the inputs, and require that all can be begun; parameters and errors as those of `run`."""
     output = require_output(config.output)
     folder = RunFolder(output, config=config, verb="run", resume=resume, overwrite=overwrite)
     config.fit.options()
@@ -96,30 +154,7 @@ def run(
             require_initial_voxel(
                 config.fit, {item.name: item.voxel_size_A(config.reconstruct) for item in inputs}
             )
-    with launched(config.compute) as fabric:
-        warnings: list[Finding] = []
-        if not config.no_check:
-            tomograms, warnings = checked(tomograms, config, fabric, faults)
-        with folder.begun(fabric):
-            if fabric.is_global_zero:
-                tell(tomograms, faults, warnings)
-            if config.fit_each:
-                for count, tomogram in enumerate(tomograms, start=1):
-                    logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
-                    with faults.left_out():
-                        process([tomogram], tomogram.folder, config, fabric, resume, faults)
-                    on_first_process(fabric, lambda: list_tomograms(output, folders, goes_on=True))
-            else:
-                process(tomograms, folder, config, fabric, resume, faults)
-            on_first_process(fabric, lambda: list_tomograms(output, folders))
-    if not faults:
-        logger.info("look at %s", folder.report)
-        logger.info("done: %s", output)
-        return
-    if len(faults) < total:
-        logger.info("%d of %d inputs are done: %s", total - len(faults), total, output)
-        faults.log("not done")
-    raise faults.summary(total)
+    return Prepared(folder, tomograms, faults, total)
 
 
 def require_fitted(config: Config, names: Sequence[str], faults: Faults) -> None:
@@ -206,7 +241,8 @@ def process(
         if not fitted:
             raise InputError(f"--fit-on {', '.join(config.fit_on)}: none of these inputs can be used")
         pairs = [open_pair(tomogram, config) for tomogram in fitted]
-        live = LivePage(fitted[0].folder, pairs[0], folder, config, fabric)
+        shapes = [tomogram.item.tomogram_shape(config.reconstruct) for tomogram in usable]
+        live = LivePage(fitted[0].folder, pairs[0], folder, config, fabric, shapes)
         with live.going_on():
             model = fit_model(pairs, config.fit, fabric, folder, resume, live.look)
             live.refining()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,8 @@ from dewedge.io.files import files_and_folders, remove_leftovers, unwritable
 from dewedge.io.volume_file import file_of
 from dewedge.runtime.lock import locked_file
 from dewedge.settings.sections import OutputFormat
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.toml"
 
@@ -158,6 +161,25 @@ def tomograms_of(output: Path) -> list[ResultFolder]:
         names = f"{run.config_file.name} and {run.full.name}"
         raise InputError(f"{output}: no run: expected {names}, as dewedge run writes them")
     return found
+
+
+def with_suffix(path: Path, suffixes: Sequence[str]) -> Path:
+    """The file of one result: with the first of these suffixes if it has none, as a line tells.
+
+    Raises
+    ------
+    InputError
+        If it has another one, or is a folder.
+    """
+    if file_of(path).suffix.lower() in suffixes:
+        return path
+    if path.suffix:
+        raise InputError(f"{path}: no such format: expected a name that ends in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder: expected the name of a file")
+    named = path.with_name(path.name + suffixes[0])
+    logger.info("%s: written as %s", path, named.name)
+    return named
 
 
 def is_newer(path: Path, than: Path) -> bool:

@@ -24,6 +24,9 @@ from dewedge.io.files import unwritable
 
 logger = logging.getLogger("dewedge")
 
+# Warnings that are told again at the end, at most.
+_REPEATED = 20
+
 # On stderr: stdout is for results.
 console = Console(stderr=True, highlight=False)
 
@@ -43,6 +46,17 @@ class LogFile(logging.FileHandler):
     def close(self) -> None:
         with suppress(OSError):
             super().close()
+
+
+class Warned(logging.Handler):
+    """Keeps warnings, to be told again at the end."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: dict[str, None] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages[record.getMessage()] = None
 
 
 class Printable(logging.Filter):
@@ -66,8 +80,14 @@ def show_on_terminal(stream: TextIO | None = None) -> None:
     handler.setLevel(logging.INFO)
     handler.addFilter(Printable())
     _replace_handlers(type(handler), handler)
+    _replace_handlers(Warned, Warned())
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
+
+
+def is_on_terminal() -> bool:
+    """True where `show_on_terminal` sends messages to a terminal, on which bars can be drawn, too."""
+    return any(isinstance(handler, RichHandler) for handler in logger.handlers)
 
 
 def log_to_file(path: Path) -> None:
@@ -96,6 +116,15 @@ def log_file() -> Path | None:
         if isinstance(handler, LogFile) and handler.is_written:
             return Path(handler.baseFilename)
     return None
+
+
+def repeat_warnings() -> None:
+    """Tell the warnings since `show_on_terminal` again, where much may have been told since then."""
+    messages = [text for each in logger.handlers if isinstance(each, Warned) for text in each.messages]
+    for text in messages[:_REPEATED]:
+        logger.info("again: %s", text)
+    if len(messages) > _REPEATED:
+        logger.info("again: %d more warnings, which stand above", len(messages) - _REPEATED)
 
 
 def stop_messages() -> None:

@@ -1,49 +1,56 @@
-"""Progress of a fit and of a refinement."""
+"""Progress on a terminal, where a bar names its stage, and elsewhere in a few lines."""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Column
 
-from dewedge.runtime.log import console, duration
+from dewedge.errors import printable
+from dewedge.learn.loss_curve import EpochRow
+from dewedge.learn.options import FitOptions
+from dewedge.learn.state import FitState
+from dewedge.runtime.log import console, duration, is_on_terminal
 
 logger = logging.getLogger(__name__)
 
-QUIET_S = 300.0  # of a fit whose rounds are long, or that has none, without a line
-
-
-class Epoch(Protocol):
-    """Show an epoch: its row of the loss curve."""
-
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def samples(self) -> int: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def losses(self) -> str: ...
+# Without a terminal, between two lines: of rounds of a fit, of its epochs where rounds are long or there are
+# none, and of all else.
+ROUND_S = 60.0
+QUIET_S = 300.0
+COUNT_S = 60.0
 
 
 class FitProgress:
-    """Loss, held-out loss, sub-tomograms a second and time left; use as a context.
+    """Time left, loss, held-out loss and sub-tomograms a second; use as a context.
 
     On a terminal a bar shows them, elsewhere a line a round: after the first epoch, whenever the wedge of the
-    inputs was replaced, and where that takes longer than `QUIET_S`. The log file has a line for each epoch.
+    inputs was replaced, but at most once a minute, and where rounds take longer than `QUIET_S`. The log file
+    has a line for each epoch.
+
+    Parameters
+    ----------
+    options
+        Of the fit, whose limits tell when it ends.
+    visible
+        False on all processes but the first.
     """
 
-    def __init__(self, batch_size: int, visible: bool = True) -> None:
-        self.batch_size = batch_size
+    def __init__(self, options: FitOptions, visible: bool = True) -> None:
+        self.options = options
         self.losses = "no loss yet"
-        self.first: tuple[float, float, int] | None = None  # seconds, progress and samples when it began
+        self.then_s: float | None = None  # what follows the fit, once that was measured
+        self.first: tuple[int, float] | None = None  # step and seconds when it began here
+        self.rounds, self.rounds_s = 0, 0.0  # ended since then, and what filling at their ends took
+        self.round_steps = 0.0
         self.told: float | None = None  # seconds at the last line
         self.bar = _bar(visible)
-        self.task = self.bar.add_task("fit", total=1.0)
+        self.task = self.bar.add_task("", total=1.0, stage="fit")
 
     def __enter__(self) -> FitProgress:
         self.bar.start()
@@ -52,74 +59,92 @@ class FitProgress:
     def __exit__(self, *exception: object) -> None:
         self.bar.stop()
 
-    def step(self, step: int, seconds: float, progress: float) -> None:
-        """After a step: ``progress`` is the share of the fit that is done."""
-        samples = step * self.batch_size
+    def step(self, state: FitState) -> None:
+        """After a step."""
         if self.first is None:
-            self.first = (seconds, progress, samples)
-        text = f"{self.losses}  {self._pace(samples, seconds, progress)}"
-        self.bar.update(self.task, completed=min(progress, 1.0), description=text)
+            self.first = (state.step, state.seconds)
+        share = min(state.progress(self.options), 1.0)
+        text = "  ".join(filter(None, [self._left(state), self.losses, self._speed(state)]))
+        self.bar.update(self.task, completed=share, description=text)
 
-    def epoch(self, row: Epoch, progress: float) -> None:
-        """After an epoch."""
+    def epoch(self, state: FitState) -> None:
+        """After an epoch, and after the wedge of the inputs was replaced, if that was its last one."""
+        row = state.rows[-1]
         self.losses = row.losses
-        due = self.told is None or row.seconds - self.told > QUIET_S
-        self._tell(row, progress, "", due)
+        self.rounds_s += state.seconds - row.seconds
+        self._tell(state, row, "", self.told is None or row.seconds - self.told > QUIET_S)
 
-    def round(self, number: int, row: Epoch, progress: float) -> None:
+    def round(self, number: int, state: FitState) -> None:
         """After the wedge of the inputs was replaced for the ``number``-th time, at the end of an epoch."""
-        self._tell(row, progress, f"round {number}: ", True)
+        row = state.rows[-1]
+        self.rounds += 1
+        self.round_steps = state.step / number
+        self._tell(state, row, f"round {number}: ", self.told is None or row.seconds - self.told > ROUND_S)
 
-    def _tell(self, row: Epoch, progress: float, what: str, due: bool) -> None:
-        pace = self._pace(row.samples, row.seconds, progress)
+    def seconds_left(self, state: FitState) -> float | None:
+        """Until the end of the fit by its number of steps or by its budget; None before a pace is known."""
+        budget_s = math.inf if self.options.budget_s is None else self.options.budget_s
+        by_time, steps = budget_s - state.seconds, state.steps_left(self.options)
+        if self.first is None or state.step <= self.first[0]:
+            return None
+        by_steps = math.inf
+        if math.isfinite(steps):
+            step, seconds = self.first
+            by_steps = steps * (state.seconds - seconds - self.rounds_s) / (state.step - step)
+            if self.rounds > 0:  # none ends with the fit
+                by_steps += (math.ceil(steps / self.round_steps) - 1) * self.rounds_s / self.rounds
+        return max(0.0, min(by_time, by_steps))
+
+    def _tell(self, state: FitState, row: EpochRow, what: str, due: bool) -> None:
+        pace = "  ".join(filter(None, [self._speed(state), self._left(state)]))
         level = logging.INFO if due and not console.is_terminal else logging.DEBUG
         logger.log(level, "%sepoch %d  %s  %s", what, row.epoch, self.losses, pace)
         if due:
             self.told = row.seconds
 
-    def restart(self) -> None:
-        """Judge the pace anew: from now on the fit ends sooner."""
-        self.first = None
-
-    def seconds_left(self, seconds: float, progress: float) -> float | None:
-        """Until the end of the fit; None before a pace is known."""
-        if self.first is None or progress <= self.first[1] or seconds <= self.first[0]:
-            return None
-        return (seconds - self.first[0]) * max(0.0, 1 - progress) / (progress - self.first[1])
-
-    def _pace(self, samples: int, seconds: float, progress: float) -> str:
-        left = self.seconds_left(seconds, progress)
-        if self.first is None or left is None:
+    def _speed(self, state: FitState) -> str:
+        if self.first is None or state.step <= self.first[0] or state.seconds <= self.first[1]:
             return ""
-        speed = (samples - self.first[2]) / (seconds - self.first[0])
-        return f"{speed:.1f} sub-tomograms/s  {_remaining(left)}"
+        step, seconds = self.first
+        speed = (state.step - step) * self.options.batch_size / (state.seconds - seconds)
+        return f"{speed:.1f} sub-tomograms/s"
+
+    def _left(self, state: FitState) -> str:
+        left = self.seconds_left(state)
+        if left is None:
+            return ""
+        then = "" if self.then_s is None else f", refinement {duration(self.then_s)}"
+        return f"{_remaining(left)}{then}"
 
 
-@contextmanager
-def tile_progress(name: str) -> Iterator[TileProgress]:
-    """A bar for the tiles of a refinement."""
-    bar = _bar()
-    with bar:
-        yield TileProgress(bar, name)
+class Counted:
+    """Counts what a stage is made of; without a terminal a line appears every minute."""
 
-
-class TileProgress:
-    """Counts tiles; without a terminal a line appears every half minute."""
-
-    def __init__(self, bar: Progress, name: str) -> None:
-        self.bar = bar
-        self.name = name
-        self.task = bar.add_task(name, total=1.0)
+    def __init__(self, bar: Progress, stage: str, name: str, unit: str) -> None:
+        self.bar, self.stage, self.name, self.unit = bar, stage, printable(name), unit
+        self.task = bar.add_task(self.name, total=None, stage=stage)
         self.started = self.shown = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
+        """After ``done`` of ``total``."""
         now = time.monotonic()
         left = _remaining((now - self.started) * (total - done) / max(done, 1))
-        text = f"{self.name}: tile {done} of {total}  {left}"
-        self.bar.update(self.task, completed=done / total, description=text)
-        if not console.is_terminal and now - self.shown > 30:
+        text = f"{left}  {self.name}: {self.unit} {done} of {total}"
+        self.bar.update(self.task, total=total, completed=done, description=text)
+        if not console.is_terminal and now - self.shown > COUNT_S:
             self.shown = now
-            logger.info(text)
+            logger.info("%s %s: %s %d of %d  %s", self.stage, self.name, self.unit, done, total, left)
+
+
+@contextmanager
+def counted(stage: str, name: str, unit: str = "") -> Iterator[Counted]:
+    """A bar for a stage with this name, which moves to and fro until something is counted.
+
+    It is shown where messages are: of several processes by the first, and to nobody who calls from Python.
+    """
+    bar = _bar()
+    with bar:
+        yield Counted(bar, stage, name, unit)
 
 
 def _remaining(seconds: float) -> str:
@@ -128,11 +153,18 @@ def _remaining(seconds: float) -> str:
 
 
 def _bar(visible: bool = True) -> Progress:
+    """Stage, bar and percentage; what follows is cut where the terminal is narrow."""
     return Progress(
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.fields[stage]}", markup=False),
+        BarColumn(bar_width=max(6, min(24, console.width // 5))),
+        TaskProgressColumn(show_speed=False),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+        ),
         console=console,
+        expand=True,
         transient=True,
-        disable=not (visible and console.is_terminal),
+        disable=not (visible and is_on_terminal()),
     )

@@ -32,6 +32,7 @@ from dewedge.report.slices import slices_figure
 from dewedge.report.trust.page import page
 from dewedge.report.trust.part import Part, PartName, Picture
 from dewedge.report.trust.verdict import Trust
+from dewedge.runtime import results
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.lock import locked_folder
 from dewedge.scores.extra_wedge import WRONG_ANGLES
@@ -99,6 +100,7 @@ def trust(
             logger.info("%s: %s", folder.name, found[-1].verdict().sentence)
         with dispensable(run.report):
             write_index_of(run, folders)
+    results.tell(results.of_trust(folders))
     return found
 
 

@@ -203,7 +203,8 @@ def run_seeds(
         fitted: Any = config.fit.model_copy(update={"seed": seed})
         changes = {"output": own.path, "series": given, "fit": fitted, "output_format": "mrc"}
         started = folder.resume and own.config_file.is_file()
-        run(config.model_copy(update=changes), resume=started, overwrite=folder.overwrite)
+        again = config.model_copy(update=changes)
+        run(again, resume=started, overwrite=folder.overwrite, lists=False)
     return runs
 
 

@@ -285,9 +285,10 @@ class Watch:
         ]
         live = LivePage(self._ready(usable[0]).folder, pairs[0], fit, self.config, self.fabric)
 
-        def on_look(state: FitState, network: UNet, share: float, left_s: float | None) -> None:
-            live.look(state, network, share, left_s)
+        def on_look(state: FitState, network: UNet, share: float, left_s: float | None) -> float | None:
+            then_s = live.look(state, network, share, left_s)
             self._look()
+            return then_s
 
         with live.going_on():
             model = fit_model(pairs, self.config.fit, self.fabric, fit, fit.checkpoint.exists(), on_look)
