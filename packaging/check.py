@@ -2,8 +2,8 @@
 
     make package
 
-The wheel is built from the sdist, so that this is complete, too. It is installed into an environment of its own, which
-finds the dependencies where they are already: those that it asks for are tested by every other installation.
+The wheel is built from the sdist, so that this is complete, too. It is installed into an environment of its own,
+which finds the dependencies where they are already.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
 # Beside the package, in the sdist.
-IN_SDIST = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", ".gitignore", "PKG-INFO"}
+IN_SDIST = {
+    *("README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"),
+    *("pyproject.toml", ".gitignore", "PKG-INFO"),
+}
 
 
 def output_of(*command: str | Path, folder: Path = ROOT) -> str:
