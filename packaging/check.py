@@ -2,8 +2,8 @@
 
     make package
 
-The wheel is built from the sdist, so that this is complete, too. It is installed into an environment of its own,
-which finds the dependencies where they are already.
+The wheel is built from the sdist, so that this is complete, too. It is installed into an environment of its
+own, which finds the dependencies where they are already.
 """
 
 from __future__ import annotations
