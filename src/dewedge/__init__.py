@@ -25,6 +25,7 @@ __all__ = [
     "Model",
     "Series",
     "Tomogram",
+    "__version__",
     "fit",
     "load",
     "open",
