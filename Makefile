@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint
+.PHONY: demo test lint package
 
 demo: $(VENV)/installed
 	$(BIN)/dewedge demo -o dewedge_demo --overwrite
@@ -18,8 +18,11 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+package: $(VENV)/installed
+	$(BIN)/python packaging/check.py
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): up to 2 GB and some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,release]'
 	touch $@

@@ -13,6 +13,7 @@ import dewedge
 
 ROOT = Path(dewedge.__file__).parent
 LAYERS = {
+    "_version": 0,
     "errors": 0,
     "limits": 0,
     "geometry": 0,

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 from dewedge.errors import InputError
 
+try:
+    from dewedge._version import __version__  # written when the package is built or installed
+except ImportError:  # from a checkout that never was
+    __version__ = "0.0.0"
+
 if TYPE_CHECKING:
     from dewedge import scores
     from dewedge.api.model import Model, fit, load
     from dewedge.api.series import Series, open, open_all
     from dewedge.api.tomogram import Halves, Tomogram
     from dewedge.learn.loss_curve import EpochRow
-
-__version__ = "0.1.0"
 
 __all__ = [
     "EpochRow",
@@ -22,6 +25,7 @@ __all__ = [
     "Model",
     "Series",
     "Tomogram",
+    "__version__",
     "fit",
     "load",
     "open",

@@ -14,7 +14,15 @@ from dewedge.cli.app import VERBS
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Pages that name flags of benchmarks, launchers and clusters, too.
-OF_OTHERS = {"baselines.md", "comparison.md", "gpu.md", "paper.md", "realistic.md", "scale_out.md"}
+OF_OTHERS = {
+    "baselines.md",
+    "comparison.md",
+    "gpu.md",
+    "install.md",
+    "paper.md",
+    "realistic.md",
+    "scale_out.md",
+}
 FLAG = r"--[a-z0-9][a-z0-9-]*"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+import dewedge
 from dewedge.cli import main
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import load_model
@@ -91,7 +92,7 @@ def test_the_whole_of_an_uneven_split_is_refined_on_the_grey_scale_of_the_fit(
 def test_log_tells_version_command_decisions_and_memory(finished: Path):
     log = (finished / "dewedge.log").read_text()
     for text in (
-        "dewedge 0.1.0",
+        f"dewedge {dewedge.__version__}: ",
         "torch 2.",
         "tilt angles from TS.tlt",
         "order of acquisition from",
@@ -121,6 +122,7 @@ def test_flags_win_over_the_file(finished: Path, tmp_path: Path):
 KILLED_AFTER_AN_EPOCH = """
 import sys, time
 import dewedge.learn.fit, dewedge.pipeline.fit
+import dewedge
 from dewedge.cli import main
 dewedge.learn.fit.CHECKPOINT_INTERVAL_S = 0.0
 write = dewedge.pipeline.fit.write_loss_table
