@@ -52,6 +52,14 @@ def pairs():
     return [make_pair((24, 48, 48)), make_pair((20, 40, 48), seed=1)]
 
 
+@pytest.fixture
+def threads():
+    """Sets the number of torch's threads for this test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 def assert_same_weights(a, b) -> None:
     assert a.weights.keys() == b.weights.keys()
     for name in a.weights:
@@ -86,8 +94,9 @@ def test_a_fit_killed_in_an_epoch_resumes_to_the_unbroken_result(fabric, pairs, 
 
 
 def test_a_resumed_fit_in_float16_has_the_scale_of_its_loss(pairs, tmp_path: Path):
-    """Fabric scales the loss on GPUs only; the scaler is made for the CPU here."""
-    options = replace(OPTIONS, schedule="constant", warm_up=0.0, update_interval=None)
+    """Fabric scales the loss on GPUs only; the scaler is made for the CPU here, for one crop a batch."""
+    one = {"batch_size": 1, "epoch_samples": 4}
+    options = replace(OPTIONS, **one, schedule="constant", warm_up=0.0, update_interval=None)
 
     def fitted(epochs: int, checkpoint: Path | None = None, resume: bool = False):
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
@@ -383,8 +392,9 @@ def test_rounds_of_isonet_are_renormalised(pairs, fabric, monkeypatch, objective
     assert seen == [renormalised]
 
 
-def test_standardised_inputs_have_a_standard_deviation_of_1_in_every_round(pairs, fabric, monkeypatch):
+def test_standardised_inputs_have_a_standard_deviation_of_1_in_every_round(pairs, fabric, threads, monkeypatch):
     """And the tomogram to be refined is scaled to the same."""
+    threads(1)  # which sees whole batches
     stds = []
     inputs = Objective.inputs
 
@@ -494,18 +504,44 @@ class ShortOfMemory(UNet):
         return super().forward(volume)
 
 
-def test_a_batch_for_which_memory_is_short_is_done_in_parts(fabric, pairs, monkeypatch):
+def test_a_batch_for_which_memory_is_short_is_done_in_parts(fabric, pairs, threads, monkeypatch):
+    threads(1)
     options = replace(OPTIONS, epochs=2, batch_size=4)
     _, rows = fit(pairs, NETWORK, options, fabric)
     monkeypatch.setattr(fit_module, "UNet", ShortOfMemory)
     monkeypatch.setattr(ShortOfMemory, "most", 2)
     told: list[str] = []
     _, rows_of_parts = fit(pairs, NETWORK, options, fabric, on_shortage=told.append)
-    assert len(told) == 1 and "two parts" in told[0]
+    assert len(told) == 1 and "in parts" in told[0]
     assert rows_of_parts[-1].fit_loss == pytest.approx(rows[-1].fit_loss, rel=1e-3)
     monkeypatch.setattr(ShortOfMemory, "most", 1)
     with pytest.raises(RuntimeError, match="allocate"):
         fit(pairs, NETWORK, options, fabric)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"objective": "isonet", "noise_level": 0.5, "noise_start": 0.0}], ids=["threads", "noise"]
+)
+def test_crops_in_threads_give_the_fit_of_one_thread(fabric, pairs, threads, change):
+    threads(2)
+    options = replace(OPTIONS, epochs=2, batch_size=4, **change)
+    model, rows = fit(pairs, NETWORK, options, fabric)
+    again, _ = fit(pairs, NETWORK, options, fabric)
+    assert_same_weights(model, again)
+    threads(1)
+    _, rows_of_one = fit(pairs, NETWORK, options, fabric)
+    assert rows[-1].fit_loss == pytest.approx(rows_of_one[-1].fit_loss, rel=1e-4)
+    assert rows[-1].validation_loss == pytest.approx(rows_of_one[-1].validation_loss, rel=1e-4)
+
+
+def test_threads_for_which_memory_is_short_take_turns(fabric, pairs, threads, monkeypatch):
+    threads(2)
+    options = replace(OPTIONS, epochs=2, batch_size=4)
+    monkeypatch.setattr(fit_module, "UNet", ShortOfMemory)
+    monkeypatch.setattr(ShortOfMemory, "most", 1)
+    told: list[str] = []
+    fit(pairs, NETWORK, options, fabric, on_shortage=told.append)
+    assert len(told) == 2 and "turns" in told[0] and "in parts" in told[1]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from torch import nn
 from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions
 from dewedge.learn.sampling import Batch, CropSampler
+from dewedge.learn.seeded import seeded
 
 
 def validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabric) -> list[Batch]:
@@ -29,7 +30,8 @@ def validation_loss(
     if not batches:
         return None
     network.eval()
-    with fabric.autocast():
+    # Noise that an objective adds is always the same, so that losses can be compared.
+    with fabric.autocast(), seeded(objective.options.seed, 0, fabric.device):
         losses = [objective(network, batch) for batch in batches]
     network.train()
     sizes = [len(batch.half0) for batch in batches]

@@ -51,6 +51,8 @@ class Objective(ABC):
         Whether the amplitude of what fills the wedge is measured when the fit is done.
     weighs_tilts
         Whether the transfer of the target's single tilts may be in its loss.
+    adds_noise
+        Whether its inputs get noise, of torch's random numbers.
     """
 
     options: FitOptions
@@ -63,6 +65,7 @@ class Objective(ABC):
     renormalises: ClassVar[bool] = False
     calibrates: ClassVar[bool] = False
     weighs_tilts: ClassVar[bool] = False
+    adds_noise: ClassVar[bool] = False
 
     @property
     def turns(self) -> Turns:
@@ -182,6 +185,7 @@ class IsoNet(Objective):
     needs_halves = False
     weighs_frequencies = False
     renormalises = True
+    adds_noise = True
 
     @property
     def turns(self) -> Turns:
