@@ -24,6 +24,7 @@ from dewedge.check.forecast import Forecast, check_forecast, forecast, network_s
 from dewedge.check.halves import HalfSet, check_halves, correlation_by_frequency, half_set
 from dewedge.check.images import ImageSummary, check_images, summarise_images
 from dewedge.check.memory import BASE_BYTES, Shape, fit_bytes, refine_bytes, require_free_memory
+from dewedge.check.shifts import check_shifts, describe_shifts, measure_shifts
 from dewedge.check.volumes import check_tomogram, check_voxel_sizes
 from dewedge.check.wedge import check_wedge, measure_wedge
 from dewedge.errors import InputError
@@ -166,8 +167,15 @@ def _check_alignment(
         f"distant tilts agree to {axis.on_axis:.2f} along y, best at {axis.angle_deg:.0f} degrees from it "
         f"({axis.coherence:.2f})"
     )
+    before = len(report.findings)
     report.findings.extend(check_axis(report.name, aligned, images, geometry))
     report.findings.extend(check_order(report.name, aligned, geometry.tilt_deg, numbers))
+    if len(report.findings) > before:
+        # Images that are not neighbours, or are stretched along another axis, tell no shifts.
+        return
+    shifts = measure_shifts(aligned, geometry.tilt_deg)
+    report.facts["shifts"] = describe_shifts(shifts, geometry.pixel_size_A)
+    report.findings.extend(check_shifts(report.name, shifts, geometry.pixel_size_A))
 
 
 def _check_axis_position(report: Report, item: SeriesInput, config: Config, usable: NDArray[np.intp]) -> None:
