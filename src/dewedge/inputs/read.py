@@ -199,7 +199,8 @@ def require_usable(item: RunInput, config: Config) -> None:
     tile = config.refine.edge(network, config.fit.cube_size)
     for edge in shape:
         tile_axis(edge, tile, config.refine.overlap, network.multiple)
-    held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
+    if config.model is None:
+        held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
     if isinstance(item.mask, Path):
         read_mask(item.mask, shape)
     if isinstance(item, HalvesInput):

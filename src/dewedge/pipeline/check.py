@@ -114,7 +114,8 @@ def check_one(item: RunInput, config: Config) -> Report:
     report.findings.extend(check_ctf(item, config.ctf, config.reconstruct.bin))
     try:
         shape = item.tomogram_shape(config.reconstruct)
-        held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
+        if config.model is None:
+            held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
         report.facts["tomogram"] = f"{shape} (z, y, x), cubes of {config.fit.cube_size}"
     except InputError as error:
         known = isinstance(item, HalvesInput) or config.reconstruct.thickness or item.thickness
@@ -273,10 +274,17 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         tile=config.refine.edge(network, config.fit.cube_size),
         overlap=config.refine.overlap,
         predictions=predictions(config),
-        fits=len(inputs) if config.fit_each else 1,
+        fits=_fits(inputs, config),
         output_format=config.output_format,
         folder=config.output or Path(),
     )
+
+
+def _fits(inputs: Sequence[RunInput], config: Config) -> int:
+    """How many networks a run fits."""
+    if config.model is not None:
+        return 0
+    return len(inputs) if config.fit_each else 1
 
 
 def predictions(config: Config) -> int:
@@ -294,7 +302,8 @@ def require_memory(inputs: Sequence[RunInput], config: Config) -> None:
         With what takes it, and how it would take less.
     """
     shapes, network = [item.tomogram_shape(config.reconstruct) for item in inputs], config.fit.network()
-    require_fit_memory(shapes, config.fit, config.compute)
+    if config.model is None:
+        require_fit_memory(shapes, config.fit, config.compute)
     require_refine_memory(shapes, network, config.fit.cube_size, config.refine, config.compute)
 
 
