@@ -206,6 +206,24 @@ def lose_angles(folder: Path) -> None:
     (folder / "TS_1.tlt").write_text("-60\n0\n60\n")
 
 
+def test_a_broken_series_given_by_several_of_its_files_counts_once(
+    tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    for i in range(2):
+        write_series(tmp_path, f"TS_{i}", i)
+    stacks = sorted(tmp_path.glob("TS_*.st"))
+    for stack in stacks:
+        for half in ("EVN", "ODD"):
+            shutil.copyfile(stack, stack.with_name(f"{stack.stem}_{half}.st"))
+    lose_angles(tmp_path)
+    given = [str(path) for path in sorted([*tmp_path.glob("*.st"), tmp_path / "TS_1.tlt"])]
+    assert len(given) == 7
+    assert main(["run", *given, *flags, "--no-check", "--dry-run", "-o", str(tmp_path / "OUT")]) == 2
+    told, error = capsys.readouterr()
+    assert told.count("left out: ") == 1
+    assert "1 of 2 inputs could not be used" in error and error.count("TS_1.tlt: 3 angles") == 1
+
+
 # How many series, what breaks one of them, what is said of it, and further flags.
 BROKEN = {
     "unreadable": (3, cut, "TS_1.st: truncated", []),

@@ -103,6 +103,9 @@ def find_series(
             if identity not in seen:
                 seen.add(identity)
                 entries.append(_with_range(entry, overrides))
+    if faults is not None:
+        # A series that is broken may be given by several of its files.
+        faults[:] = {str(fault): fault for fault in faults}.values()
     require_distinct((entry.name, entry.path) for entry in entries)
     return entries
 
