@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from dewedge.check.wedge import check_wedge, measure_wedge
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.inputs.ctf import check_ctf
-from dewedge.inputs.read import open_inputs, with_correction, without_excluded
+from dewedge.inputs.read import open_inputs, with_correction, with_fitting_cubes, without_excluded
 from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.files import write_text_atomic
 from dewedge.io.tilt_series import FEWEST_TILTS
@@ -72,10 +73,15 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     faults = Faults()
     reports = []
     inputs = with_correction(without_excluded(open_inputs(config, faults), config), config, faults)
+    smaller = ""
+    with suppress(InputError):  # told of each input
+        config, smaller = with_fitting_cubes(config, inputs)
     with claimed_report(json_path, [path for item in inputs for path in item.files]):
         for item in inputs:
             with step(f"check {item.name}"), counted("check", item.name):
                 reports.append(check_one(item, config))
+        if smaller:
+            reports.append(Report("run", {}, [_note_of_cubes(smaller)]))
         predicted = predict(inputs, config)
         shortage = [] if predicted is None else find_shortage(predicted, config)
         for fault in faults:
@@ -87,6 +93,11 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     count = len(errors(f for report in reports for f in report.findings)) + len(errors(shortage))
     if count:
         raise InputError(f"{count} error{'s' if count > 1 else ''} found: see above")
+
+
+def _note_of_cubes(smaller: str) -> Finding:
+    why, do = "Cubes are drawn from the tomogram, part of which is held out", "Nothing, if they suffice"
+    return Finding("note", "run", smaller, "thickness against cube size", why, do)
 
 
 def check_inputs(

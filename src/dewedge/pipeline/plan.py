@@ -33,7 +33,7 @@ def plan(config: Config, *, resume: bool = False, overwrite: bool = False) -> No
     """
     config = with_model(config)
     ready = prepared(config, resume=resume, overwrite=overwrite)
-    tomograms, faults = ready.tomograms, ready.faults
+    config, tomograms, faults = ready.config, ready.tomograms, ready.faults
     warnings: list[Finding] = []
     if not config.no_check:
         wrong = Faults()

@@ -50,8 +50,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A run of which all is known and nothing done: its folder, its tomograms, and inputs left out."""
+    """A run of which all is known and nothing done: its folder, its tomograms, and inputs left out.
 
+    ``config`` has the cubes that fit the tomograms.
+    """
+
+    config: Config
     folder: RunFolder
     tomograms: list[Tomogram]
     faults: Faults
@@ -95,7 +99,7 @@ def run(
     """
     config = with_model(config)
     ready = prepared(config, resume=resume, overwrite=overwrite, always_folders=always_folders)
-    folder, tomograms, faults = ready.folder, ready.tomograms, ready.faults
+    config, folder, tomograms, faults = ready.config, ready.folder, ready.tomograms, ready.faults
     output, folders, total = folder.path, ready.folders, ready.total
     with launched(config.compute) as fabric:
         warnings: list[Finding] = []
@@ -140,13 +144,13 @@ def prepared(
     if not resume and config.model is None:
         initial_weights(config.fit)
     require_one_fit(config)
-    inputs, faults = read_inputs(config)
+    inputs, faults, config = read_inputs(config)
     require_fitted(config, [item.name for item in inputs], faults)
     total = len(inputs) + len(faults)
     several = total > 1 or always_folders
     folders = tomogram_folders(output, [item.name for item in inputs], several)
     made_of = [source_of(item, own.reconstructed) for item, own in zip(inputs, folders, strict=True)]
-    folder = replace(folder, tomograms=folders, made_of=made_of)
+    folder = replace(folder, config=config, tomograms=folders, made_of=made_of)
     sources = [path for item in inputs for path in item.files]
     sources += initial_files(config.fit) if config.model is None else [config.model]
     folder.require_usable(sources)
@@ -162,7 +166,7 @@ def prepared(
             require_model_voxel(config.model, sizes_A)
         elif not resume:
             require_initial_voxel(config.fit, sizes_A)
-    return Prepared(folder, tomograms, faults, total)
+    return Prepared(config, folder, tomograms, faults, total)
 
 
 def require_fitted(config: Config, names: Sequence[str], faults: Faults) -> None:
