@@ -42,6 +42,7 @@ def series_variants(series: TiltSeries) -> Iterator[tuple[str, RunInput]]:
 
     order = np.argsort(dose_symmetric_order(geometry.tilt_deg))
     yield "as published", variant()
+    yield "without its alignment", variant(linear_yx=None, shift_yx=None)
     yield "angle file shifted by a line (last angle first)", variant(tilt_deg=np.roll(geometry.tilt_deg, 1))
     yield "angles shuffled", variant(tilt_deg=rng.permutation(geometry.tilt_deg))
     yield "stack in order of acquisition, angles sorted", variant(images[order])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dewedge.check.angles import check_angles, check_lengths
 from dewedge.check.axis_position import check_axis_position, measure_axis, put_right
 from dewedge.check.binning import binned_geometry, binned_image, binned_volume
 from dewedge.check.images import check_images, summarise_images
+from dewedge.check.shifts import check_shifts, measure_shifts
 from dewedge.geometry import TiltGeometry
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.physics.alignment import align_images
@@ -51,8 +53,9 @@ class TestGoodSeries:
 
     def test_the_needle_whose_axis_lies_along_x(self, shared_data: Path, findings_of):
         stack = shared_data / "haadf-needle" / "HAADF.mrc"
-        [size] = findings_of(read_tilt_series(stack, axis_angle_deg=90))
+        size, shifts = findings_of(read_tilt_series(stack, axis_angle_deg=90))
         assert size.where == "header" and "1 A" in size.what  # it is 33.6 A
+        assert shifts.where == "alignment" and "--xf" in shifts.do  # etspy ships it as it was taken
         _, axis = findings_of(read_tilt_series(stack))
         assert "tilt axis lies along x" in axis.what
 
@@ -126,6 +129,18 @@ class TestWrongVariantsOfTheRealSeries:
         linear = real.geometry.linear_yx * [[1, -1], [-1, 1]]
         [found] = findings_of(real, linear_yx=linear)
         assert found.where == "alignment"
+
+    @pytest.mark.parametrize("known_axis", [True, False])
+    def test_without_its_alignment(self, real: TiltSeries, findings_of, known_axis: bool):
+        linear = real.geometry.linear_yx if known_axis else np.broadcast_to(np.eye(2), (41, 2, 2))
+        [found] = findings_of(
+            real, axis_position=True, linear_yx=linear, shift_yx=np.zeros_like(real.geometry.shift_yx)
+        )
+        assert (found.severity, found.where) == ("warning", "alignment")
+        assert "--xf" in found.do
+        # The alignment moves images by 27 pixels of 10 A and less.
+        size_A = float(re.search(r"([0-9]+) A \(root mean square", found.what)[1])
+        assert 60 < size_A < 100
 
     def test_angles_in_radians(self, real: TiltSeries, findings_of):
         [found] = findings_of(real, tilt_deg=np.radians(real.geometry.tilt_deg))
@@ -217,6 +232,39 @@ class TestAxisPosition:
         # In two stacks, as frames are: their mean is looked at.
         found = measure_axis([large, large], geometry, 48)
         assert found is not None and found.shift_px == pytest.approx(8, abs=1)
+
+
+class TestShifts:
+    def series(self, snr: float, jitter_A: float, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+        """Images that are taken as aligned, and their true shifts in pixels."""
+        rng = np.random.default_rng(seed)
+        volume = simulate_specimen((32, 96, 96), builtin_molecules(20.0), rng).volume
+        geometry = tilt_geometry(TILTS, volume.shape, 20.0, rng, jitter_A=jitter_A)
+        return simulate_tilt_series(volume, geometry, snr, rng).noisy, geometry.shift_yx
+
+    def test_size_is_that_of_the_truth(self):
+        images, shift_yx = self.series(0.25, 60.0)
+        found = measure_shifts(images, TILTS)
+        angles = np.radians(TILTS)
+        along_x = np.stack([np.ones(41), np.cos(angles), np.sin(angles)], axis=1)
+        left = -shift_yx
+        for axis, movable in enumerate((along_x[:, :1], along_x)):
+            left[:, axis] -= movable @ np.linalg.lstsq(movable, left[:, axis], rcond=None)[0]
+        assert found is not None and found.rms_px > 3
+        assert np.sqrt(np.square(found.shift_yx - left).mean()) < 0.5
+        assert len(check_shifts("TS", found, 20.0)) == 1
+
+    def test_an_image_of_noise_does_not_count(self):
+        images, _ = self.series(0.25, 0.0)
+        images[7] = np.random.default_rng(0).normal(size=images[7].shape)
+        found = measure_shifts(images, TILTS)
+        assert found is not None and len(found.shift_yx) == 40
+        assert check_shifts("TS", found, 20.0) == []
+
+    def test_noise_and_single_tilts_tell_nothing(self):
+        noise = np.random.default_rng(0).normal(size=(41, 64, 80)).astype(np.float32)
+        assert measure_shifts(noise, TILTS) is None
+        assert measure_shifts(noise[:3], np.array([-40.0, 0.0, 40.0])) is None
 
 
 class TestParts:

@@ -19,6 +19,8 @@ from dewedge.cli import main
 from dewedge.io.entries import SeriesEntry
 from dewedge.io.find import find_series
 from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.learn.checkpoint import load_model
+from dewedge.settings.file import resolve_config
 
 RESULTS = ("half0", "half1", "full", "refined")
 
@@ -204,6 +206,46 @@ def add_nan(folder: Path) -> None:
 
 def lose_angles(folder: Path) -> None:
     (folder / "TS_1.tlt").write_text("-60\n0\n60\n")
+
+
+def test_a_broken_series_given_by_several_of_its_files_counts_once(
+    tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    for i in range(2):
+        write_series(tmp_path, f"TS_{i}", i)
+    stacks = sorted(tmp_path.glob("TS_*.st"))
+    for stack in stacks:
+        for half in ("EVN", "ODD"):
+            shutil.copyfile(stack, stack.with_name(f"{stack.stem}_{half}.st"))
+    lose_angles(tmp_path)
+    given = [str(path) for path in sorted([*tmp_path.glob("*.st"), tmp_path / "TS_1.tlt"])]
+    assert len(given) == 7
+    assert main(["run", *given, *flags, "--no-check", "--dry-run", "-o", str(tmp_path / "OUT")]) == 2
+    told, error = capsys.readouterr()
+    assert told.count("left out: ") == 1
+    assert "1 of 2 inputs could not be used" in error and error.count("TS_1.tlt: 3 angles") == 1
+
+
+def test_thin_tomograms_get_smaller_cubes_unless_others_were_asked_for(
+    tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+):
+    write_series(tmp_path, "TS_0", 0)
+    place = flags.index("--cube-size")
+    asked, flags = flags[place : place + 2], flags[:place] + flags[place + 2 :]
+    stack, note = str(tmp_path / "TS_0.st"), "cubes of 16 voxels are taken, not of 48"
+    given = ["run", stack, *flags, "-o", str(tmp_path / "OUT")]
+    assert main(["check", stack, *flags]) == 0
+    assert note in capsys.readouterr().out
+    assert main([*given, "--cube-size", "48"]) == 2
+    assert "expected a cube size of at most 16" in capsys.readouterr().err
+    assert main(given) == 0
+    assert note in (tmp_path / "OUT" / "dewedge.log").read_text()
+    assert resolve_config(tmp_path / "OUT" / "config.toml", {}).fit.cube_size == 16
+    assert load_model(tmp_path / "OUT" / "model.safetensors").cube_size == 16
+    assert main(["run", "--resume", "-o", str(tmp_path / "OUT")]) == 0
+    capsys.readouterr()
+    assert main([*given, *asked, "--dry-run", "--overwrite"]) == 0
+    assert "are taken" not in capsys.readouterr().out
 
 
 # How many series, what breaks one of them, what is said of it, and further flags.

@@ -153,6 +153,38 @@ def test_fits_to_those_named_and_applies_to_all(project: Path, capsys: pytest.Ca
     assert both[0].std() > 0 and not np.array_equal(both[0], both[1])
 
 
+def test_applies_the_model_of_another_job(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(project, ["TS_03"])
+    assert job() == 0
+    first = read_mrc(project / JOB / "TS_03" / "refined.mrc").data.copy()
+    os.rename(project / JOB, project / "External/job011")
+    write_set(project, ["TS_01", "TS_03"])
+    model = "External/job011/model.safetensors"
+    # The model's own network and cubes count, not these, in which a fit could not be done.
+    assert job(model=model, channels="8", cube_size="32") == 0
+    assert (project / JOB / "model.safetensors").read_bytes() == (project / model).read_bytes()
+    assert not (project / JOB / "loss.csv").exists()
+    np.testing.assert_array_equal(read_mrc(project / JOB / "TS_03" / "refined.mrc").data, first)
+    done = read_star(project / JOB / "tomograms.star")["global"][DENOISED]
+    assert done == ["External/job012/TS_01/refined.mrc", "External/job012/TS_03/refined.mrc"]
+    kept = (project / done[0]).stat().st_mtime_ns
+    assert job(model=model, channels="8", cube_size="32") == 0
+    assert (project / done[0]).stat().st_mtime_ns == kept
+    assert job("--overwrite", model=model, fit_on="TS_01") == 2
+    assert "--model: no network is fitted" in capsys.readouterr().err
+    assert job("--overwrite", model=JOB + "model.safetensors") == 2
+    assert (project / JOB / "model.safetensors").exists()
+
+
+def test_a_model_of_another_voxel_size_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert job() == 0
+    os.rename(project / JOB, project / "External/job011")
+    for path in (project / "Tomograms/job010/tomograms").glob("*.mrc"):
+        write_mrc(path, read_mrc(path).data.copy(), 2 * VOXEL_A)
+    assert job(model="External/job011/model.safetensors") == 2
+    assert "the model was fitted to 20 A" in capsys.readouterr().err
+
+
 def test_a_tomogram_without_halves_is_left_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "Tomograms/job010/tomograms/rec_TS_01_half2.mrc").unlink()
     assert job() == 2

@@ -197,7 +197,7 @@ def test_ready_made_halves_are_deconvolved_on_the_way(tmp_path: Path) -> None:
         "ctf": {"ctf": "wiener-tomogram", "defocus_um": 3},
     }
     config = resolve_config(None, given)
-    [item], faults = read_inputs(config)
+    [item], faults, _ = read_inputs(config)
     assert not faults and any("defocus 3.00 um" in note for note in item.notes)
     out = ResultFolder(tmp_path / "out")
     out.path.mkdir()

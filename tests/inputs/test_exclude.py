@@ -34,7 +34,7 @@ def series(stack: Path, exclude: object, **ctf: object):
         "fit": {"cube_size": 16},
         "ctf": ctf,
     }
-    [item], faults = read_inputs(resolve_config(None, given))
+    [item], faults, _ = read_inputs(resolve_config(None, given))
     assert not faults
     return item
 

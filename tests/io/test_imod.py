@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from dewedge.errors import InputError
+from dewedge.io import half_names
+from dewedge.io.angles import write_tilt_angles
 from dewedge.io.entries import SeriesEntry
+from dewedge.io.files import files_and_folders
 from dewedge.io.find import find_series
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.programs.imod import read_com, read_edf, read_etomo
@@ -121,6 +124,27 @@ def test_aligned_stack_yields_to_the_raw_one(tmp_path: Path) -> None:
     stack.unlink()
     entry = series_in(tmp_path)
     assert entry.path.name == "TS_1_ali.mrc" and entry.geometry.is_aligned
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_a_folder_of_many_series_is_listed_for_halves_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_by_one: bool
+) -> None:
+    images = np.random.default_rng(0).normal(size=(5, 8, 8)).astype(np.float32)
+    for i in range(4):
+        for half in ("", "_EVN", "_ODD") if i % 2 else ("",):
+            write_mrc(tmp_path / f"TS_{i}{half}.mrc", images, 10.0, stack=True)
+        write_tilt_angles(tmp_path / f"TS_{i}.tlt", np.linspace(-60, 60, 5))
+    listed: list[Path] = []
+
+    def listing(folder: Path) -> tuple[list[Path], list[Path]]:
+        listed.append(folder)
+        return files_and_folders(folder)
+
+    monkeypatch.setattr(half_names, "files_and_folders", listing)
+    entries = find_series(*([tmp_path / f"TS_{i}.mrc" for i in range(4)] if one_by_one else [tmp_path]))
+    assert [isinstance(e, SeriesEntry) and e.has_frames for e in entries] == [False, True, False, True]
+    assert listed == [tmp_path]
 
 
 @pytest.mark.parametrize("words", [("_EVN", "_ODD"), ("_even", "_odd"), ("-half1", "-half2"), ("/",)])

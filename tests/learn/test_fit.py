@@ -392,7 +392,7 @@ def test_rounds_of_isonet_are_renormalised(pairs, fabric, monkeypatch, objective
     assert seen == [renormalised]
 
 
-def test_standardised_inputs_have_a_standard_deviation_of_1_in_every_round(pairs, fabric, threads, monkeypatch):
+def test_standardised_inputs_have_a_standard_deviation_of_1_each_round(pairs, fabric, threads, monkeypatch):
     """And the tomogram to be refined is scaled to the same."""
     threads(1)  # which sees whole batches
     stds = []

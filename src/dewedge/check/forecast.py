@@ -59,9 +59,10 @@ class Forecast:
     refine_s: float
 
     def __str__(self) -> str:
+        fit = f"fit {_minutes(self.fit_s)} ({self.fit_samples} sub-tomograms), " if self.fit_s else ""
         return (
-            f"fit {_minutes(self.fit_s)} ({self.fit_samples} sub-tomograms), refinement "
-            f"{_minutes(self.refine_s)}, memory {self.memory_GB:.1f} GB, disk {self.disk_GB:.2f} GB"
+            f"{fit}refinement {_minutes(self.refine_s)}, memory {self.memory_GB:.1f} GB, disk "
+            f"{self.disk_GB:.2f} GB"
         )
 
 
@@ -109,7 +110,7 @@ def forecast(
     tile, overlap, predictions
         Of refinement; predictions are how many each tile is the average of.
     fits
-        Number of networks that are fitted, one after the other.
+        Number of networks that are fitted, one after the other; 0 if one is there.
     output_format
         Of the refined tomogram.
     folder
@@ -124,10 +125,8 @@ def forecast(
     fit_s = fits * min(limits)
     # The whole, its half-sets, and what is taken from it with the gold.
     align_bytes = 3 * 4 * largest_stack_pixels
-    fit, refinement = (
-        fit_bytes(config, options, shapes_zyx, precision),
-        refine_bytes(config, shapes_zyx, tile, precision),
-    )
+    fit = fit_bytes(config, options, shapes_zyx, precision) if fits else 0.0
+    refinement = refine_bytes(config, shapes_zyx, tile, precision)
     files = _FILES + _REFINED[output_format]
     # OME-Zarr is written from arrays in files without a name, of one tomogram at a time.
     scratch = 0.0 if output_format == "mrc" else max(voxels) * _REFINED["zarr"]

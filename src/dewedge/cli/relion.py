@@ -40,6 +40,7 @@ def denoise(
     j: int | None = None,
     fit_on: str | None = None,
     fit_each: bool = False,
+    model: Path | None = None,
     config: Path | None = None,
     recipe: str | None = None,
     no_check: bool = False,
@@ -65,6 +66,8 @@ def denoise(
         all. If not given, it is fitted to all.
     fit_each
         Fit a network to each tomogram, for the whole budget, instead of one to all of them.
+    model
+        The model.safetensors of an earlier job, which is applied to all tomograms; no network is fitted.
     config
         TOML file with any of the keys of the flags below, as every run writes one; flags win over it.
     recipe
@@ -86,6 +89,7 @@ def denoise(
         paths=[in_tomograms],
         recipe=recipe,
         fit_each=fit_each,
+        model=model,
         fit_on=[] if fit_on is None else fit_on.split(":"),
         no_check=no_check,
         tomograms=flags.tomograms.model_dump(exclude_unset=True) | {"halves_only": True},

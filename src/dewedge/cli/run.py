@@ -20,6 +20,7 @@ def run(
     recipe: str | None = None,
     fit_each: bool = False,
     fit_on: list[str] | None = None,
+    model: Path | None = None,
     to_warp: bool = False,
     no_check: bool = False,
     output_format: OutputFormat | None = None,
@@ -53,6 +54,8 @@ def run(
     fit_on
         Name of an input that the network is fitted to, to be given for each of them; it is applied to the
         other inputs, too.
+    model
+        The model.safetensors of an earlier run or fit, which is applied to all inputs; no network is fitted.
     to_warp
         Copy each refined tomogram of a project of Warp to where Warp keeps denoised ones: the folder denoised
         beside reconstruction, by the name of its half tomograms.
@@ -76,6 +79,7 @@ def run(
         recipe=recipe,
         fit_each=fit_each,
         fit_on=fit_on,
+        model=model,
         to_warp=to_warp,
         no_check=no_check,
         output_format=output_format,

@@ -21,21 +21,25 @@ from dewedge.io.names import require_distinct
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
 from dewedge.learn.grey_scale import mean_and_covariance, measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
-from dewedge.learn.sampling import held_out_side
+from dewedge.learn.sampling import held_out_side, largest_cube
 from dewedge.learn.tiling import tile_axis
 from dewedge.runtime.faults import Faults
 from dewedge.settings.fit import FitSection
 from dewedge.settings.sections import Config
 from dewedge.split import split_tilts
 
+# Smaller cubes show too little of anything to be taken unasked.
+_SMALLEST_CUBE = 16
 
-def read_inputs(config: Config) -> tuple[list[RunInput], Faults]:
+
+def read_inputs(config: Config) -> tuple[list[RunInput], Faults, Config]:
     """Open everything a run starts from, and require that it can be used.
 
     Returns
     -------
-    list, Faults
-        The inputs that can be used and, where there are some, what is wrong with the others.
+    list, Faults, Config
+        The inputs that can be used; where there are some, what is wrong with the others; the configuration,
+        with the cubes of `with_fitting_cubes`.
 
     Raises
     ------
@@ -51,13 +55,16 @@ def read_inputs(config: Config) -> tuple[list[RunInput], Faults]:
     for item in inputs:
         # The same for all: told before any time is spent.
         item.tomogram_shape(config.reconstruct)
+    config, smaller = with_fitting_cubes(config, inputs)
+    if smaller:
+        inputs = [replace(item, remarks=(*item.remarks, smaller)) for item in inputs]
     usable: list[RunInput] = []
     for item in without_excluded(with_correction(inputs, config, faults), config):
         with faults.collected():
             require_usable(item, config)
             usable.append(item)
     faults.require_some(usable)
-    return usable, faults
+    return usable, faults, config
 
 
 def read_all(config: Config) -> list[RunInput]:
@@ -183,6 +190,33 @@ def without_excluded(inputs: Sequence[RunInput], config: Config) -> list[RunInpu
     return [item.select(kept, f"{len(numbers)} of {n} images left out as asked: {left_out}")]
 
 
+def with_fitting_cubes(config: Config, inputs: Sequence[RunInput]) -> tuple[Config, str]:
+    """The configuration with smaller cubes where no tomogram has room for them, and a note that says so.
+
+    Cubes that were asked for, or that a recipe has, stay, as do those that suit some of the tomograms; then
+    the note is empty.
+
+    Raises
+    ------
+    InputError
+        If the thickness of a tomogram is not known.
+    """
+    section = config.fit
+    if config.model is not None or "cube_size" in section.model_fields_set:
+        return config, ""
+    shapes = [item.tomogram_shape(config.reconstruct) for item in inputs]
+    sizes = [largest_cube(shape, section.cube_size, section.held_out) for shape in shapes]
+    size = min(sizes)
+    if max(sizes) == section.cube_size or size < _SMALLEST_CUBE:
+        return config, ""
+    note = (
+        f"cubes of {size} voxels are taken, not of {section.cube_size}, for which "
+        f"{shapes[sizes.index(size)]} (z, y, x) has no room: larger ones, by less --bin or a larger "
+        "--thickness, show the network more"
+    )
+    return config.model_copy(update={"fit": section.model_copy(update={"cube_size": size})}), note
+
+
 def require_cubes_for_network(section: FitSection) -> None:
     """Refuse cubes that do not suit the network."""
     multiple = section.network().multiple
@@ -199,7 +233,8 @@ def require_usable(item: RunInput, config: Config) -> None:
     tile = config.refine.edge(network, config.fit.cube_size)
     for edge in shape:
         tile_axis(edge, tile, config.refine.overlap, network.multiple)
-    held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
+    if config.model is None:
+        held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
     if isinstance(item.mask, Path):
         read_mask(item.mask, shape)
     if isinstance(item, HalvesInput):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath, files_and_folders, is_file, open_input
-from dewedge.io.half_names import halves_of, is_half, other_half, pair_halves, without_half
+from dewedge.io.half_names import HalvesOfStacks, is_half, other_half, pair_halves, without_half
 from dewedge.io.mdoc import read_mdoc
 from dewedge.io.names import require_distinct
 from dewedge.io.programs.aretomo import read_aretomo_halves, read_aretomo_series
@@ -40,13 +40,14 @@ SUFFIXES = frozenset((*VOLUME_SUFFIXES, *_SIDECAR_SUFFIXES, *_TABLE_SUFFIXES, ".
 
 @dataclass(frozen=True)
 class Overrides:
-    """Values the user gives against, or besides, the files."""
+    """Values the user gives against, or besides, the files; and what is kept while all are looked for."""
 
     pixel_size_A: float | None = None
     axis_angle_deg: float | None = None
     tilt_range: TiltRange | None = None
     faults: list[InputError] | None = None
     notes: list[str] | None = None
+    halves: HalvesOfStacks = field(default_factory=HalvesOfStacks)
 
 
 def find_series(
@@ -102,6 +103,9 @@ def find_series(
             if identity not in seen:
                 seen.add(identity)
                 entries.append(_with_range(entry, overrides))
+    if faults is not None:
+        # A series that is broken may be given by several of its files.
+        faults[:] = {str(fault): fault for fault in faults}.values()
     require_distinct((entry.name, entry.path) for entry in entries)
     return entries
 
@@ -227,7 +231,7 @@ def _imod(stack: Path, overrides: Overrides) -> SeriesEntry:
         whole = stack.with_name(f"{root}{stack.suffix}")
     return read_imod_series(
         whole if whole.is_file() else None,
-        halves_of(whole, root),
+        overrides.halves.of(whole, root),
         root=root,
         axis_angle_deg=overrides.axis_angle_deg,
         pixel_size_A=overrides.pixel_size_A,
@@ -257,7 +261,7 @@ def _aretomo(path: Path, overrides: Overrides) -> Entry:
     """What an .aln is of: the raw stack or its halves, else half tomograms."""
     root = path.stem
     stack = next((p for s in STACK_SUFFIXES if (p := path.with_name(f"{root}{s}")).is_file()), None)
-    halves = halves_of(stack or path.with_name(f"{root}.mrc"), root)
+    halves = overrides.halves.of(stack or path.with_name(f"{root}.mrc"), root)
     if stack is None and halves is None:
         evn, odd = (path.with_name(f"{root}_{half}_Vol.mrc") for half in ("EVN", "ODD"))
         for half, other in ((evn, odd), (odd, evn)):

@@ -31,6 +31,38 @@ class _Half(NamedTuple):
     name: str
 
 
+class _Listing(NamedTuple):
+    """Halves in a folder, by the name they share and their suffix, and folders of halves in it."""
+
+    halves: dict[tuple[str, str], list[Path]]
+    folders: list[Path]
+
+
+class HalvesOfStacks:
+    """Finds the two halves of one stack after the other; a folder is listed once, as it may hold many."""
+
+    def __init__(self) -> None:
+        self._listings: dict[Path, _Listing] = {}
+
+    def of(self, stack: Path, root: str) -> tuple[Path, Path] | None:
+        """The halves of a stack named ``root``: files beside it, or of its name in folders even and odd.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be listed, or one half is missing.
+        """
+        folder = stack.parent
+        if folder not in self._listings:
+            self._listings[folder] = _listing(folder)
+        listing = self._listings[folder]
+        candidates = listing.halves.get((root, stack.suffix), [])
+        if not candidates:
+            candidates = [p / stack.name for p in listing.folders if os.path.isfile(p / stack.name)]
+        pairs = pair_halves(candidates)
+        return (pairs[0].half0, pairs[0].half1) if pairs else None
+
+
 def is_half(path: Path) -> bool:
     """True if the file's name, or else its folder's, has a word for a half: even, odd, EVN, half1 ..."""
     return _half(path) is not None
@@ -132,16 +164,10 @@ def _cut(text: str, *matches: re.Match[str]) -> str:
     return text.lstrip("_-. ")
 
 
-def halves_of(stack: Path, root: str) -> tuple[Path, Path] | None:
-    """The two halves of a stack named ``root``: files beside it, or of its name in folders even and odd."""
-    folder = stack.parent
-    candidates = [p for p in sorted(folder.glob(f"*{stack.suffix}")) if _matches(p.stem)]
-    candidates = [p for p in candidates if without_half(p.stem) == root]
-    if not candidates:
-        candidates = [
-            p / stack.name
-            for p in files_and_folders(folder)[1]
-            if _WORD.fullmatch(p.name) and os.path.isfile(p / stack.name)
-        ]
-    pairs = pair_halves(candidates)
-    return (pairs[0].half0, pairs[0].half1) if pairs else None
+def _listing(folder: Path) -> _Listing:
+    files, folders = files_and_folders(folder)
+    halves: dict[tuple[str, str], list[Path]] = {}
+    for path in files:
+        if _matches(path.stem):
+            halves.setdefault((without_half(path.stem), path.suffix), []).append(path)
+    return _Listing(halves, [path for path in folders if _WORD.fullmatch(path.name)])

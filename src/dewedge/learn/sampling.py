@@ -380,13 +380,22 @@ def held_out_side(name: str, shape_zyx: tuple[int, int, int], size: int, share: 
     side = _side_that_fits(shape_zyx, size, share)
     if side is not None:
         return side
-    fitting = [n for n in range(8, size, 8) if _side_that_fits(shape_zyx, n, share) is not None]
+    fitting = largest_cube(shape_zyx, size - 1, share)
     if min(shape_zyx) < size:
         wrong = f"cubes of {size} voxels do not fit a tomogram of {shape_zyx} (z, y, x)"
     else:
         wrong = f"no room for cubes of {size} voxels beside a held-out region in {shape_zyx} (z, y, x)"
-    smaller = f"a cube size of at most {fitting[-1]}" if fitting else "a larger tomogram"
+    smaller = f"a cube size of at most {fitting}" if fitting else "a larger tomogram"
     raise InputError(f"{name}: {wrong}: expected {smaller}, less binning, or nothing held out")
+
+
+def largest_cube(shape_zyx: tuple[int, int, int], most: int, share: float) -> int:
+    """Edge, a multiple of 8 up to ``most``, of the largest cubes that fit; 0 if none do.
+
+    Shape and share are those of `held_out_side`.
+    """
+    sizes = (n for n in range(8, most + 1, 8) if _side_that_fits(shape_zyx, n, share) is not None)
+    return max(sizes, default=0)
 
 
 def _side_that_fits(shape_zyx: tuple[int, int, int], size: int, share: float) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from dewedge.check.forecast import Forecast, check_forecast, forecast, network_s
 from dewedge.check.halves import HalfSet, check_halves, correlation_by_frequency, half_set
 from dewedge.check.images import ImageSummary, check_images, summarise_images
 from dewedge.check.memory import BASE_BYTES, Shape, fit_bytes, refine_bytes, require_free_memory
+from dewedge.check.shifts import check_shifts, describe_shifts, measure_shifts
 from dewedge.check.volumes import check_tomogram, check_voxel_sizes
 from dewedge.check.wedge import check_wedge, measure_wedge
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.inputs.ctf import check_ctf
-from dewedge.inputs.read import open_inputs, with_correction, without_excluded
+from dewedge.inputs.read import open_inputs, with_correction, with_fitting_cubes, without_excluded
 from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.files import write_text_atomic
 from dewedge.io.tilt_series import FEWEST_TILTS
@@ -71,10 +73,15 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     faults = Faults()
     reports = []
     inputs = with_correction(without_excluded(open_inputs(config, faults), config), config, faults)
+    smaller = ""
+    with suppress(InputError):  # told of each input
+        config, smaller = with_fitting_cubes(config, inputs)
     with claimed_report(json_path, [path for item in inputs for path in item.files]):
         for item in inputs:
             with step(f"check {item.name}"), counted("check", item.name):
                 reports.append(check_one(item, config))
+        if smaller:
+            reports.append(Report("run", {}, [_note_of_cubes(smaller)]))
         predicted = predict(inputs, config)
         shortage = [] if predicted is None else find_shortage(predicted, config)
         for fault in faults:
@@ -86,6 +93,11 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
     count = len(errors(f for report in reports for f in report.findings)) + len(errors(shortage))
     if count:
         raise InputError(f"{count} error{'s' if count > 1 else ''} found: see above")
+
+
+def _note_of_cubes(smaller: str) -> Finding:
+    why, do = "Cubes are drawn from the tomogram, part of which is held out", "Nothing, if they suffice"
+    return Finding("note", "run", smaller, "thickness against cube size", why, do)
 
 
 def check_inputs(
@@ -113,7 +125,8 @@ def check_one(item: RunInput, config: Config) -> Report:
     report.findings.extend(check_ctf(item, config.ctf, config.reconstruct.bin))
     try:
         shape = item.tomogram_shape(config.reconstruct)
-        held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
+        if config.model is None:
+            held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
         report.facts["tomogram"] = f"{shape} (z, y, x), cubes of {config.fit.cube_size}"
     except InputError as error:
         known = isinstance(item, HalvesInput) or config.reconstruct.thickness or item.thickness
@@ -166,8 +179,15 @@ def _check_alignment(
         f"distant tilts agree to {axis.on_axis:.2f} along y, best at {axis.angle_deg:.0f} degrees from it "
         f"({axis.coherence:.2f})"
     )
+    before = len(report.findings)
     report.findings.extend(check_axis(report.name, aligned, images, geometry))
     report.findings.extend(check_order(report.name, aligned, geometry.tilt_deg, numbers))
+    if len(report.findings) > before:
+        # Images that are not neighbours, or are stretched along another axis, tell no shifts.
+        return
+    shifts = measure_shifts(aligned, geometry.tilt_deg)
+    report.facts["shifts"] = describe_shifts(shifts, geometry.pixel_size_A)
+    report.findings.extend(check_shifts(report.name, shifts, geometry.pixel_size_A))
 
 
 def _check_axis_position(report: Report, item: SeriesInput, config: Config, usable: NDArray[np.intp]) -> None:
@@ -265,10 +285,17 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         tile=config.refine.edge(network, config.fit.cube_size),
         overlap=config.refine.overlap,
         predictions=predictions(config),
-        fits=len(inputs) if config.fit_each else 1,
+        fits=_fits(inputs, config),
         output_format=config.output_format,
         folder=config.output or Path(),
     )
+
+
+def _fits(inputs: Sequence[RunInput], config: Config) -> int:
+    """How many networks a run fits."""
+    if config.model is not None:
+        return 0
+    return len(inputs) if config.fit_each else 1
 
 
 def predictions(config: Config) -> int:
@@ -286,7 +313,8 @@ def require_memory(inputs: Sequence[RunInput], config: Config) -> None:
         With what takes it, and how it would take less.
     """
     shapes, network = [item.tomogram_shape(config.reconstruct) for item in inputs], config.fit.network()
-    require_fit_memory(shapes, config.fit, config.compute)
+    if config.model is None:
+        require_fit_memory(shapes, config.fit, config.compute)
     require_refine_memory(shapes, network, config.fit.cube_size, config.refine, config.compute)
 
 

@@ -190,7 +190,7 @@ def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) 
     folder = RunFolder(output, config=config, verb="fit", resume=resume, overwrite=overwrite)
     if not resume:
         initial_weights(config.fit)
-    inputs, faults = read_inputs(config)
+    inputs, faults, config = read_inputs(config)
     if faults:
         raise faults[0]
     if not config.no_check:
@@ -201,7 +201,7 @@ def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) 
             require_initial_voxel(
                 config.fit, {item.name: item.voxel_size_A(config.reconstruct) for item in inputs}
             )
-    folder = replace(folder, made_of=[source_of(item, folder.of_fit) for item in inputs])
+    folder = replace(folder, config=config, made_of=[source_of(item, folder.of_fit) for item in inputs])
     folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
     with launched(config.compute) as fabric, folder.begun(fabric):
         pairs = [ready_made_pair(item) for item in inputs if isinstance(item, HalvesInput)]

@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 import dewedge
-from dewedge.check.volumes import check_model_voxel, require_sound
 from dewedge.errors import InputError
 from dewedge.learn.checkpoint import load_model
+from dewedge.pipeline.given_model import require_model_voxel
 from dewedge.settings.fit import FitSection
 
 SIMULATED_WEIGHTS = Path(dewedge.__file__).parent / "weights" / "simulated.safetensors"
@@ -65,8 +65,4 @@ def require_initial_voxel(section: FitSection, sizes_A: Mapping[str, float | Non
     InputError
         If one differs; what is not known fits.
     """
-    path = initial_path(section)
-    if path is None:
-        return
-    fitted_A = load_model(path).voxel_size_A
-    require_sound([found for item in sizes_A.items() for found in check_model_voxel(*item, fitted_A)])
+    require_model_voxel(initial_path(section), sizes_A)

@@ -9,6 +9,7 @@ from dewedge.errors import InputError, printable
 from dewedge.inputs.ctf import series_correction
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.pipeline.check import check_inputs, find_shortage, predict
+from dewedge.pipeline.given_model import with_model
 from dewedge.pipeline.reconstruct import reconstruction_label
 from dewedge.pipeline.run import Prepared, Tomogram, is_fitted, prepared
 from dewedge.runtime.faults import Faults
@@ -30,8 +31,9 @@ def plan(config: Config, *, resume: bool = False, overwrite: bool = False) -> No
     InputError
         As the run would: if it could not begin, or an input cannot be used; and if the disk would be full.
     """
+    config = with_model(config)
     ready = prepared(config, resume=resume, overwrite=overwrite)
-    tomograms, faults = ready.tomograms, ready.faults
+    config, tomograms, faults = ready.config, ready.tomograms, ready.faults
     warnings: list[Finding] = []
     if not config.no_check:
         wrong = Faults()
@@ -104,6 +106,8 @@ def _to_reconstruct(item: SeriesInput, config: Config) -> list[str]:
 
 def _of_fit(tomograms: Sequence[Tomogram], config: Config) -> str:
     """The network, what it is fitted to, and when the fit ends."""
+    if config.model is not None:
+        return f"fit no network: apply that of {config.model}"
     fit, network, options = config.fit, config.fit.network(), config.fit.options()
     names = [tomogram.name for tomogram in tomograms if is_fitted(tomogram, config)]
     what = f"{len(names)} tomograms" if len(names) > 1 else ", ".join(names)
@@ -142,7 +146,10 @@ def _of_files(ready: Prepared, tomograms: Sequence[Tomogram], config: Config) ->
         coarse = series and config.reconstruct.algorithm == "fbp" and config.refine.tv_share > 0
         written += [folder.tv] if coarse else []
         written += folder.of_fit if config.fit_each else []
-    written += [] if config.fit_each else run.of_fit
+    if config.model is not None:
+        written.append(run.model)
+    elif not config.fit_each:
+        written += run.of_fit
     return [
         "files at the end (beads where gold is found):",
         *(f"  {line}" for line in lines(described(run, folders, written))),

@@ -28,6 +28,7 @@ from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import CropSampler
 from dewedge.pipeline.check import check_inputs, require_memory
 from dewedge.pipeline.fit import fit_model, require_one_fit
+from dewedge.pipeline.given_model import copy_model, require_model_voxel, with_model
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
 from dewedge.pipeline.live import LivePage
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
@@ -49,8 +50,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A run of which all is known and nothing done: its folder, its tomograms, and inputs left out."""
+    """A run of which all is known and nothing done: its folder, its tomograms, and inputs left out.
 
+    ``config`` has the cubes that fit the tomograms.
+    """
+
+    config: Config
     folder: RunFolder
     tomograms: list[Tomogram]
     faults: Faults
@@ -92,8 +97,9 @@ def run(
     InputError
         If the configuration or the output folder cannot be used or, after all others are done, an input.
     """
+    config = with_model(config)
     ready = prepared(config, resume=resume, overwrite=overwrite, always_folders=always_folders)
-    folder, tomograms, faults = ready.folder, ready.tomograms, ready.faults
+    config, folder, tomograms, faults = ready.config, ready.folder, ready.tomograms, ready.faults
     output, folders, total = folder.path, ready.folders, ready.total
     with launched(config.compute) as fabric:
         warnings: list[Finding] = []
@@ -126,23 +132,28 @@ def run(
 def prepared(
     config: Config, *, resume: bool = False, overwrite: bool = False, always_folders: bool = False
 ) -> Prepared:
-    """Read the inputs, and require that all can be begun; parameters and errors as those of `run`."""
+    """Read the inputs, and require that all can be begun; parameters and errors as those of `run`.
+
+    The configuration is that of `with_model`.
+    """
     output = require_output(config.output)
     folder = RunFolder(output, config=config, verb="run", resume=resume, overwrite=overwrite)
     config.fit.options()
     if config.output_format != "mrc":
         require_zarr(output)
-    if not resume:
+    if not resume and config.model is None:
         initial_weights(config.fit)
     require_one_fit(config)
-    inputs, faults = read_inputs(config)
+    inputs, faults, config = read_inputs(config)
     require_fitted(config, [item.name for item in inputs], faults)
     total = len(inputs) + len(faults)
     several = total > 1 or always_folders
     folders = tomogram_folders(output, [item.name for item in inputs], several)
     made_of = [source_of(item, own.reconstructed) for item, own in zip(inputs, folders, strict=True)]
-    folder = replace(folder, tomograms=folders, made_of=made_of)
-    folder.require_usable([*(path for item in inputs for path in item.files), *initial_files(config.fit)])
+    folder = replace(folder, config=config, tomograms=folders, made_of=made_of)
+    sources = [path for item in inputs for path in item.files]
+    sources += initial_files(config.fit) if config.model is None else [config.model]
+    folder.require_usable(sources)
     tomograms = [Tomogram(item, own) for item, own in zip(inputs, folders, strict=True)]
     if config.to_warp:
         if config.output_format == "zarr":
@@ -150,11 +161,12 @@ def prepared(
         require_new(paths_in_warp(inputs), overwrite or resume)
     if not config.no_check:
         require_memory(inputs, config)
-        if not resume:
-            require_initial_voxel(
-                config.fit, {item.name: item.voxel_size_A(config.reconstruct) for item in inputs}
-            )
-    return Prepared(folder, tomograms, faults, total)
+        sizes_A = {item.name: item.voxel_size_A(config.reconstruct) for item in inputs}
+        if config.model is not None:
+            require_model_voxel(config.model, sizes_A)
+        elif not resume:
+            require_initial_voxel(config.fit, sizes_A)
+    return Prepared(config, folder, tomograms, faults, total)
 
 
 def require_fitted(config: Config, names: Sequence[str], faults: Faults) -> None:
@@ -233,7 +245,11 @@ def process(
     usable = [tomograms[i] for i in numbers]
     if not usable:
         return
-    model = fitted_model(folder.model, config, usable) if resume else None
+    if config.model is not None:
+        on_first_process(fabric, partial(copy_model, config.model, folder.model))
+        model: Model | None = load_model(folder.model)
+    else:
+        model = fitted_model(folder.model, config, usable) if resume else None
     if model is not None:
         refine_all(usable, folder.model, model, config, fabric)
     else:
@@ -255,7 +271,7 @@ def process(
 
 def is_fitted(tomogram: Tomogram, config: Config) -> bool:
     """True if the network is fitted to this tomogram, too."""
-    return not config.fit_on or tomogram.name in config.fit_on
+    return config.model is None and (not config.fit_on or tomogram.name in config.fit_on)
 
 
 def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -> tuple[list[int], Faults]:

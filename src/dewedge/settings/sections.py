@@ -290,6 +290,10 @@ class Config(Section):
         default=[],
         description="Names of the inputs that the network is fitted to; it is applied to all. Else all.",
     )
+    model: WritablePath | None = Field(
+        default=None,
+        description="The model.safetensors of an earlier fit, applied to all inputs; none is fitted.",
+    )
     to_warp: bool = Field(default=False, description="Copy results to where Warp keeps denoised tomograms.")
     recipe: str = Field(default="dewedge", description="The method, whose settings are the defaults.")
     output_format: OutputFormat = Field(
@@ -318,6 +322,7 @@ class Config(Section):
         return self.with_absolute_paths().model_copy(
             update={
                 "output": None if self.output is None else self.output.absolute(),
+                "model": None if self.model is None else self.model.absolute(),
                 "series": self.series.with_absolute_paths(),
                 "tomograms": self.tomograms.with_absolute_paths(),
                 "ctf": self.ctf.with_absolute_paths(),

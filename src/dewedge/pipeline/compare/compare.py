@@ -106,14 +106,14 @@ def compare(
     for stage in stages:
         require_cubes_for_network(stage.config.fit)
         require_initial_weights(stage)
-    inputs, faults = read_inputs(base)
+    inputs, faults, _ = read_inputs(base)
     if faults:
         raise faults[0]
     if len(inputs) != 1:
         names = ", ".join(item.name for item in inputs)
         raise InputError(f"expected one tilt series, or one pair of half tomograms, got {names}")
     item = inputs[0]
-    for stage in stages[1:]:
+    for stage in stages:
         require_usable(item, stage.config)
     for name in ("sirt", "tv"):
         if name in settings.methods:

@@ -22,6 +22,7 @@ _OWN_KEYS = {
     "recipe": ("",),
     "fit_each": ("",),
     "fit_on": ("",),
+    "model": ("",),
     "to_warp": ("",),
     "fit": ("objective",),
     "reconstruct": ("algorithm", "iterations"),

@@ -31,6 +31,7 @@ def require_watchable(config: Config, output: Path) -> None:
     given = {
         "--fit-on": config.fit_on,
         "--fit-each": config.fit_each,
+        "--model": config.model,
         "--to-warp": config.to_warp,
         "--half0, --half1": config.tomograms.half0 or config.tomograms.half1,
         "--angles, --xf, --mdoc, --even, --odd": names_files(config.series),
