@@ -168,7 +168,9 @@ def _robust_solution(equations: Floats, values: Floats, weights: Floats) -> tupl
     """
     own = weights
     for _ in range(10):
-        solution = np.linalg.lstsq(equations * own[:, None], values * own, rcond=None)[0]
+        solution = np.asarray(
+            np.linalg.lstsq(equations * own[:, None], values * own, rcond=None)[0], np.float64
+        )
         errors = np.abs(equations @ solution - values)
         own = weights / np.maximum(1, errors / max(2 * 1.4826 * float(np.median(errors)), 0.1))
     return solution, float(np.median(errors))

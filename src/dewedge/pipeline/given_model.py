@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dewedge.check.volumes import check_model_voxel, require_sound
 from dewedge.errors import InputError
@@ -34,7 +35,7 @@ def with_model(config: Config) -> Config:
     model = load_model(config.model)
     update: dict[str, object] = {"cube_size": model.cube_size, "held_out": 0.0}
     network = model.network
-    own = {"channels": network.channels, "dropout": network.dropout, "dropout_of": network.dropout_of}
+    own: dict[str, Any] = {name: getattr(network, name) for name in ("channels", "dropout", "dropout_of")}
     preset = next((name for name, preset in PRESETS.items() if replace(preset, **own) == network), None)
     # Of none of these, such as an older network, memory and time are forecast as of the default.
     if preset is not None:
