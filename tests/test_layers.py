@@ -162,3 +162,10 @@ def test_importing_dewedge_its_files_and_its_command_line_does_not_import_torch(
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_dewedge_imports_no_large_library():
+    check = "import sys, dewedge; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    foreign = {*done.stdout.split()} & {"torch", "numpy", "scipy", "pydantic", "cyclopts", "rich", "mrcfile"}
+    assert not foreign, foreign

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import subprocess
@@ -357,6 +358,24 @@ def test_without_any_folder_for_the_traceback_the_fault_is_one_line(
     fault_without_a_run_folder(monkeypatch, tmp_path / "none")
     assert main(["check", "TS.mrc"]) == 1
     assert one_line(capsys) == "dewedge: error: unexpected RuntimeError: a bug"
+
+
+@pytest.mark.parametrize(
+    "given", [{"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "5"}, {"OMP_WAIT_POLICY": "passive"}]
+)
+def test_how_threads_wait_is_the_users_to_tell(given: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in names:
+        monkeypatch.setenv(name, "")  # set first, so that what the code sets is undone, too
+        monkeypatch.delenv(name)
+    assert main(["--version"]) == 0
+    assert [os.environ[name] for name in names] == ["passive", "10000"]
+    for name in names:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert main(["--version"]) == 0
+    assert {name: os.environ[name] for name in names if name in os.environ} == given
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

@@ -38,6 +38,7 @@ def guarded(command: Callable[[], object]) -> int:
     from cyclopts import CycloptsError
 
     before = signal.signal(signal.SIGTERM, _terminate)
+    wait_briefly()
     try:
         command()
     except InputError as error:
@@ -76,6 +77,19 @@ def guarded(command: Callable[[], object]) -> int:
         if "dewedge.runtime.log" in sys.modules:
             sys.modules["dewedge.runtime.log"].stop_messages()
     return 0
+
+
+def wait_briefly() -> None:
+    """Let OpenMP's threads sleep soon while they wait for each other; before torch, which reads it once.
+
+    By default they spin for long, on a core that the late thread may need: beside two busy processes, a fit
+    on two cores falls from 24 sub-tomograms a second to 1.3, so to 10. Not to spin at all gives 12 there, but
+    21 on a free machine (docs/speed.md).
+    """
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        return
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ["GOMP_SPINCOUNT"] = "10000"  # of libgomp, which torch's wheels for Linux have; it wins
 
 
 def _repeat_warnings() -> None:

@@ -14,13 +14,14 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, BinaryIO
 
 from dewedge import limits
 from dewedge.errors import InputError, UnreadableError, UnwritableError, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 StrPath = str | os.PathLike[str]
 
@@ -112,6 +113,8 @@ def _decoded(raw: bytes) -> str | None:
 
 def _count_words(text: str) -> int:
     """Words, not split: a million of them would take a hundred times the memory of the text."""
+    import numpy as np  # which a command line must not wait for
+
     is_space = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8) <= ord(" ")
     return int(np.count_nonzero(is_space[1:] < is_space[:-1])) + 1
 
@@ -154,6 +157,8 @@ def read_numbers(path: StrPath, columns: int, expected: str) -> tuple[NDArray[np
     InputError
         If a line holds something else, there are more than `dewedge.limits.TILTS`, or no line holds anything.
     """
+    import numpy as np  # which a command line must not wait for
+
     rows: list[list[float]] = []
     line_numbers: list[int] = []
     for place, line in enumerate(read_text(path).splitlines(), start=1):

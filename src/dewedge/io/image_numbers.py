@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from dewedge import limits
 from dewedge.errors import InputError, shown
 
@@ -19,7 +17,7 @@ def image_numbers(texts: Sequence[str]) -> list[int]:
     InputError
         If a text is no such list.
     """
-    chosen = np.zeros(limits.TILTS + 1, dtype=bool)
+    chosen = bytearray(limits.TILTS + 1)
     for part in ",".join(texts).split(","):
         match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
         first, last = (0, 0) if match is None else (int(match[1]), int(match[2] or match[1]))
@@ -28,8 +26,8 @@ def image_numbers(texts: Sequence[str]) -> list[int]:
                 f"images {shown(part)}: expected numbers from 1 to {limits.TILTS}, such as 1-3,41"
             )
         if part.strip():
-            chosen[first : last + 1] = True
-    return np.flatnonzero(chosen).tolist()
+            chosen[first : last + 1] = b"\1" * (last + 1 - first)
+    return [number for number, is_chosen in enumerate(chosen) if is_chosen]
 
 
 def numbers_text(numbers: Iterable[int]) -> str:

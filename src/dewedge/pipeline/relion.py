@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -47,6 +48,7 @@ def denoise_tomograms(
     require_halves(star)
     if threads is not None:
         torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # told, hence not to be limited
     try:
         run(config, resume=resume, overwrite=overwrite, always_folders=True)
     except KeyboardInterrupt:

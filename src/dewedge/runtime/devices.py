@@ -17,6 +17,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from dewedge.errors import InputError, LostProcessError
 from dewedge.learn.precision import Precision, preferred_precision
+from dewedge.runtime.cores import usable_cores
 from dewedge.settings.sections import ComputeSection, DeviceSection
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ def launch(section: ComputeSection) -> Fabric:
             f"{devices} processes on this node: expected at most {found}, the number of GPUs that each of "
             "them sees"
         )
+    limit_threads(devices if started is None else 1)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # It tells which of the processes that Fabric started has ended.
     logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
@@ -118,6 +120,19 @@ def launch(section: ComputeSection) -> Fabric:
     if not fabric.is_global_zero:
         logging.getLogger("dewedge").handlers.clear()
     return fabric
+
+
+def limit_threads(processes: int) -> None:
+    """Let torch have no more threads than cores, in each of the processes to start; OMP_NUM_THREADS wins.
+
+    Torch itself knows of affinity, but neither of quotas nor of SLURM.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    threads = min(torch.get_num_threads(), usable_cores(processes))
+    torch.set_num_threads(threads)
+    if processes > 1:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # of the others, which start with it
 
 
 def started_processes() -> tuple[int, int] | None:

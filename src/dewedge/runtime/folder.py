@@ -12,7 +12,6 @@ from pathlib import Path
 from dewedge.errors import InputError
 from dewedge.io.files import files_and_folders, remove_leftovers, unwritable
 from dewedge.io.volume_file import file_of
-from dewedge.runtime.lock import locked_file
 from dewedge.settings.sections import OutputFormat
 
 logger = logging.getLogger(__name__)
@@ -251,6 +250,8 @@ def require_free(results: Sequence[Path], sources: Sequence[Path], overwrite: bo
 
 def hold(stack: ExitStack, results: Sequence[Path], locks: Sequence[Path], overwrite: bool) -> None:
     """Lock the results of ``locks`` until ``stack`` ends, and clear what a killed process left of any."""
+    from dewedge.runtime.lock import locked_file  # and asyncio with it, which a help must not wait for
+
     for path in locks:
         stack.enter_context(locked_file(path))
     # Another process may have made them in the meantime.
