@@ -260,7 +260,8 @@ def process_alone(tomogram: Tomogram, config: Config, fabric: Fabric) -> Faults:
             usable, warnings = checked(usable, config, fabric, faults)
         if fabric.is_global_zero:
             tell(usable, Faults(), warnings)
-        process(usable, tomogram.folder, config, fabric, True, faults)
+        is_begun = on_first_process(fabric, lambda: any(path.exists() for path in tomogram.folder.of_fit))
+        process(usable, tomogram.folder, config, fabric, is_begun, faults)
     return faults
 
 
