@@ -7,7 +7,7 @@ The series are one stack of noise with a little structure under many names (hard
 quarter of the width; the fit is one of a few sub-tomograms, so that what every series costs besides is seen.
 `turns`: seconds of all, with so many gloo processes of one thread each started by torchrun, in alternation;
 the efficiency is that of the cores there are: of four processes on two cores, that of two. The time from the
-start of the command to the first series, which does not depend on their number as the rest does, is told apart.
+start of the command to the first series is told apart.
 `memory`: of one process, resident memory, open files and mapped files while series after series is done, or
 while a network is fitted to all.
 """
@@ -31,7 +31,7 @@ from dewedge.io.mrc import write_mrc
 
 TILTS_DEG = np.linspace(-60, 60, 41)
 VOXEL_A = 10.0
-FIT = ("--cube-size", "32", "--channels", "4", "--epochs", "1", "--epoch-samples", "16", "--batch-size", "2")
+FIT = ("--channels", "4", "--epochs", "1", "--epoch-samples", "16", "--batch-size", "2")
 FLAGS = (*FIT, "--average-rotations", "1", "--device", "cpu", "--precision", "32-true")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
@@ -49,8 +49,9 @@ def write_series(folder: Path, count: int, size: int) -> None:
 
 
 def command(folder: Path, output: Path, size: int, *more: str) -> list[str]:
-    given = ["dewedge", "run", str(folder), *FLAGS, "--thickness", str(size // 4), *more, "-o", str(output)]
-    return [sys.executable, "-m", *given]
+    """A run on all series, whose cubes are as large as the thickness, and of 32 voxels at most."""
+    lengths = ("--thickness", str(size // 4), "--cube-size", str(min(size // 4, 32)))
+    return [sys.executable, "-m", "dewedge", "run", str(folder), *FLAGS, *lengths, *more, "-o", str(output)]
 
 
 def by_processes(folder: Path, output: Path, size: int, processes: int) -> dict[str, float]:
@@ -96,7 +97,13 @@ def turns(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 else 1.0,
             }
         )
-    return {"series": given.series, "size": given.size, "cores": cores, "repeats": given.repeats, "rows": rows}
+    return {
+        "series": given.series,
+        "size": given.size,
+        "cores": cores,
+        "repeats": given.repeats,
+        "rows": rows,
+    }
 
 
 def memory(given: argparse.Namespace, folder: Path) -> dict[str, Any]:

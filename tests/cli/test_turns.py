@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from dewedge.cli import main
 from dewedge.io.mrc import read_mrc, write_mrc
-from dewedge.runtime.lock import LOCK
+from dewedge.runtime.lock import LOCK, locked_folder
 
 NAMES = ("a", "b", "c")
 FLAGS = [
@@ -92,10 +92,8 @@ def sessions(folder: Path) -> int:
 def test_two_processes_do_what_one_does_and_what_a_killed_one_left_is_taken_over(
     halves: Path, tmp_path: Path
 ):
-    one, two = tmp_path / "one", tmp_path / "two"
+    two = tmp_path / "two"
     given = ["run", str(halves), *FLAGS]
-    assert main([*given, "--epochs", "1", "-o", str(one)]) == 0
-
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dewedge"]
     running = started(*torchrun, *given, "--epochs", "100000", "-o", str(two))
     taken = wait_for_two(two, running)
@@ -112,8 +110,10 @@ def test_two_processes_do_what_one_does_and_what_a_killed_one_left_is_taken_over
     # That which was begun last, by the second start, was fitted as by one process alone.
     (last,) = set(NAMES) - set(taken)
     assert "1 process(es)" in log(two / last) and "2 process(es)" in log(two)
-    i = NAMES.index(last)
-    np.testing.assert_array_equal(refined(two)[i], refined(one)[i])
+    pair = [f"--half{i}={halves}/{last}_{half}.mrc" for i, half in enumerate(("even", "odd"))]
+    assert main(["run", *pair, *FLAGS, "--epochs", "1", "-o", str(tmp_path / "one")]) == 0
+    one = read_mrc(tmp_path / "one" / "refined.mrc").data
+    np.testing.assert_array_equal(refined(two)[NAMES.index(last)], one)
 
 
 def test_commands_that_share_a_folder_leave_nothing_undone(
@@ -135,6 +135,15 @@ def test_commands_that_share_a_folder_leave_nothing_undone(
     before = {path: path.stat().st_mtime_ns for path in output.glob("*/*")}
     assert main(shared) == 0
     assert {path: path.stat().st_mtime_ns for path in output.glob("*/*")} == before
+    # Whatever another process works on is passed over, and not replaced.
+    given = [flag for flag in shared if flag != "--share"]
+    with locked_folder(output / "b"):
+        assert main([*given, "--resume"]) == 0
+        assert f"{output / 'b'}: another dewedge works there" in log(output)
+        capsys.readouterr()
+        assert main([*given, "--overwrite"]) == 2
+        assert f"{output / 'b'}: another dewedge works" in capsys.readouterr().err.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in output.glob("*/*")} == before
     for more, message in (
         (["--overwrite"], "--share: begins a run or goes on with it"),
         (["--trust"], "--share: one of several processes"),
@@ -143,28 +152,6 @@ def test_commands_that_share_a_folder_leave_nothing_undone(
         capsys.readouterr()
         assert main([*shared, *more]) == 2
         assert message in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_what_others_work_on_is_passed_over_and_not_replaced(
-    halves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    output = tmp_path / "OUT"
-    given = ["run", str(halves), *FLAGS, "--epochs", "1", "-o", str(output)]
-    other = started("dewedge", *given, "--share", "--epochs", "100000")
-    while not (held := worked_on(output)):
-        time.sleep(0.05)
-    try:
-        assert main([*given, "--overwrite"]) == 2
-        assert "another dewedge works there" in capsys.readouterr().err.splitlines()[-1]
-        assert main([*given, "--resume"]) == 0
-        (name,) = held
-        assert f"{output / name}: another dewedge works there (process {other.pid} on " in log(output)
-        assert "2 of 3 inputs are done" in log(output)
-    finally:
-        other.terminate()
-        other.communicate(timeout=60)
-    assert main([*given, "--resume"]) == 0
-    assert len(refined(output)) == 3
 
 
 def test_share_is_of_several_networks(halves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
