@@ -107,17 +107,16 @@ def test_a_holder_on_another_host_counts_until_it_gives_no_sign_of_life(tmp_path
 @pytest.mark.usefixtures("impatient")
 def test_folders_are_taken_by_turns_by_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Those that are free, then what a gone process left, on whatever host; not what a living one holds."""
-    monkeypatch.setenv("RANK", "1")
     of_another_host(tmp_path / "gone")
     (tmp_path / "alive").mkdir()
     folders = [tmp_path / name for name in ("alive", "gone", "free")]
-    with holder(tmp_path / "alive") as process:
-        taken = []
+    with locked_folder(tmp_path / "alive"):
+        monkeypatch.setenv("RANK", "1")
+        taken = {}
         for number in taken_by_turns(folders):
-            taken.append(folders[number].name)
-            assert f"pid={os.getpid()}" in (folders[number] / LOCK).read_text()
-        assert taken == ["free", "gone"]
-        process.kill()
+            taken[folders[number].name] = (folders[number] / LOCK).read_text()
+    assert list(taken) == ["free", "gone"]
+    assert all(f"pid={os.getpid()}" in text for text in taken.values())
     assert [folders[number].name for number in taken_by_turns(folders)] == ["alive", "gone", "free"]
     assert not list(tmp_path.rglob("*.lock"))
 
