@@ -67,6 +67,11 @@ def results(folder: Path) -> Iterator[np.ndarray]:
     return (data(folder / f"{name}.mrc") for name in RESULTS)
 
 
+def logs(output: Path) -> str:
+    """The log of a run, and those of tomograms with a network of their own."""
+    return "".join(path.read_text() for path in (output / "dewedge.log", *output.glob("*/dewedge.log")))
+
+
 def test_import_lists_and_writes_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_series(tmp_path / "imod", "TS_1", 1)
     for half in ("EVN", "ODD"):
@@ -270,7 +275,7 @@ def test_one_of_many_is_broken(
     assert main(["run", str(folder), *flags, *more, "-o", str(output)]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(f"dewedge: error: 1 of {count} inputs could not be used: ") and message in last
-    log = (output / "dewedge.log").read_text()
+    log = logs(output)
     assert f"{count - 1} of {count} inputs are done" in log
     for beginning in ("left out: ", "not done: "):
         assert any(beginning in line and message in line for line in log.splitlines())
@@ -286,7 +291,7 @@ def test_one_of_many_is_broken(
     assert main(["run", "--resume", "-o", str(output)]) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (output / "TS_1" / "refined.mrc").exists()
-    log = (output / "dewedge.log").read_text()
+    log = logs(output)
     assert ("TS_1: had no part in the fit" in log) == (not more)
 
 
@@ -323,7 +328,7 @@ def test_a_fit_that_fails_harms_no_other(
         more = ["--no-check", "--fit-each"] if fit_each else ["--no-check"]
         assert main(["run", str(folder), *flags, *more, "-o", str(output)]) == 2
         assert "TS_1: both half-sets are the same" in capsys.readouterr().err.splitlines()[-1]
-        assert "left out: TS_1: both half-sets" in (output / "dewedge.log").read_text()
+        assert "left out: TS_1: both half-sets" in logs(output)
         assert (output / "TS_0" / "refined.mrc").exists()
         assert not (output / "TS_1" / "refined.mrc").exists()
 

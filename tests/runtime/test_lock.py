@@ -14,7 +14,7 @@ import pytest
 
 from dewedge.errors import UnwritableError
 from dewedge.runtime import lock
-from dewedge.runtime.lock import LOCK, locked_file, locked_folder
+from dewedge.runtime.lock import LOCK, locked_file, locked_folder, taken_by_turns
 
 HOLD = """
 import sys, time
@@ -102,6 +102,23 @@ def test_a_holder_on_another_host_counts_until_it_gives_no_sign_of_life(tmp_path
         alive.join()
     with locked_folder(tmp_path / "OUT"):
         assert "elsewhere" not in marker.read_text()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_folders_are_taken_by_turns_by_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Those that are free, then what a gone process left, on whatever host; not what a living one holds."""
+    of_another_host(tmp_path / "gone")
+    (tmp_path / "alive").mkdir()
+    folders = [tmp_path / name for name in ("alive", "gone", "free")]
+    with locked_folder(tmp_path / "alive"):
+        monkeypatch.setenv("RANK", "1")
+        taken = {}
+        for number in taken_by_turns(folders):
+            taken[folders[number].name] = (folders[number] / LOCK).read_text()
+    assert list(taken) == ["free", "gone"]
+    assert all(f"pid={os.getpid()}" in text for text in taken.values())
+    assert [folders[number].name for number in taken_by_turns(folders)] == ["alive", "gone", "free"]
+    assert not list(tmp_path.rglob("*.lock"))
 
 
 @pytest.mark.usefixtures("impatient")

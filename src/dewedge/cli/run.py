@@ -17,6 +17,7 @@ def run(
     config: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    share: bool = False,
     recipe: str | None = None,
     fit_each: bool = False,
     fit_on: list[str] | None = None,
@@ -46,6 +47,9 @@ def run(
         Continue the run in the output folder; no other flag is needed.
     overwrite
         Replace the run in the output folder.
+    share
+        With --fit-each: begin the run or, where the same command has begun it, take part in it, as the tasks
+        of a job array do; each takes tomograms that none has taken.
     recipe
         The method, whose settings are the defaults: dewedge, deepdewedge (as published), cryocare or
         isonet.
@@ -86,6 +90,10 @@ def run(
         zarr_version=zarr_version,
         watch=watch.model_dump(exclude_unset=True),
     )
+    if share and (trust or dry_run or resolved.watch.live):
+        raise InputError(
+            "--share: one of several processes at a run: expected no --trust, --dry-run or --live"
+        )
     if resolved.watch.live:
         if trust:
             raise InputError("--trust: of a finished run: expected no --live; dewedge trust does it later")
@@ -107,7 +115,7 @@ def run(
     from dewedge.pipeline.run import run as run_pipeline
 
     show_messages()
-    run_pipeline(resolved, resume=resume, overwrite=overwrite)
+    run_pipeline(resolved, resume=resume, overwrite=overwrite, share=share)
     if trust and resolved.output is not None and is_first_process():
         from dewedge.pipeline.trust.trust import QUICK, print_trust
         from dewedge.pipeline.trust.trust import trust as judge

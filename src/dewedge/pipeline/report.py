@@ -173,9 +173,11 @@ def half_sets(
 
 
 def log_of(log: Logged, run: ResultFolder, folder: ResultFolder) -> Logged:
-    """What the log of a run tells of one tomogram."""
+    """What the log of a run tells of one tomogram, or its own log where it has one."""
     if folder == run:
         return log
+    if folder.log.is_file():
+        return read_log(folder.log)
     return replace(
         log,
         steps=[one for one in log.steps if one[0].startswith(f"{folder.name}: ")],

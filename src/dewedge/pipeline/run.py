@@ -34,6 +34,7 @@ from dewedge.pipeline.live import LivePage
 from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.report import titled_raw, write_index_of, write_page
+from dewedge.pipeline.turns import take_turns
 from dewedge.pipeline.warp import copy_to_warp, paths_in_warp
 from dewedge.report.figure import dispensable, write_figure
 from dewedge.report.slices import slices_figure
@@ -72,6 +73,7 @@ def run(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    share: bool = False,
     always_folders: bool = False,
     lists: bool = True,
 ) -> None:
@@ -87,6 +89,9 @@ def run(
         Continue the run in the output folder.
     overwrite
         Replace the run in the output folder.
+    share
+        Begin the run or, where another process has begun it, take part in it: each takes tomograms that
+        nobody has taken.
     always_folders
         Give a single input a folder in the output folder, too, as there may be more when it is resumed.
     lists
@@ -98,59 +103,72 @@ def run(
         If the configuration or the output folder cannot be used or, after all others are done, an input.
     """
     config = with_model(config)
-    ready = prepared(config, resume=resume, overwrite=overwrite, always_folders=always_folders)
+    ready = prepared(config, resume=resume, overwrite=overwrite, share=share, always_folders=always_folders)
     config, folder, tomograms, faults = ready.config, ready.folder, ready.tomograms, ready.faults
     output, folders, total = folder.path, ready.folders, ready.total
     with launched(config.compute) as fabric:
         warnings: list[Finding] = []
-        if not config.no_check:
+        if not (config.no_check or folder.by_turns):
             tomograms, warnings = checked(tomograms, config, fabric, faults)
         with folder.begun(fabric):
             if fabric.is_global_zero:
-                tell(tomograms, faults, warnings)
-            if config.fit_each:
-                for count, tomogram in enumerate(tomograms, start=1):
-                    logger.info("%s: %d of %d", tomogram.name, count, len(tomograms))
-                    with faults.left_out():
-                        process([tomogram], tomogram.folder, config, fabric, resume, faults)
-                    on_first_process(fabric, lambda: list_tomograms(output, folders, goes_on=True))
+                tell(() if folder.by_turns else tomograms, faults, warnings)
+            if folder.by_turns:
+                faults += take_turns(
+                    folder,
+                    fabric,
+                    lambda number: is_done(tomograms[number], config),
+                    lambda number, own: process_alone(tomograms[number], config, own),
+                    lambda: list_tomograms(output, folders, goes_on=True),
+                )
             else:
                 process(tomograms, folder, config, fabric, resume, faults)
-            on_first_process(fabric, lambda: list_tomograms(output, folders))
+            goes_on = share and not all(one.result.exists() or one.left_out.exists() for one in folders)
+            on_first_process(fabric, lambda: list_tomograms(output, folders, goes_on))
             if lists:
                 results.tell(results.described(ResultFolder(output), folders))
-    if not faults:
+    done = sum(one.result.exists() for one in folders)
+    if done:
         logger.info("look at %s", folder.report)
-        logger.info("done: %s", output)
-        return
-    if len(faults) < total:
-        logger.info("%d of %d inputs are done: %s", total - len(faults), total, output)
+        logger.info("done: %s" if done == total else f"{done} of {total} inputs are done: %s", output)
         faults.log("not done")
-    raise faults.summary(total)
+    if faults:
+        raise faults.summary(total)
 
 
 def prepared(
-    config: Config, *, resume: bool = False, overwrite: bool = False, always_folders: bool = False
+    config: Config,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    share: bool = False,
+    always_folders: bool = False,
 ) -> Prepared:
     """Read the inputs, and require that all can be begun; parameters and errors as those of `run`.
 
     The configuration is that of `with_model`.
     """
     output = require_output(config.output)
-    folder = RunFolder(output, config=config, verb="run", resume=resume, overwrite=overwrite)
+    folder = RunFolder(output, config=config, verb="run", resume=resume, overwrite=overwrite, share=share)
+    continues = folder.continues
     config.fit.options()
     if config.output_format != "mrc":
         require_zarr(output)
-    if not resume and config.model is None:
+    if not continues and config.model is None:
         initial_weights(config.fit)
     require_one_fit(config)
     inputs, faults, config = read_inputs(config)
     require_fitted(config, [item.name for item in inputs], faults)
     total = len(inputs) + len(faults)
     several = total > 1 or always_folders
+    if share and not (config.fit_each and several):
+        raise InputError(
+            "--share: of several inputs with a network each: expected --fit-each, and more inputs"
+        )
     folders = tomogram_folders(output, [item.name for item in inputs], several)
     made_of = [source_of(item, own.reconstructed) for item, own in zip(inputs, folders, strict=True)]
-    folder = replace(folder, config=config, tomograms=folders, made_of=made_of)
+    by_turns = config.fit_each and several
+    folder = replace(folder, config=config, tomograms=folders, made_of=made_of, by_turns=by_turns)
     sources = [path for item in inputs for path in item.files]
     sources += initial_files(config.fit) if config.model is None else [config.model]
     folder.require_usable(sources)
@@ -158,13 +176,13 @@ def prepared(
     if config.to_warp:
         if config.output_format == "zarr":
             raise InputError("--to-warp: Warp reads MRC: expected --output-format mrc or both")
-        require_new(paths_in_warp(inputs), overwrite or resume)
+        require_new(paths_in_warp(inputs), overwrite or continues)
     if not config.no_check:
         require_memory(inputs, config)
         sizes_A = {item.name: item.voxel_size_A(config.reconstruct) for item in inputs}
         if config.model is not None:
             require_model_voxel(config.model, sizes_A)
-        elif not resume:
+        elif not continues:
             require_initial_voxel(config.fit, sizes_A)
     return Prepared(config, folder, tomograms, faults, total)
 
@@ -229,6 +247,34 @@ def tell(tomograms: Sequence[Tomogram], faults: Faults, warnings: Sequence[Findi
     faults.log("left out")
     for warning in warnings:
         logger.warning("%s: %s", warning.severity, warning)
+
+
+def is_done(tomogram: Tomogram, config: Config) -> bool:
+    """True if all is there that there will be of a tomogram with a network of its own."""
+    folder = tomogram.folder
+    copies = paths_in_warp([tomogram.item]) if config.to_warp else []
+    done = (
+        model_of(folder.model, config) is not None
+        and all(is_newer(path, folder.model) for path in folder.refined_as(config.output_format))
+        and all(is_newer(path, folder.result) for path in (folder.report, *copies))
+    )
+    if done:
+        logger.info("%s: refined tomogram is there", tomogram.name)
+    return done
+
+
+def process_alone(tomogram: Tomogram, config: Config, fabric: Fabric) -> Faults:
+    """Check, and `process`, a tomogram that has a network of its own; what is there stays."""
+    faults = Faults()
+    with faults.left_out():
+        usable, warnings = [tomogram], list[Finding]()
+        if not config.no_check:
+            usable, warnings = checked(usable, config, fabric, faults)
+        if fabric.is_global_zero:
+            tell(usable, Faults(), warnings)
+        is_begun = on_first_process(fabric, lambda: any(path.exists() for path in tomogram.folder.of_fit))
+        process(usable, tomogram.folder, config, fabric, is_begun, faults)
+    return faults
 
 
 def process(
@@ -358,10 +404,8 @@ def read_pair(
 
 def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:
     """The model of a fit that was finished with these options; None if there is none."""
-    if not path.exists():
-        return None
-    model = load_model(path)
-    if model.details.get("options") != json.loads(json.dumps(asdict(config.fit.options()))):
+    model = model_of(path, config)
+    if model is None:
         return None
     logger.info("fit: %s is there", path)
     for tomogram in tomograms:
@@ -370,6 +414,15 @@ def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> M
                 "%s: had no part in the fit of %s; --overwrite fits it anew", tomogram.name, path.name
             )
     return model
+
+
+def model_of(path: Path, config: Config) -> Model | None:
+    """The model in a file, if there is one and it was fitted with these options."""
+    if not path.exists():
+        return None
+    model = load_model(path)
+    same = model.details.get("options") == json.loads(json.dumps(asdict(config.fit.options())))
+    return model if same else None
 
 
 def refine_all(

@@ -135,6 +135,22 @@ def limit_threads(processes: int) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # of the others, which start with it
 
 
+def alone(fabric: Fabric, section: ComputeSection) -> Fabric:
+    """A Fabric of this process and its device alone, in what it does none of the others has a part."""
+    if fabric.world_size == 1:
+        return fabric
+    device = fabric.device
+    own = Fabric(
+        accelerator=device.type,
+        devices=[device.index] if device.type == "cuda" else 1,
+        precision=choose_precision(section, device),
+        # Else it would find those that a launcher started.
+        plugins=LightningEnvironment(),
+    )
+    own.launch()
+    return own
+
+
 def started_processes() -> tuple[int, int] | None:
     """Processes of each node, and nodes, if torchrun or srun started this process as one of several.
 
@@ -186,12 +202,12 @@ def _is_lost_connection(error: RuntimeError) -> bool:
     return known and torch.distributed.is_initialized()
 
 
-def log_device(fabric: Fabric, section: DeviceSection) -> None:
+def log_device(fabric: Fabric, section: DeviceSection, level: int = logging.INFO) -> None:
     """Log device, precision and number of processes."""
     device = fabric.device
     threads = f"CPU, {torch.get_num_threads()} threads"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else threads
-    logger.info("%s, %s, %d process(es)", name, choose_precision(section, device), fabric.world_size)
+    logger.log(level, "%s, %s, %d process(es)", name, choose_precision(section, device), fabric.world_size)
 
 
 def on_first_process(fabric: Fabric, action: Callable[[], Result]) -> Result:

@@ -47,6 +47,8 @@ class ResultFolder:
     inputs = _File("inputs.json")
     # Of a tomogram or a fit of a folder that is watched: how far it is.
     status = _File("status.json")
+    # Why it was left out, of tomograms that are fitted each for itself.
+    left_out = _File("left_out.txt")
     model = _File("model.safetensors")
     checkpoint = _File("checkpoint.safetensors")
     loss_table = _File("loss.csv")
@@ -129,6 +131,7 @@ class ResultFolder:
     def of_tomogram(self) -> list[Path]:
         """All files of a tomogram and of its fit, from the first that is written to the last."""
         return [
+            self.left_out,
             *self.reconstructed,
             *self.of_fit,
             self.refined,

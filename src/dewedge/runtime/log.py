@@ -110,6 +110,24 @@ def log_to_file(path: Path) -> None:
     logger.setLevel(logging.DEBUG)
 
 
+@contextmanager
+def logged_apart(path: Path) -> Iterator[None]:
+    """Append the messages of the block to another file; after an exception the next ones, too.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    before = log_file()
+    log_to_file(path)
+    log_environment()
+    yield
+    _replace_handlers(LogFile, None)
+    if before is not None:
+        log_to_file(before)
+
+
 def log_file() -> Path | None:
     """The file that messages are appended to; None if there is none, or it cannot be written any more."""
     for handler in logger.handlers:

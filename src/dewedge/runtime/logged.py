@@ -57,10 +57,10 @@ def read_log(path: Path) -> Logged:
         if level == "WARNING":
             warnings[message.removeprefix("warning: ")] = None
         elif command := _COMMAND.fullmatch(message):
-            if "--resume" not in command[2]:
+            if not {"--resume", "--share"} & set(command[2].split()):
                 # Another run, which replaced what was there before.
                 facts, steps, warnings = {}, [], {}
-                facts["command"] = command[2]
+            facts.setdefault("command", command[2])
             facts["versions"] = command[1]
         elif versions := _VERSIONS.fullmatch(message):
             facts["versions"] = f"{facts.get('versions', 'dewedge')}, {versions[2]}"

@@ -38,6 +38,9 @@ FREE_KEYS = {
     "watch.until_idle",
 }
 
+# Another process that shares the folder begins within it.
+_BEGIN_S = 600.0
+
 
 def require_output(output: Path | None) -> Path:
     """The output folder, which must be given."""
@@ -62,6 +65,10 @@ class RunFolder(ResultFolder):
         Folders of the tomograms' results.
     made_of
         What these are made of: it is recorded, and must be the same when they are continued.
+    share
+        Whether other processes may begin the same run here: the first one begins it, the others continue it.
+    by_turns
+        Whether a tomogram is locked by whoever works on it, and its folder cleared then.
 
     Raises
     ------
@@ -80,14 +87,23 @@ class RunFolder(ResultFolder):
     overwrite: bool = False
     tomograms: Sequence[ResultFolder] = ()
     made_of: Sequence[Source] = ()
+    share: bool = False
+    by_turns: bool = False
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
             raise InputError("expected --resume or --overwrite, got both")
+        if self.share and self.overwrite:
+            raise InputError("--share: begins a run or goes on with it: expected no --overwrite")
         if self.resume and not (self.path / self.settings_name).is_file():
             raise InputError(
                 f"{self.path}: nothing to resume: expected the {self.settings_name} of an earlier {self.noun}"
             )
+
+    @property
+    def continues(self) -> bool:
+        """Whether what lies in the folder now is continued."""
+        return self.resume or (self.share and (self.path / self.settings_name).is_file())
 
     @property
     def results(self) -> list[Path]:
@@ -126,6 +142,8 @@ class RunFolder(ResultFolder):
             other settings or were made of other input.
         """
         refuse_sources(self.results, sources)
+        if self.share:
+            return  # another process may just be beginning here: this one looks when it has the lock
         # Processes that a launcher started must all get as far as the first, which then locks the folder.
         if self.path.is_dir() and started_processes() is None:
             with locked_folder(self.path):
@@ -134,7 +152,7 @@ class RunFolder(ResultFolder):
 
     def _require_free(self) -> None:
         refuse_outside(self.path, self.results)
-        if self.resume:
+        if self.continues:
             difference = self.difference()
             if difference is not None:
                 raise InputError(
@@ -159,24 +177,37 @@ class RunFolder(ResultFolder):
             yield
 
     def _begin(self, stack: ExitStack) -> None:
-        """Lock the folder until ``stack`` ends, start the log, clear, and write settings and what is read."""
-        stack.enter_context(locked_folder(self.path))
-        # Another process may have worked here in the meantime.
-        self._require_free()
-        log_to_file(self.log)
-        log_environment()
-        try:
-            self._clear()
-        except OSError as error:
-            raise unwritable(error.filename or self.path, error) from None
-        self.write_settings()
-        write_record(self.inputs, self.made_of)
+        """Lock the folder, start the log, clear, and write settings and what is read.
+
+        It is locked until ``stack`` ends or, if others share it, until all this is done.
+        """
+        with ExitStack() as lock:
+            lock.enter_context(locked_folder(self.path, _BEGIN_S) if self.share else locked_folder(self.path))
+            # Another process may have worked here in the meantime.
+            self._require_free()
+            log_to_file(self.log)
+            log_environment()
+            try:
+                self._clear()
+            except OSError as error:
+                raise unwritable(error.filename or self.path, error) from None
+            self.write_settings()
+            write_record(self.inputs, self.made_of)
+            if not self.share:
+                stack.push(lock.pop_all())
 
     def _clear(self) -> None:
-        """Remove what a killed run left half-written and, unless resuming, all earlier results."""
+        """Remove what a killed run left half-written and, unless continuing, all earlier results."""
+        continues = self.continues
+        if continues and self.by_turns:
+            return  # others may be writing; who takes a tomogram clears its folder
+        for folder in self.tomograms if self.by_turns else ():
+            if folder.path.is_dir():
+                with locked_folder(folder.path):
+                    pass  # nobody works there
         for path in self.results:
             remove_leftovers(path)
-            if not self.resume:
+            if not continues:
                 remove(path)
 
 
