@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint package
+.PHONY: demo test lint docs package
 
 demo: $(VENV)/installed
 	$(BIN)/dewedge demo -o dewedge_demo --overwrite
@@ -18,11 +18,16 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# Into site/; a link that leads nowhere fails.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/installed
+	$(BIN)/python -m mkdocs build --quiet --strict
+
 package: $(VENV)/installed
 	$(BIN)/python packaging/check.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): up to 2 GB and some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,release]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,docs,release]'
 	touch $@

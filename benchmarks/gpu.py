@@ -5,8 +5,8 @@
 
 The parts follow each other by importance; what does not fit into the limit is left out, and named. The
 figures are written after each part. A part that fails, as where a small GPU's memory ends, leaves its error
-and lets the next one begin. ``report`` writes the tables into docs/gpu.md. With ``--quick`` all is tiny, to
-try the program itself.
+and lets the next one begin. ``report`` writes the tables into docs/notebook/gpu.md. With ``--quick`` all is
+tiny, to try the program itself.
 
 - fit: sub-tomograms a second of `fit`, batches of 4. ``waits`` is the share of a step that is not spent when
   the batch is in the GPU's memory already: the GPU waits for data. ``reading_ms`` is what one thread needs to
@@ -61,7 +61,7 @@ from dewedge.settings.file import resolve_config
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "gpu.json"
-PAGE = ROOT / "docs" / "gpu.md"
+PAGE = ROOT / "docs" / "notebook" / "gpu.md"
 BEGIN, END = "<!-- figures: python benchmarks/gpu.py report -->", "<!-- end of figures -->"
 NOTHING = "Nothing of dewedge has been measured on a GPU yet."
 BATCH = 4

@@ -38,7 +38,7 @@ from dewedge.simulate.realistic import simulate_microscope
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "empiar-10499-00254"
 RESULTS = ROOT / "benchmarks" / "results" / "realistic.json"
-FIGURE = ROOT / "docs" / "images" / "realistic.png"
+FIGURE = ROOT / "docs" / "notebook" / "images" / "realistic.png"
 SHAPE_ZYX, VOXEL_SIZE_A = (100, 315, 326), 20.0
 FINE_SHAPE_ZYX, FINE_VOXEL_SIZE_A = (200, 630, 652), 10.0
 THICKNESS_A = 2000.0

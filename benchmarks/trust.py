@@ -7,7 +7,7 @@ A case is a realistic specimen (`dewedge simulate --realistic`, 100 x 220 x 220 
 and a fit. Each runs as a user would run it, in a process of one thread; then the correlation of the refined
 tomogram with the truth inside the wedge is measured as `dewedge trust` means it. Rows that are there are not
 computed again, and runs that lie in the data folder are only judged again. ``report`` draws the estimates
-against the truth and writes the table of docs/trust.md.
+against the truth and writes the table of docs/notebook/trust.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from dewedge.simulate.gold import Beads, bead_mask
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "trust.json"
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "notebook"
 SHAPE_ZYX = (100, 220, 220)
 GOLD_MARGIN_A = 60.0
 BLOCK = re.compile(r"(<!-- table trust -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -10,8 +10,8 @@
 own with one thread, ``--jobs`` at a time, and adds each to the file when it is done; a run can be stopped and
 started again. Rows of code from before ``--since`` are computed anew.
 ``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. ``report``
-writes tables and figures of all rows into docs/comparison.md and docs/ablation.md, those of each machine
-apart. TABLE is one of those in jobs.py; its rows can be restricted by --method, --change, --specimen and the
+writes tables and figures of all rows into comparison.md and ablation.md in docs/notebook, those of each
+machine apart. TABLE is one of those in jobs.py; its rows can be restricted by --method, --change, --specimen and the
 like. The table ``realistic`` has a size and a file of its own, comparison_realistic.json.
 """
 
@@ -199,7 +199,7 @@ def main(words: Sequence[str] | None = None) -> None:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "dewedge_comparison")
     shared.add_argument("--structures", type=Path, default=STRUCTURES, help="density maps of the molecules")
-    shared.add_argument("--peers", type=Path, help="Python of the environment of docs/peers.md")
+    shared.add_argument("--peers", type=Path, help="Python of the environment of docs/notebook/peers.md")
     shared.add_argument("--size", default="small", choices=SIZES)
     shared.add_argument("--json", type=Path, help="file of the rows")
     verb = verbs.add_parser("run", parents=[shared], help="compute what a table lacks")
@@ -232,7 +232,7 @@ def main(words: Sequence[str] | None = None) -> None:
     verb = verbs.add_parser(
         "report", parents=[shared], help="write tables and figures into the pages of docs"
     )
-    verb.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of the pages")
+    verb.add_argument("--docs", type=Path, default=ROOT / "docs" / "notebook", help="folder of the pages")
     verb.set_defaults(function=report)
     arguments = parser.parse_args(words)
     if arguments.json is None:

@@ -117,8 +117,8 @@ OF_DEFAULT = {
 }
 LARGE = "32 channels"  # the preset large
 
-# What was better with both seeds of the screen by more than 0.03 (docs/ablation.md), and what is confirmed
-# together: Muon has a rate of its own.
+# What was better with both seeds of the screen by more than 0.03 (docs/notebook/ablation.md), and what is
+# confirmed together: Muon has a rate of its own.
 WINNERS = ("no residual", "two convolutions a block", "Muon", "rate 1e-3", "4 predictions averaged")
 TOGETHER = tuple(name for name in WINNERS if name != "rate 1e-3")
 

@@ -106,7 +106,7 @@ def estimate(job: Job, data: Sequence[Data], peers: Path | None = None) -> Estim
 def by_peer(peer: str, data: Data, voxel_A: float, python: Path | None) -> Estimate:
     """What another program makes of the FBP; its pretrained network has seen other data."""
     if python is None:
-        raise SystemExit(f"{peer}: expected --peers, the Python of its environment (docs/peers.md)")
+        raise SystemExit(f"{peer}: expected --peers, the Python of its environment (docs/notebook/peers.md)")
     with tempfile.TemporaryDirectory() as folder:
         source, output = Path(folder) / "fbp.mrc", Path(folder) / "denoised.mrc"
         write_mrc(source, data.full, voxel_A, what="FBP")

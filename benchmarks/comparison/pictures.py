@@ -1,4 +1,4 @@
-"""The figures of docs/comparison.md."""
+"""The figures of docs/notebook/comparison.md."""
 
 from __future__ import annotations
 

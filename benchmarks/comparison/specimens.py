@@ -112,7 +112,9 @@ def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
     shape = (round(depth * kind.thickness / 8) * 8, height, width)
     molecules: Sequence[Path] = sorted(structures.glob("*.mrc")) if job.size != "smoke" else []
     if job.size != "smoke" and not molecules:
-        raise SystemExit(f"{structures}: no density maps; expected those of PolNet (docs/comparison.md)")
+        raise SystemExit(
+            f"{structures}: no density maps; expected those of PolNet (docs/notebook/comparison.md)"
+        )
     frames = job.split == "frames"
     name = series_name(job, seed)
     stack = folder / f"{name}.mrc"

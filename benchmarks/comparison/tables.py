@@ -1,4 +1,4 @@
-"""The tables of docs/comparison.md, from the rows that exist."""
+"""The tables of docs/notebook/comparison.md, from the rows that exist."""
 
 from __future__ import annotations
 

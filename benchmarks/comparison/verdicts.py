@@ -1,4 +1,4 @@
-"""The tables of docs/ablation.md: each change beside its reference, seed by seed, with a verdict."""
+"""The tables of docs/notebook/ablation.md: each change beside its reference, seed by seed, with a verdict."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def test_the_published_recipe_in_bfloat16_differs_in_nothing_else() -> None:
 def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
     """Of no rows, and of rows in every table."""
     for page in PAGES:
-        (tmp_path / page).write_text((ROOT / "docs" / page).read_text())
+        (tmp_path / page).write_text((ROOT / "docs" / "notebook" / page).read_text())
     file = tmp_path / "rows.json"
     write_pages("small", file, tmp_path, tmp_path)
     assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 11
@@ -255,7 +255,7 @@ def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
 
 def test_rows_of_two_machines_make_two_tables(tmp_path: Path) -> None:
     for page in PAGES:
-        (tmp_path / page).write_text((ROOT / "docs" / page).read_text())
+        (tmp_path / page).write_text((ROOT / "docs" / "notebook" / page).read_text())
     jobs = [one for one in TABLES["hour"]("small") if one.method == "dewedge" and not one.change]
     rows = [row(one, 0.5) for one in jobs] + [row(one, 0.7, machine="y") for one in jobs[:2]]
     (tmp_path / "rows.json").write_text(json.dumps({"rows": rows}))

@@ -147,7 +147,7 @@ def test_the_pages_are_made_from_the_rows(folder: Path) -> None:
     docs = folder / "docs"
     docs.mkdir()
     for page in ("comparison.md", "ablation.md"):
-        (docs / page).write_text((ROOT / "docs" / page).read_text())
+        (docs / page).write_text((ROOT / "docs" / "notebook" / page).read_text())
     comparison("report", folder, "--docs", str(docs))
     text = (docs / "comparison.md").read_text()
     assert all(f"\n| {method}" in text for method in METHODS)

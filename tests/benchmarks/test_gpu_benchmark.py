@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "gpu.md"
+PAGE = ROOT / "docs" / "notebook" / "gpu.md"
 
 
 def gpu(*words: str) -> str:

@@ -84,7 +84,7 @@ def wait_briefly() -> None:
 
     By default they spin for long, on a core that the late thread may need: beside two busy processes, a fit
     on two cores falls from 24 sub-tomograms a second to 1.3, so to 10. Not to spin at all gives 12 there, but
-    21 on a free machine (docs/speed.md).
+    21 on a free machine (docs/notebook/speed.md).
     """
     if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
         return

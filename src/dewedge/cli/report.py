@@ -12,7 +12,7 @@ def report(
     output: Output = None,
     overwrite: bool = False,
 ) -> None:
-    """Make the pages of runs again, and of several runs an index: docs/report.md.
+    """Make the pages of runs again, and of several runs an index: docs/guide/report.md.
 
     Every run writes report.html into the folder of each tomogram, and of several tomograms an index into its
     own. Made again, they tell of what dewedge trust and dewedge evaluate have found since then.

@@ -18,7 +18,7 @@ def trust(
     budget: str | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
-    """Tell how far the filled wedge of a finished run is to be believed: docs/trust.md.
+    """Tell how far the filled wedge of a finished run is to be believed: docs/guide/trust.md.
 
     A second wedge is cut where there were tilts, the network fills it, and what it put there is held against
     the half-set that it was not given: a minute or less. The measured part is projected at every tilt and

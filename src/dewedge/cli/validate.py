@@ -28,7 +28,7 @@ def validate(
     no_check: bool = False,
     flags: SeriesFlags = SeriesFlags(),
 ) -> None:
-    """Run on part of the tilts, and hold the result against those kept back: docs/validate.md.
+    """Run on part of the tilts, and hold the result against those kept back: docs/guide/validate.md.
 
     In the directions that only the tilts kept back measured, the refined tomogram is correlated with the
     reconstruction of the whole series, and reprojected with the images. Written: validate.md, validate.json,

@@ -58,7 +58,7 @@ def measure_amplitude(network: Network, batches: Sequence[Batch]) -> WedgeAmplit
     whose own wedge is filled by a prediction without hints, and in the frequencies that only the target
     measured its regression on the prediction, sum F T* / sum abs(F)^2, is taken for each shell, at most 1.
     Such a crop is noisier than the tomogram to be refined, and lacks two wedges, so its prediction is worse
-    and the regression lower: the factor is its root (docs/transfer.md).
+    and the regression lower: the factor is its root (docs/notebook/transfer.md).
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 A network is given cubes from which the missing wedge was cut. Total variation reaches across the specimen, is
 held to the images, and sees what they leak into the wedge; where structure is coarse, the errors of both have
-little in common, and their mean is nearer to the truth than either (docs/transfer.md).
+little in common, and their mean is nearer to the truth than either (docs/notebook/transfer.md).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def dewedge_loss(
     With c = 2, and masks whose joint law is symmetric under exchange, its expectation over masks and noise is
     the supervised loss on the frequencies measured by at least one of the two, plus the target's noise there.
     With H, each frequency of the supervised loss counts by H^2, and what is between the planes of the target
-    costs nothing (docs/transfer.md).
+    costs nothing (docs/notebook/transfer.md).
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from dewedge.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """Options of a fit; the defaults are measured in docs/defaults.md.
+    """Options of a fit; the defaults are measured in docs/notebook/defaults.md.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class FitOptions:
         one of the 20 that move the missing wedge; ``noise2noise`` turns nothing, or by quarter turns.
     quarter_turns
         ``noise2noise``: turn the crops by quarter turns about the tilt axis, as the source of cryoCARE means
-        to; its fits do not (docs/baselines.md).
+        to; its fits do not (docs/notebook/baselines.md).
     interpolation
         ``linear`` or ``cubic``, of crops that no exact rotation turned.
     standardise

@@ -46,7 +46,7 @@ class RefineOptions:
     overlap
         Least overlap of neighbouring tiles in voxels. With the defaults, the result differs from one
         application to the whole volume by 2 % of its standard deviation, by 10 % in the worst plane; with an
-        overlap of 32 by 1 and 5 % (docs/speed.md).
+        overlap of 32 by 1 and 5 % (docs/notebook/speed.md).
     average_rotations
         Average the predictions over rotations by 180 degrees: 1 for none; 2 for that about the tilt axis; 4
         for those about all axes. The latter two turn the wedge of an asymmetric tilt range over, so

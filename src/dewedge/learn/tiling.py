@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.learn.network import NetworkConfig
 
-TILE = 128  # of 64 to 160 the best compromise of speed, overlap and memory on CPUs (docs/speed.md)
+TILE = 128  # of 64 to 160 the best compromise of speed, overlap and memory on CPUs (docs/notebook/speed.md)
 
 
 def tile_size(network: NetworkConfig, cube_size: int) -> int:

@@ -1,1 +1,1 @@
-"""A plugin of napari: a reader of runs and their volumes, and a widget (docs/napari.md)."""
+"""A plugin of napari: a reader of runs and their volumes, and a widget (docs/guide/napari.md)."""

@@ -30,7 +30,7 @@ _STEEPEST_DEG = 85.0
 # So many coarse steps to either side of the best factor, sharpness must be less by so much: a flat specimen
 # of little contrast has no peak, but falls off towards large factors (by at most 0.03 towards small ones).
 _REACH, _LEAST_DROP = 2, 0.08
-# Factors nearer to one are no finding: of good alignments they are up to 1.5 % off (docs/check.md).
+# Factors nearer to one are no finding: of good alignments they are up to 1.5 % off (docs/notebook/check.md).
 _LEAST_SCALE = 0.04
 
 

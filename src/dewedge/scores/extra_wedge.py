@@ -16,7 +16,7 @@ half-sets, not of one, so its error has half the noise, and its correlation is
 It holds if the specimen looks alike from all sides; wedges cut at several azimuths tell.
 
 Source: Rosenthal and Henderson 2003, J. Mol. Biol. 333, 721 (correlation with the signal from half-sets, and
-of the whole from that of a half). Calibration: docs/trust.md.
+of the whole from that of a half). Calibration: docs/notebook/trust.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from dewedge.geometry import Floats
 from dewedge.scores.spectra import ShellSums
 
-# What the estimate is off by beside its own scatter, one sigma (docs/trust.md).
+# What the estimate is off by beside its own scatter, one sigma (docs/explain/trust.md).
 MODEL_ERROR = 0.06
 # Normal quantile of the bounds, between which 90 % lie.
 QUANTILE = 1.645
@@ -40,7 +40,7 @@ QUANTILE = 1.645
 LEAST_COMMON = 0.1
 LEAST_SIGMA = 3.0
 # A slab's specimen looks different along z where structure is as coarse as a fifth of its thickness: of a
-# flat cell, what is told there is too high by up to 0.25 (docs/trust.md).
+# flat cell, what is told there is too high by up to 0.25 (docs/explain/trust.md).
 LEAST_PERIODS = 5.0
 # Standard deviation between azimuths beyond which they tell different things.
 MOST_SPREAD = 0.2

@@ -290,7 +290,7 @@ def planes_overlap_to(halves_deg: Sequence[ArrayLike], withheld_deg: ArrayLike, 
     """Frequency, in cycles per voxel, up to which the withheld planes of each half-set overlap.
 
     It is one over the thickness and the widest step between withheld tilts that are neighbours in a half-set.
-    Up to it, what both share is at least 0.93 of the signal's power (docs/trust.md).
+    Up to it, what both share is at least 0.93 of the signal's power (docs/explain/trust.md).
 
     Source: Crowther, DeRosier and Klug 1970, Proc. R. Soc. A 317, 319.
     """

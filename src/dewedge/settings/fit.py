@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from dewedge.learn.network import NetworkConfig
 
 DEFAULT_BUDGET = Duration(minutes=10)
-# Learning rates from random and from given weights: docs/defaults.md and docs/initial_weights.md.
+# Learning rates from random and from given weights: defaults.md and initial_weights.md in docs/notebook.
 RATES = {"muon": (FitOptions.learning_rate, 1e-4), "adam": (1e-3, 3e-4)}
-SIMULATED_PRESET: Literal["large"] = "large"  # whose weights come with the package: docs/initial_weights.md
+SIMULATED_PRESET: Literal["large"] = (
+    "large"  # its weights come with the package: docs/notebook/initial_weights.md
+)
 
 
 class FitSection(Section):
@@ -138,7 +140,7 @@ class FitSection(Section):
     quarter_turns: bool = Field(
         default=FitOptions.quarter_turns,
         description="noise2noise: turn the crops by quarter turns about the tilt axis, as the source of "
-        "cryoCARE means to; its fits do not (docs/baselines.md).",
+        "cryoCARE means to; its fits do not (docs/notebook/baselines.md).",
     )
     interpolation: Literal["linear", "cubic"] = Field(
         default=FitOptions.interpolation,

@@ -21,7 +21,7 @@ class Misalignment:
         beyond 50 A, which leaves no more than some 3 A.
     axis_shift_A
         Displacement of the tilt axis, common to all images. In 10499 it is 60 to 100 A
-        (docs/empiar-10499.md).
+        (docs/results/empiar-10499.md).
     axis_angle_deg
         Standard deviation of the error of the tilt-axis angle, common to all images. Chosen: what IMOD leaves
         is a few tenths of a degree.

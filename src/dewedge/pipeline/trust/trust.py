@@ -67,7 +67,7 @@ def trust(
 
     Written: trust.json, trust.html, refined_measured.mrc (the result at the frequencies that tilts measured)
     and refined_added.mrc (what the network put inside the wedge); both together are the result. Parts write
-    files and folders of their own (docs/trust.md). report.html is made again.
+    files and folders of their own (docs/guide/trust.md). report.html is made again.
 
     Parameters
     ----------
