@@ -11,8 +11,8 @@ own with one thread, ``--jobs`` at a time, and adds each to the file when it is 
 started again. Rows of code from before ``--since`` are computed anew.
 ``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. ``report``
 writes tables and figures of all rows into comparison.md and ablation.md in docs/notebook, those of each
-machine apart. TABLE is one of those in jobs.py; its rows can be restricted by --method, --change, --specimen and the
-like. The table ``realistic`` has a size and a file of its own, comparison_realistic.json.
+machine apart. TABLE is one of those in jobs.py; its rows can be restricted by --method, --change, --specimen
+and the like. The table ``realistic`` has a size and a file of its own, comparison_realistic.json.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/comparison/peers.py run PEER INPUT.mrc OUTPUT.mrc --python PEER_ENVIRONMENT/bin/python
 
-The peer lives in an environment of its own, whose interpreter is named; docs/notebook/peers.md says how to make
-it, and which programs were tried. Nothing of a peer is imported here.
+The peer lives in an environment of its own, whose interpreter is named; docs/notebook/peers.md says how to
+make it, and which programs were tried. Nothing of a peer is imported here.
 """
 
 from __future__ import annotations

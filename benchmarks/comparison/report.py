@@ -1,4 +1,4 @@
-"""The pages of docs/notebook/ that show the rows: what lies between two markers is made anew, the rest is kept.
+"""The pages of docs/notebook/ that show the rows: what lies between two markers is made anew.
 
 Seconds of one machine are not those of another, so a table has a part for each machine that has rows of it,
 the one with most rows first; the figures are of the one with most rows of their table. A dropped idea is

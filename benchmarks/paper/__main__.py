@@ -6,8 +6,8 @@
     python benchmarks/paper settings                  # every setting, and where it comes from
     python benchmarks/paper standins FOLDER           # small simulated data under the same names
 
-The same command again goes on where it was stopped, and computes nothing that is there. docs/notebook/paper.md
-tells what each needs and what differs from the paper.
+The same command again goes on where it was stopped, and computes nothing that is there.
+docs/notebook/paper.md tells what each needs and what differs from the paper.
 """
 
 from __future__ import annotations

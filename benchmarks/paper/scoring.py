@@ -27,7 +27,7 @@ def with_truth(outcome: Outcome, variant: Variant, box: int = BOX) -> Scores:
 
 
 def half_sets(outcome: Outcome) -> Scores:
-    """Agreement of both half-sets, and with the raw other half; docs/guide/compare.md says what each tells."""
+    """Agreement of both half-sets, and with the raw other half: docs/guide/compare.md tells their worth."""
     estimate = outcome.estimate()
     volumes = [read_mrc(path).data for path in estimate.halves]
     raw = [read_mrc(path) for path in outcome.raw.halves]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple
 from datetime import timedelta
 from importlib import resources
@@ -37,13 +37,7 @@ _SECTION_OF = {key: name for name, section in _SECTIONS.items() for key in secti
 
 def pages() -> dict[str, str]:
     """Return the Markdown of each generated page by its path in docs/."""
-    made = {
-        "commands": commands(),
-        "configuration": configuration(),
-        "recipes": recipes(),
-        "python": python(),
-    }
-    return {f"reference/{name}.md": text for name, text in made.items()}
+    return {f"reference/{make.__name__}.md": make() for make in (commands, configuration, recipes, python)}
 
 
 def commands() -> str:
@@ -64,12 +58,13 @@ def commands() -> str:
     return _joined(blocks)
 
 
-def _command(name: str, app: App, examples: Iterable[str] = ()) -> Iterator[str]:
+def _command(name: str, app: App, examples: Sequence[str] = ()) -> Iterator[str]:
     yield f"## {name}"
     function = app.default_command
     assert function is not None
     yield _paragraphs(docstring_parser.parse(function.__doc__ or "").description or "")
-    yield from _examples(examples)
+    if examples:
+        yield "\n".join(["```sh", *examples, "```"])
     settings: dict[str, list[str]] = {}
     for argument in _arguments(app):
         if argument.keys:
@@ -98,12 +93,6 @@ def _arguments(app: App) -> Iterator[Any]:
     return (argument for argument in found if argument.name != "*")
 
 
-def _examples(examples: Iterable[str]) -> Iterator[str]:
-    lines = list(examples)
-    if lines:
-        yield "\n".join(["```console", *(f"$ {line}" for line in lines), "```"])
-
-
 def configuration() -> str:
     """Return the page of all keys, each with its flag, type, default and help."""
     app = build_app()
@@ -114,7 +103,7 @@ def configuration() -> str:
     blocks = [
         "# Configuration",
         "Each key of `config.toml` with its flag, its values and its default. A flag wins over the file, the "
-        "file over the [recipe](recipes.md). Each run writes its `config.toml`, to run it again with `--config`.",
+        "file over the [recipe](recipes.md). Each run writes its `config.toml`, which `--config` takes.",
         "`none` stands for a value that is not there. Relative paths count from the working folder.",
         "## Keys without a table { #top }",
     ]
@@ -157,7 +146,7 @@ def python() -> str:
         "What `import dewedge` gives. Wrong input raises [`dewedge.InputError`][dewedge.InputError].",
     ]
     own = [name for name in dewedge.__all__ if name not in ("__version__", "scores")]
-    blocks += [f"::: dewedge.{name}" for name in own]
+    blocks += [f"::: dewedge.{name}" for name in sorted(own, key=lambda name: name[0].isupper())]
     blocks.append("::: dewedge.scores")
     return _joined(blocks)
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_BUDGET = Duration(minutes=10)
 # Learning rates from random and from given weights: defaults.md and initial_weights.md in docs/notebook.
 RATES = {"muon": (FitOptions.learning_rate, 1e-4), "adam": (1e-3, 3e-4)}
-SIMULATED_PRESET: Literal["large"] = (
-    "large"  # its weights come with the package: docs/notebook/initial_weights.md
-)
+SIMULATED_PRESET: Literal["large"] = "large"  # whose weights come with the package
 
 
 class FitSection(Section):
