@@ -1,64 +1,192 @@
-"""The documents name only flags that there are."""
+"""Links of the documents lead somewhere, their commands are understood, the reference is whole."""
 
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import pytest
+import reference
+from cyclopts import CycloptsError
 
 from dewedge.cli import main, relion
-from dewedge.cli.app import VERBS
+from dewedge.cli.app import VERBS, build_app
+from dewedge.settings.base import Section
+from dewedge.settings.sections import Config
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = ROOT / "docs"
+IN_ROOT = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+FLAG = r"--[a-z0-9][A-Za-z0-9-]*"
 # Pages that name flags of benchmarks, launchers and clusters, too.
 OF_OTHERS = {
     "baselines.md",
+    "clusters.md",
     "comparison.md",
     "gpu.md",
     "install.md",
     "paper.md",
     "realistic.md",
-    "scale_out.md",
 }
-FLAG = r"--[a-z0-9][a-z0-9-]*"
+# Made from pages of the root when the site is built.
+FROM_ROOT = {"contributing/index.md", "contributing/security.md", "contributing/changes.md"}
+MOST_WORDS = 25
+# Sentences beyond that, by page; of a page that is not named there may be none. These may only fall.
+LONG_SENTENCES = {
+    "guide/check.md": 15,
+    "guide/clusters.md": 9,
+    "guide/command_line.md": 7,
+    "guide/compare.md": 13,
+    "guide/ctf.md": 18,
+    "guide/gpu.md": 2,
+    "guide/images.md": 10,
+    "guide/inputs.md": 5,
+    "guide/install.md": 3,
+    "guide/live.md": 7,
+    "guide/many_series.md": 5,
+    "guide/methods.md": 2,
+    "guide/napari.md": 2,
+    "guide/reconstruction.md": 8,
+    "guide/relion.md": 6,
+    "guide/report.md": 11,
+    "guide/trust.md": 4,
+    "guide/validate.md": 13,
+    "reference/formats.md": 17,
+    "reference/commands.md": 18,
+    "reference/configuration.md": 15,
+}
 
 
 @cache
-def flags_of(verb: str, capture: pytest.CaptureFixture[str]) -> set[str]:
-    capture.readouterr()
-    main([verb, "--help"])
-    return set(re.findall(FLAG, capture.readouterr().out))
+def pages() -> dict[str, str]:
+    """Text of each page, by its path in docs/ (../README.md of one in the root); generated ones, too."""
+    written = {path.relative_to(DOCS).as_posix(): path.read_text("utf-8") for path in DOCS.rglob("*.md")}
+    in_root = {f"../{path.name}": path.read_text("utf-8") for path in IN_ROOT}
+    return in_root | dict(sorted(written.items())) | reference.pages()
 
 
-def test_commands_have_the_flags_they_are_shown_with(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = 0
-    for page in PAGES:
-        for verb, rest in re.findall(r"^ {4}dewedge ([a-z]+) (.*)$", page.read_text(), flags=re.MULTILINE):
-            known = flags_of(verb, capsys) if verb in VERBS else set()
-            for flag in re.findall(FLAG, rest.partition("#")[0]):
-                shown += 1
-                assert flag in known, f"{page.name}: dewedge {verb} {flag}"
-    assert shown > 20
+@cache
+def help_of(verb: str) -> str:
+    with redirect_stdout(StringIO()) as shown:
+        main([verb, "--help"])
+    return shown.getvalue()
+
+
+def commands(text: str) -> Iterator[str]:
+    """Command lines of a page, without what stands for something else."""
+    for line in re.findall(r"^(?: {4})?(dewedge [a-z].*)$", text, flags=re.MULTILINE):
+        command = line.partition("  #")[0]
+        if command.split()[1] in VERBS and not re.search(r"\.\.\.|\[|\]", command):
+            yield command
+
+
+def test_commands_can_be_understood() -> None:
+    app = build_app()
+    shown = {command: page for page, text in pages().items() for command in commands(text)}
+    assert len(shown) > 50
+    for command, page in shown.items():
+        try:
+            app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            pytest.fail(f"{page}: {command}\n{error}")
 
 
 def test_fields_of_relions_window_exist(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     relion.main(["--help"])
     known = capsys.readouterr().out
-    page = (ROOT / "docs" / "relion.md").read_text()
+    page = pages()["guide/relion.md"]
     labels = re.findall(r"^\| `([a-z_]+)` \|", page, flags=re.MULTILINE)
     assert len(labels) > 5
-    commands = re.findall(r"^ {4}dewedge-relion (.*)$", page, flags=re.MULTILINE)
-    for name in [*labels, *re.findall(r"--([a-z_]+)", " ".join(commands))]:
+    shown = re.findall(r"^ {4}dewedge-relion (.*)$", page, flags=re.MULTILINE)
+    for name in [*labels, *re.findall(r"--([a-z_]+)", " ".join(shown))]:
         assert f"--{name.replace('_', '-')} " in known, name
 
 
-def test_flags_named_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    known = set().union(*(flags_of(verb, capsys) for verb in VERBS))
-    for page in PAGES:
-        if page.name not in OF_OTHERS:
-            named = set(re.findall(rf"`({FLAG})", page.read_text()))
-            assert named <= known, f"{page.name}: {sorted(named - known)}"
+def test_flags_named_in_the_text_exist() -> None:
+    known = {flag for verb in VERBS for flag in re.findall(FLAG, help_of(verb))}
+    for page, text in pages().items():
+        if Path(page).name not in OF_OTHERS and page != "reference/commands.md":
+            named = set(re.findall(rf"`({FLAG})", text))
+            assert named <= known, f"{page}: {sorted(named - known)}"
+
+
+def test_links_lead_somewhere() -> None:
+    wrong = []
+    for page, text in pages().items():
+        for link in re.findall(r"\]\(([^)\s]+)\)", without_code(text)):
+            path, _, anchor = link.partition("#")
+            target = (DOCS / page).parent.joinpath(path).resolve() if path else (DOCS / page).resolve()
+            name = target.relative_to(DOCS).as_posix() if target.is_relative_to(DOCS) else f"../{target.name}"
+            there = target.exists() or name in pages() or name in FROM_ROOT
+            if not re.match(r"[a-z]+:", link) and not (
+                there and (not anchor or anchor in anchors(pages()[name]))
+            ):
+                wrong.append(f"{page}: {link}")
+    assert not wrong
+
+
+def test_every_command_flag_and_key_has_its_place_in_the_reference() -> None:
+    shown, keys = reference.commands(), reference.configuration()
+    parts = dict(re.findall(r"^## dewedge ([a-z]+)\n(.*?)(?=^## )", shown, flags=re.MULTILINE | re.DOTALL))
+    assert list(parts) == list(VERBS)
+    for verb, part in parts.items():
+        flags = re.findall(rf"^│ [ *]*(?:[A-Z0-9]+ )?({FLAG})", help_of(verb), flags=re.MULTILINE)
+        assert flags and [flag for flag in flags if f"`{flag}`" not in part] == [], verb
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            places = [f"#{name}-{key} " for key in section.model_fields]
+        else:
+            places = [f"#top-{name} "]
+        assert [place for place in places if place not in keys] == []
+
+
+def test_users_pages_have_no_more_long_sentences_than_they_had() -> None:
+    for page, text in pages().items():
+        if re.match(r"(guide/|reference/|tutorial\.md|index\.md)", page):
+            long = [each for each in sentences(text) if len(each.split()) > MOST_WORDS]
+            assert len(long) <= LONG_SENTENCES.get(page, 0), "\n".join([page, *long])
+
+
+def test_commits_are_named_in_the_notebook_only() -> None:
+    for page, text in pages().items():
+        if page.startswith("notebook/"):
+            assert "> **Laboratory notebook, not for users.**" in text, page
+        else:
+            assert re.findall(r"(?<![\w.#/-])(?=[a-f]*\d)[0-9a-f]{7,40}(?![\w.-])", text) == [], page
+
+
+def test_a_long_sentence_is_found() -> None:
+    words = " ".join(["word"] * 13)
+    text = (
+        f"A {words}, `code of three` words,\n{words}. Short.\n\n    {words} {words}\n\n- {words}\n- {words}"
+    )
+    assert [len(each.split()) for each in sentences(text)] == [29, 1, 13, 13]
+
+
+def without_code(text: str) -> str:
+    """The text without blocks of code."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"(?<=\n\n)(?: {4}.*\n?|\n)+", "", text)
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Sentences of a page; code is a word, and each item, cell and heading a text of its own."""
+    text = re.sub(r"`[^`]*`", "code", without_code(text))
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"^(#+ |:   |- |\d+\. |> )", "\n", text, flags=re.MULTILINE)
+    for block in re.split(r"\n\s*\n|\|", text):
+        yield from filter(None, (each.strip() for each in re.split(r"(?<=[.!?])[*\")]*\s+", block)))
+
+
+def anchors(text: str) -> set[str]:
+    """Places of a page that a link can name."""
+    headings = re.findall(r"^#+ (.*)$", without_code(text), flags=re.MULTILINE)
+    slugs = (re.sub(r"[^\w\s-]", "", heading.lower()).strip() for heading in headings)
+    return {re.sub(r"[\s-]+", "-", slug) for slug in slugs} | set(re.findall(r"\{ #([\w-]+) \}", text))
