@@ -21,7 +21,7 @@ lint: $(VENV)/installed
 # Into site/; a link that leads nowhere fails.
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/installed
-	$(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/python -m mkdocs build --strict
 
 package: $(VENV)/installed
 	$(BIN)/python packaging/check.py

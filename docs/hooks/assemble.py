@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import reference
-from latex2mathml.converter import convert
+from math_core import LatexToMathML
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -48,7 +48,11 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Turn formulas into MathML, which browsers show without a script."""
+    """Turn formulas into MathML, which browsers show without a script; a wrong one ends the build."""
+    converter = LatexToMathML()
     return FORMULA.sub(
-        lambda found: convert(html.unescape(found[2]), "inline" if found[1] == "span" else "block"), content
+        lambda found: converter.convert_with_local_state(
+            html.unescape(found[2]), displaystyle=found[1] == "div"
+        ),
+        content,
     )
