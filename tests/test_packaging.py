@@ -19,6 +19,7 @@ CONDA = {
     "lightning-fabric": "pytorch-lightning",
     "matplotlib": "matplotlib-base",
     "PyYAML": "pyyaml",
+    "docstring-parser": "docstring_parser",
     "torch": "pytorch",
 }
 CONTAINERS = [PACKAGING / "containers" / "Dockerfile", PACKAGING / "containers" / "dewedge.def"]
