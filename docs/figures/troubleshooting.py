@@ -2,8 +2,8 @@
 
     python docs/figures/troubleshooting.py tutorial/result tutorial/00254.mrc
 
-from the run of docs/tutorial.md and its tilt series. What `dewedge evaluate` would measure of each volume is
-printed as a table.
+from a run of the series of docs/tutorial.md, and that series. What `dewedge evaluate` would measure of each
+volume is printed as a table.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import math
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -158,7 +159,7 @@ def row(name: str, found: Anisotropy) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Tutorial:
-    """The run of the tutorial, and where to look at it.
+    """A run of the tutorial's series, and where to look at it.
 
     Parameters
     ----------
@@ -170,6 +171,8 @@ class Tutorial:
         The fitted network.
     voxel_size_A
         Of all of these.
+    refine_axis
+        Whether the run put the tilt axis right.
     """
 
     refined: Volume
@@ -178,6 +181,7 @@ class Tutorial:
     halves: tuple[Volume, Volume]
     model: dewedge.Model
     voxel_size_A: float | None
+    refine_axis: bool
 
     @classmethod
     def read(cls, folder: Path) -> Tutorial:
@@ -186,7 +190,9 @@ class Tutorial:
         files = [read_mrc(folder / f"{name}.mrc") for name in names]
         refined, painted, beads, *halves = (np.array(file.data, dtype=np.float32) for file in files)
         model = dewedge.load(folder / "model.safetensors")
-        return cls(refined, painted, beads, (halves[0], halves[1]), model, files[0].voxel_size_A)
+        settings = tomllib.loads((folder / "config.toml").read_text())["reconstruct"]
+        voxel_size_A, refine_axis = files[0].voxel_size_A, settings["refine_axis"]
+        return cls(refined, painted, beads, (halves[0], halves[1]), model, voxel_size_A, refine_axis)
 
     def middle(self, width: int) -> tuple[int | slice, ...]:
         """Index of a square of the middle section."""
@@ -242,7 +248,7 @@ def draw_reconstructions(run: Tutorial, stack: Path) -> None:
     """The tutorial's stack with its gold kept: tails of the strongest bead, and what a lost .xf does."""
     _, rows, columns = run.beads.shape
     z, y, x = np.unravel_index(np.argmax(np.abs(run.beads)), run.beads.shape)
-    aligned = reconstructed(stack, [".tlt", ".xf"])
+    aligned = reconstructed(stack, [".tlt", ".xf"], refine_axis=run.refine_axis)
     across = (slice(None), y, around(x, 180, columns))
     write_pair(run, "gold", {"gold painted over": run.painted[across], "gold kept": aligned[across]})
     along = (z, around(y, 200, rows), around(x, 200, columns))
@@ -252,15 +258,13 @@ def draw_reconstructions(run: Tutorial, stack: Path) -> None:
     write_picture(picture("unaligned"), panels, run.voxel_size_A)
 
 
-def reconstructed(stack: Path, suffixes: Sequence[str]) -> Volume:
+def reconstructed(stack: Path, suffixes: Sequence[str], *, refine_axis: bool = False) -> Volume:
     """The stack back-projected with its gold, and with those of the files beside it."""
     with tempfile.TemporaryDirectory() as temporary:
         alone = Path(temporary) / stack.name
         for suffix in [stack.suffix, *suffixes]:
             shutil.copy(stack.with_suffix(suffix), alone.with_suffix(suffix))
-        series = dewedge.open(
-            alone, thickness=200, binning=2, gold="keep", refine_axis=alone.with_suffix(".xf").exists()
-        )
+        series = dewedge.open(alone, thickness=200, binning=2, gold="keep", refine_axis=refine_axis)
         return np.array(series.reconstruct(device="cpu").full, dtype=np.float32)
 
 
