@@ -116,7 +116,7 @@ def log_spectrum(volume: Volume, axis: int) -> Volume:
 def write_picture(path: Path, panels: Sequence[Panel], voxel_size_A: float | None) -> None:
     """Panels of one size in true proportions, as JPEG: side by side, or below each other if they are wide."""
     rows, columns = panels[0].section.shape
-    stacked = columns > 2 * rows
+    stacked = columns > 1.5 * rows
     width = 2 * PANEL_INCHES if stacked else PANEL_INCHES
     height = width * rows / columns
     across, down = (1, len(panels)) if stacked else (len(panels), 1)
