@@ -33,7 +33,7 @@ from dewedge.report.figure import add_scale_bar, grey_limits, show_section
 from dewedge.scores.anisotropy import Anisotropy, anisotropy
 from dewedge.simulate.controls import control_halves
 
-PICTURES = Path(__file__).resolve().parents[1] / "pictures"
+PICTURES = Path(__file__).resolve().parents[1] / "images"
 
 Volume = NDArray[np.float32]
 
