@@ -132,7 +132,7 @@ def write_picture(path: Path, panels: Sequence[Panel], voxel_size_A: float | Non
         axes.set_title(panel.title, fontsize=10, pad=3)
         if i == 0 and voxel_size_A is not None:
             add_scale_bar(axes, voxel_size_A, columns)
-    figure.savefig(path, dpi=110, pil_kwargs={"quality": 80, "optimize": True})
+    figure.savefig(path, dpi=110, pil_kwargs={"quality": 70, "optimize": True})
 
 
 def picture(name: str) -> Path:

@@ -13,7 +13,8 @@ import pytest
 
 from dewedge.cli import main
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "tutorial.md").read_text()
 SDIST = "warpylib-1.1.2"
 IN_SDIST = {"mrc": "00254.stack.mrc", "tlt": "xf_import/00254.tlt", "xf": "xf_import/00254.xf"}
 
@@ -98,3 +99,13 @@ def test_all_that_is_to_be_pasted_is_followed() -> None:
     for verb in ("check", "run", "trust", "evaluate", "report"):
         assert any(line.startswith(f"dewedge {verb} ") for line in lines), verb
     assert set(re.findall(r"^```(\w*)$", PAGE, flags=re.MULTILINE)) == {"sh", "text", ""}
+
+
+@pytest.mark.parametrize("name", ["tutorial.md", "guide/troubleshooting.md"])
+def test_pictures_are_there_small_and_described(name: str) -> None:
+    page = DOCS / name
+    pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", page.read_text())
+    assert pictures
+    for text, target in pictures:
+        assert len(text.split()) > 5, target
+        assert (page.parent / target).stat().st_size < 150_000, target
