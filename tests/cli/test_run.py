@@ -189,7 +189,7 @@ def test_a_figure_that_fails_is_a_warning_and_resume_says_where_it_goes_on(
         raise RuntimeError("latex was not found")
 
     monkeypatch.setattr("dewedge.pipeline.fit.loss_figure", fail)
-    monkeypatch.setattr("dewedge.pipeline.run.slices_figure", fail)
+    monkeypatch.setattr("dewedge.pipeline.stages.slices_figure", fail)
     assert main(["run", "--resume", "-o", str(output)]) == 0
     np.testing.assert_array_equal(data(output / "refined.mrc"), data(finished / "refined.mrc"))
     log = (output / "dewedge.log").read_text()

@@ -11,7 +11,8 @@ from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.pipeline.check import check_inputs, find_shortage, predict
 from dewedge.pipeline.given_model import with_model
 from dewedge.pipeline.reconstruct import reconstruction_label
-from dewedge.pipeline.run import Prepared, Tomogram, is_fitted, prepared
+from dewedge.pipeline.run import Prepared, prepared
+from dewedge.pipeline.stages import Tomogram, is_fitted
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.results import described, lines

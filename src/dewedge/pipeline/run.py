@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from lightning_fabric import Fabric
 
 from dewedge.check.finding import Finding
 from dewedge.errors import InputError
-from dewedge.geometry import TiltRange
-from dewedge.inputs.mask import find_specimen
-from dewedge.inputs.planes import read_planes
 from dewedge.inputs.read import read_inputs
-from dewedge.inputs.run_input import HalvesInput, RunInput, source_of
-from dewedge.io.formats import read_volume, require_zarr, write_volume
-from dewedge.io.mrc import read_mrc, write_mrc
-from dewedge.io.volume_file import ZarrVersion
+from dewedge.inputs.run_input import source_of
+from dewedge.io.formats import require_zarr
 from dewedge.learn.checkpoint import Model, load_model
-from dewedge.learn.objective import OBJECTIVES
-from dewedge.learn.pairs import TomogramPair
-from dewedge.learn.sampling import CropSampler
 from dewedge.pipeline.check import check_inputs, require_memory
 from dewedge.pipeline.fit import fit_model, require_one_fit
 from dewedge.pipeline.given_model import copy_model, require_model_voxel, with_model
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
 from dewedge.pipeline.live import LivePage
-from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
-from dewedge.pipeline.refine import refine_files
-from dewedge.pipeline.report import titled_raw, write_index_of, write_page
+from dewedge.pipeline.report import write_index_of
+from dewedge.pipeline.stages import (
+    Tomogram,
+    fitted_model,
+    is_fitted,
+    make_halves,
+    model_of,
+    open_pair,
+    refine_all,
+    report,
+)
 from dewedge.pipeline.turns import take_turns
 from dewedge.pipeline.warp import copy_to_warp, paths_in_warp
-from dewedge.report.figure import dispensable, write_figure
-from dewedge.report.slices import slices_figure
+from dewedge.report.figure import dispensable
 from dewedge.runtime import results
 from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
-from dewedge.runtime.log import step
 from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.settings.sections import Config
 
@@ -196,33 +192,6 @@ def require_fitted(config: Config, names: Sequence[str], faults: Faults) -> None
         raise InputError(f"--fit-on {missing[0]}: no input that can be used: expected {', '.join(names)}")
 
 
-@dataclass(frozen=True, eq=False)
-class Tomogram:
-    """One tomogram of a run, and the folder of its results."""
-
-    item: RunInput
-    folder: ResultFolder
-
-    @property
-    def name(self) -> str:
-        return self.item.name
-
-    @property
-    def tilt_range(self) -> TiltRange:
-        return self.item.tilt_range
-
-
-class Reconstructed(Protocol):
-    """A tomogram whose half-sets lie in its folder, whether or not its input is opened."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def folder(self) -> ResultFolder: ...
-    @property
-    def tilt_range(self) -> TiltRange: ...
-
-
 def checked(
     tomograms: Sequence[Tomogram], config: Config, fabric: Fabric, faults: Faults
 ) -> tuple[list[Tomogram], list[Finding]]:
@@ -313,181 +282,6 @@ def process(
         items, refined = [one.item for one in usable], [one.folder.refined for one in usable]
         on_first_process(fabric, lambda: copy_to_warp(items, refined))
     on_first_process(fabric, lambda: report(usable, config))
-
-
-def is_fitted(tomogram: Tomogram, config: Config) -> bool:
-    """True if the network is fitted to this tomogram, too."""
-    return config.model is None and (not config.fit_on or tomogram.name in config.fit_on)
-
-
-def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -> tuple[list[int], Faults]:
-    """Write half-sets, full tomogram and mask of every tomogram into its folder.
-
-    Returns
-    -------
-    list, Faults
-        Numbers of the tomograms that can be used, and what is wrong with the others.
-    """
-    faults, usable = Faults(), []
-    for i, tomogram in enumerate(tomograms):
-        with faults.left_out():
-            make_halves_of(tomogram, config, fabric)
-            if len(tomograms) > 1 and is_fitted(tomograms[i], config):
-                # One that cannot be drawn from would end the fit of all.
-                require_crops(open_pair(tomogram, config), config)
-            usable.append(i)
-    return usable, faults
-
-
-def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
-    """Write half-sets, full tomogram and mask of one tomogram into its folder; those that exist stay."""
-    item, folder = tomogram.item, tomogram.folder
-    if isinstance(item, HalvesInput):
-        copy_halves(item, folder, config.ctf, fabric.device)
-    else:
-        reconstruct_halves(item, folder, config, fabric.device)
-    if not folder.mask.exists():
-        full = read_mrc(folder.full)
-        mask = find_specimen(item.mask, full.data)
-        if mask is not None:
-            write_mrc(
-                folder.mask,
-                mask,
-                full.voxel_size_A,
-                origin_xyz_A=full.origin_xyz_A,
-                what="specimen mask",
-            )
-
-
-def require_crops(pair: TomogramPair, config: Config) -> None:
-    """Refuse a tomogram from which the fit could not draw."""
-    options = config.fit.options()
-    CropSampler([pair], options.cube_size, seed=options.seed, held_out=options.held_out).draw(0)
-
-
-def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
-    """The half-sets of a tomogram, memory-mapped, with its mask; twice the full one where none are needed."""
-    return open_reconstructed(tomogram, config, of_series=not isinstance(tomogram.item, HalvesInput))
-
-
-def open_reconstructed(tomogram: Reconstructed, config: Config, *, of_series: bool) -> TomogramPair:
-    """As `open_pair`, of a tomogram whose input need not be opened; ``of_series`` as for `read_pair`."""
-    folder = tomogram.folder
-    halves = folder.halves if OBJECTIVES[config.fit.objective].needs_halves else []
-    return read_pair(folder.full, halves, folder, tomogram.name, tomogram.tilt_range, of_series=of_series)
-
-
-def read_pair(
-    full_path: Path,
-    half_paths: Sequence[Path],
-    raw: ResultFolder,
-    name: str,
-    tilt_range: TiltRange,
-    *,
-    of_series: bool,
-) -> TomogramPair:
-    """Both half-sets, or the full tomogram alone, for a fit; mask and planes are those of ``raw``.
-
-    ``of_series``: whether all were reconstructed here, so that the full one has the grey scale of the halves.
-    """
-    whole = read_mrc(full_path)
-    full, size_A = whole.data, whole.voxel_size_A
-    mask = read_mrc(raw.mask).data > 0.5 if raw.mask.exists() else None
-    if not half_paths:
-        return TomogramPair(full, full, tilt_range, mask, name, voxel_size_A=size_A)
-    half0, half1 = (read_mrc(path).data for path in half_paths)
-    # Another program's need not have the grey scale of its half tomograms.
-    ours = full if of_series else None
-    planes = read_planes(raw.planes)
-    return TomogramPair(half0, half1, tilt_range, mask, name, ours, planes, size_A)
-
-
-def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:
-    """The model of a fit that was finished with these options; None if there is none."""
-    model = model_of(path, config)
-    if model is None:
-        return None
-    logger.info("fit: %s is there", path)
-    for tomogram in tomograms:
-        if is_fitted(tomogram, config) and tomogram.name not in model.details.get("tomograms", []):
-            logger.info(
-                "%s: had no part in the fit of %s; --overwrite fits it anew", tomogram.name, path.name
-            )
-    return model
-
-
-def model_of(path: Path, config: Config) -> Model | None:
-    """The model in a file, if there is one and it was fitted with these options."""
-    if not path.exists():
-        return None
-    model = load_model(path)
-    same = model.details.get("options") == json.loads(json.dumps(asdict(config.fit.options())))
-    return model if same else None
-
-
-def refine_all(
-    tomograms: Sequence[Reconstructed], model_path: Path, model: Model, config: Config, fabric: Fabric
-) -> None:
-    """Refine every tomogram, its tiles divided over the processes; those refined by this very model stay."""
-
-    def are_there() -> list[bool]:
-        return [is_newer(tomogram.folder.result, model_path) for tomogram in tomograms]
-
-    for tomogram, is_there in zip(tomograms, on_first_process(fabric, are_there), strict=True):
-        folder, wanted = tomogram.folder, tomogram.folder.refined_as(config.output_format)
-        if is_there:
-            logger.info("%s: refined tomogram is there", tomogram.name)
-            on_first_process(fabric, partial(write_formats, folder, wanted, config.zarr_version))
-            continue
-        refine_files(
-            tomogram.name,
-            [folder.full] if config.refine.refine == "full" else folder.halves,
-            wanted[0],
-            model,
-            tomogram.tilt_range,
-            config.refine,
-            config.compute,
-            fabric,
-            folder.beads if folder.beads.exists() else None,
-            folder.tv if folder.tv.exists() else None,
-            config.zarr_version,
-        )
-        on_first_process(fabric, partial(write_formats, folder, wanted, config.zarr_version))
-
-
-def write_formats(folder: ResultFolder, wanted: Sequence[Path], zarr_version: ZarrVersion) -> None:
-    """Write the refined tomogram that is there in the formats that are not, or are older."""
-    done = folder.result
-    for path in wanted:
-        if not is_newer(path, done):
-            with step(f"{folder.name}: write {path.name}"):
-                volume = read_volume(done)
-                write_volume(
-                    path,
-                    volume.data,
-                    volume.voxel_size_A,
-                    origin_xyz_A=volume.origin_xyz_A,
-                    labels=volume.labels,
-                    what="copy",
-                    zarr_version=zarr_version,
-                )
-
-
-def report(tomograms: Sequence[Reconstructed], config: Config) -> None:
-    """Draw slices of every tomogram before and after, and make its page; what is newer than the refined
-    tomogram stays.
-    """
-    run = ResultFolder(require_output(config.output))
-    for tomogram in tomograms:
-        folder = tomogram.folder
-        with step(f"{tomogram.name}: report"):
-            if not is_newer(folder.slices, folder.result):
-                full, refined = read_mrc(folder.full), read_volume(folder.result)
-                volumes = {titled_raw(folder): full.data, "refined": refined.data}
-                write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))
-            if not is_newer(folder.report, folder.result):
-                with dispensable(folder.report):
-                    write_page(run, folder)
 
 
 def list_tomograms(output: Path, folders: Sequence[ResultFolder], goes_on: bool = False) -> None:

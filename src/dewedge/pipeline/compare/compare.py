@@ -36,7 +36,7 @@ from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import initial_weights, require_initial_voxel
 from dewedge.pipeline.reconstruct import reconstruct_halves
 from dewedge.pipeline.refine import refine_files
-from dewedge.pipeline.run import Tomogram, fitted_model, make_halves_of, read_pair, require_crops
+from dewedge.pipeline.stages import Tomogram, fitted_model, make_halves_of, read_pair, require_crops
 from dewedge.runtime.devices import launch, launched, on_first_process
 from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.run_folder import RunFolder, first_difference, require_output

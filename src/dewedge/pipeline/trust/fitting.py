@@ -10,7 +10,7 @@ from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.pairs import TomogramPair
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.measures import model_file
-from dewedge.pipeline.run import read_pair
+from dewedge.pipeline.stages import read_pair
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.runtime.devices import launched
 from dewedge.runtime.folder import ResultFolder, is_newer, refuse_outside

@@ -31,14 +31,14 @@ from dewedge.pipeline.check import check_inputs, require_memory
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
 from dewedge.pipeline.live import LivePage
-from dewedge.pipeline.run import (
+from dewedge.pipeline.run import tell
+from dewedge.pipeline.stages import (
     Tomogram,
     make_halves_of,
     open_reconstructed,
     refine_all,
     report,
     require_crops,
-    tell,
 )
 from dewedge.pipeline.watch.board import Board, Standing
 from dewedge.pipeline.watch.folder import WatchFolder, require_watchable
