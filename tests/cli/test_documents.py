@@ -56,7 +56,6 @@ LONG_SENTENCES = {
     "guide/report.md": 11,
     "guide/trust.md": 4,
     "guide/validate.md": 13,
-    "reference/formats.md": 17,
     "reference/commands.md": 19,
     "reference/configuration.md": 15,
 }
