@@ -54,7 +54,6 @@ LONG_SENTENCES = {
     "guide/relion.md": 6,
     "guide/report.md": 11,
     "guide/trust.md": 4,
-    "guide/validate.md": 13,
     "reference/commands.md": 19,
     "reference/configuration.md": 15,
 }
