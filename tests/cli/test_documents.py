@@ -40,7 +40,6 @@ MOST_WORDS = 25
 LONG_SENTENCES = {
     "guide/check.md": 15,
     "guide/command_line.md": 7,
-    "guide/compare.md": 13,
     "guide/ctf.md": 18,
     "guide/gpu.md": 2,
     "guide/images.md": 10,
