@@ -45,7 +45,6 @@ LONG_SENTENCES = {
     "guide/images.md": 10,
     "guide/inputs.md": 5,
     "guide/install.md": 3,
-    "guide/live.md": 7,
     "guide/many_series.md": 5,
     "guide/methods.md": 2,
     "guide/napari.md": 2,
