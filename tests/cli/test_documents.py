@@ -49,7 +49,6 @@ LONG_SENTENCES = {
     "guide/methods.md": 2,
     "guide/napari.md": 2,
     "guide/reconstruction.md": 8,
-    "guide/relion.md": 6,
     "guide/report.md": 11,
     "guide/trust.md": 4,
     "reference/commands.md": 19,
