@@ -40,6 +40,7 @@ MOST_WORDS = 25
 LONG_SENTENCES = {
     "reference/commands.md": 19,
     "reference/configuration.md": 15,
+    "results/empiar-10499.md": 10,
 }
 
 
@@ -130,7 +131,7 @@ def test_every_command_flag_and_key_has_its_place_in_the_reference() -> None:
 
 def test_users_pages_have_no_more_long_sentences_than_they_had() -> None:
     for page, text in pages().items():
-        if re.match(r"(guide/|reference/|tutorial\.md|index\.md)", page):
+        if re.match(r"(guide/|reference/|results/|tutorial\.md|index\.md)", page):
             long = [each for each in sentences(text) if len(each.split()) > MOST_WORDS]
             assert len(long) <= LONG_SENTENCES.get(page, 0), "\n".join([page, *long])
 
