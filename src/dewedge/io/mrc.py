@@ -246,7 +246,8 @@ def _printable(label: bytes) -> str:
 def own_label(what: str) -> str:
     """The label of a file that dewedge writes: ``dewedge VERSION WHAT DATE``."""
     date = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-    return f"{f'dewedge {dewedge.__version__} {what}'.rstrip()[:60]} {date}"
+    version = dewedge.__version__.partition("+")[0]  # without the commit, for there is little room
+    return f"{f'dewedge {version} {what}'.rstrip()[:60]} {date}"
 
 
 def _set_labels(header: Any, labels: Sequence[str]) -> None:
