@@ -3,15 +3,21 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint docs package
+.PHONY: demo test test-cli test-others lint docs package
 
 demo: $(VENV)/installed
 	$(BIN)/dewedge demo -o dewedge_demo --overwrite
 
+# In two parts, for make -j2.
+test: test-cli test-others
+
 # The tests' arrays are tiny: more threads would only wait for each other.
-test: export OMP_NUM_THREADS = 1
-test: $(VENV)/installed
-	$(BIN)/python -m pytest
+test-cli test-others: export OMP_NUM_THREADS = 1
+test-cli: $(VENV)/installed
+	$(BIN)/python -m pytest tests/cli
+
+test-others: $(VENV)/installed
+	$(BIN)/python -m pytest --ignore=tests/cli
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check
