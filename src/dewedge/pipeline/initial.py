@@ -53,16 +53,5 @@ def initial_weights(section: FitSection) -> dict[str, Tensor] | None:
 
 
 def require_initial_voxel(section: FitSection, sizes_A: Mapping[str, float | None]) -> None:
-    """Refuse weights to start from that were fitted to tomograms of another voxel size.
-
-    Parameters
-    ----------
-    sizes_A
-        Edges in Angstrom of the voxels of the tomograms to be fitted to, by their names.
-
-    Raises
-    ------
-    InputError
-        If one differs; what is not known fits.
-    """
+    """Refuse weights to start from that `require_model_voxel` refuses, with the same parameters."""
     require_model_voxel(initial_path(section), sizes_A)
