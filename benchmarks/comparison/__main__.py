@@ -12,7 +12,8 @@ started again. Rows of code from before ``--since`` are computed anew.
 ``again`` computes row NUMBER of the file anew, with the code of its commit, and prints both. ``report``
 writes tables and figures of all rows into comparison.md and ablation.md in docs/notebook, those of each
 machine apart. TABLE is one of those in jobs.py; its rows can be restricted by --method, --change, --specimen
-and the like. The table ``realistic`` has a size and a file of its own, comparison_realistic.json.
+and the like. Tables of realistic and real specimens have sizes and a file of their own,
+comparison_realistic.json.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from jobs import REALISTIC, SIZES, TABLES, Job, Row
+from jobs import OTHER_SIZES, REAL, SIZES, TABLES, Job, Row
 from machine import machine
 from rows import add_row, job_of, read_rows, volume_file
 
 ROOT = Path(__file__).resolve().parents[2]
 STRUCTURES = ROOT.parent / "shared" / "data" / "structures-10A"
+REAL_SERIES = ROOT.parent / "shared" / "data" / "empiar-10499-00254"
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -64,8 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"failed: {job}", file=sys.stderr)
         else:
             add_row(arguments.json, row)
+            score = row.get("cc", row.get("explained"))
             where = f"{job.specimen} seed {job.seed} snr {job.snr:.2f}"
-            print(f"{job.method} {job.change} {where}: {row['cc']:.3f}", file=sys.stderr)
+            print(f"{job.method} {job.change} {where}: {score}", file=sys.stderr)
 
     with ThreadPoolExecutor(jobs_at_a_time) as pool:
         list(pool.map(compute, missing))
@@ -111,6 +114,8 @@ def row_in_process(
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": source, "COMPARISON_COMMIT": commit}
     command = [sys.executable, str(program), "row", json.dumps(asdict(job)), "--data", str(arguments.data)]
     command += ["--structures", str(arguments.structures)]
+    if job.specimen in REAL:
+        command += ["--real", str(arguments.real)]
     if arguments.peers is not None:
         command += ["--peers", str(arguments.peers)]
     if volume is not None:
@@ -122,32 +127,25 @@ def row_in_process(
 def row(arguments: argparse.Namespace) -> None:
     """Compute one row in this process and print it."""
     import torch
+    from judge import scores_of
     from methods import estimate
-    from shells import shell_scores
-    from specimens import load, voxel_size_A, without_gold
-
-    from dewedge.scores import evaluate
+    from specimens import load, voxel_size_A
 
     torch.set_num_threads(1)
     job = Job(**json.loads(arguments.job))
-    data = [load(job, job.seed + 100 * i, arguments.data, arguments.structures) for i in range(job.tomograms)]
+    data = [
+        load(job, job.seed + 100 * i, arguments.data, arguments.structures, arguments.real)
+        for i in range(job.tomograms)
+    ]
     start = time.perf_counter()
     result = estimate(job, data, arguments.peers)
     wall_s = time.perf_counter() - start
-    first = data[0]
-    estimated, voxel_A = without_gold(result.volume, first.gold), voxel_size_A(job)
-    scores = evaluate(estimated, first.truth, first.tilt_range, voxel_A, first.centres_zyx)
-    further = shell_scores(estimated, first.truth, first.tilt_range) if job.specimen in REALISTIC else {}
     done = Row(
         job=job,
         samples=result.samples,
         seconds=round(result.seconds, 1),
         wall_s=round(wall_s, 1),
-        cc=round(scores.cc, 4),
-        cc_outside=round(scores.cc_outside, 4),
-        cc_inside=round(scores.cc_inside, 4),
-        fsc=None if scores.fsc_A is None else round(scores.fsc_A, 2),
-        fsc_inside=None if scores.fsc_inside_A is None else round(scores.fsc_inside_A, 2),
+        scores=scores_of(job, result.volume, data[0]),
         refine_s=round(result.refine_s, 1),
         commit=os.environ["COMPARISON_COMMIT"],
         torch=torch.__version__,
@@ -157,8 +155,8 @@ def row(arguments: argparse.Namespace) -> None:
     if arguments.volume is not None:
         from dewedge.io.mrc import write_mrc
 
-        write_mrc(arguments.volume, result.volume, voxel_A, what=job.method)
-    print(json.dumps(done.as_dict() | further))
+        write_mrc(arguments.volume, result.volume, voxel_size_A(job), what=job.method)
+    print(json.dumps(done.as_dict()))
 
 
 def report(arguments: argparse.Namespace) -> None:
@@ -199,6 +197,7 @@ def main(words: Sequence[str] | None = None) -> None:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "dewedge_comparison")
     shared.add_argument("--structures", type=Path, default=STRUCTURES, help="density maps of the molecules")
+    shared.add_argument("--real", type=Path, default=REAL_SERIES, help="folder of the real series")
     shared.add_argument("--peers", type=Path, help="Python of the environment of docs/notebook/peers.md")
     shared.add_argument("--size", default="small", choices=SIZES)
     shared.add_argument("--json", type=Path, help="file of the rows")
@@ -236,7 +235,7 @@ def main(words: Sequence[str] | None = None) -> None:
     verb.set_defaults(function=report)
     arguments = parser.parse_args(words)
     if arguments.json is None:
-        of_realistic = getattr(arguments, "table", None) in ("realistic", "converged")
+        of_realistic = getattr(arguments, "table", None) in OTHER_SIZES
         name = "realistic" if of_realistic else arguments.size
         arguments.json = ROOT / "benchmarks" / "results" / f"comparison_{name}.json"
     arguments.function(arguments)

@@ -97,7 +97,8 @@ DEPARTURES = {
 }  # fmt: skip
 
 # The default from given weights.
-STARTS = {"init simulated": Change("weights learnt on simulated specimens", {"fit": {"init": "simulated"}})}
+INIT = "init simulated"
+STARTS = {INIT: Change("weights learnt on simulated specimens", {"fit": {"init": "simulated"}})}
 
 # The published methods with the network, optimiser and averaged predictions of the default. What else differs
 # belongs to the method: dropout, crops kept for validation, batches of 5 (not 4).

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, LARGE, SAME_NETWORK, STARTS, WINNERS
+from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, INIT, LARGE, SAME_NETWORK, STARTS, WINNERS
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Size:
     Parameters
     ----------
     shape_zyx
-        Of the specimens, in voxels of 10 A, or of 20 A if they are realistic.
+        Of the specimens, in voxels of 10 A, or of 20 A if they are realistic or real.
     channels
         Of the published network at full resolution; None for the 64 of the recipes.
     cube_size
@@ -51,6 +51,7 @@ SIZES = {
     "smoke": Size((40, 64, 64), 2, 16, 8, 1, 8, 3600.0, (8, 16), max_epochs=2),
     "small": Size((96, 160, 160), 16, 48, 100, 2, 40, 300.0, (32, 48, 64)),
     "realistic": Size((100, 220, 220), 16, 48, 100, 2, 40, 150.0, (48,)),
+    "real": Size((100, 315, 326), 16, 48, 100, 2, 40, 300.0, (48,)),
     "full": Size((200, 512, 512), None, 96, 150, 10, None, 6 * 3600.0, (48, 64, 80, 96)),
 }
 
@@ -63,7 +64,8 @@ class Job:
     ----------
     size, specimen, split, snr, seed
         The data; see specimens.py. ``split`` is tilts, frames, or random and a fraction such as random 0.25.
-        ``snr`` is 0 for realistic specimens, whose noise is that of the electron counts.
+        ``snr`` is 0 for realistic and real specimens, whose noise is that of the electron counts. Of real
+        ones the seed is that of the fit alone.
     method
         A recipe, or ``noise-free fbp``, ``oracle`` (the network of dewedge, fitted to the truth),
         ``topaz-...``, ``deepdewedge bf16`` (not in float32, as published, but as fast as the others).
@@ -103,6 +105,7 @@ LINES = (  # methods, and what is changed of them
     ("dewedge", LARGE),
 )
 REALISTIC = ("cell", "lamella", "purified")  # specimens of `dewedge simulate --realistic`
+REAL = ("10499 outer", "10499 side")  # EMPIAR-10499 without tilts that `dewedge validate` keeps back
 SNRS = (0.5, 0.25, 1 / 6)
 SEEDS = (1, 2, 3)
 
@@ -168,6 +171,32 @@ def converged(size: str) -> Iterable[Job]:
     budget_s = 24 * SIZES[size].budget_s
     for method, change in (("isonet", SAME_NETWORK), ("deepdewedge", SAME_NETWORK), ("dewedge", "")):
         yield job(size, method, change=change, specimen="cell", snr=0.0, seed=1, budget_s=budget_s)
+
+
+def real_size(size: str) -> str:
+    """The size of the real specimens beside others."""
+    return "smoke" if size == "smoke" else "real"
+
+
+def withheld(size: str) -> Iterable[Job]:
+    """Every method on a real series without some of its tilts, by which it is judged: there is no truth."""
+    lines = [line for line in LINES if line[0] not in ("noise-free fbp", "oracle")]
+    for seed, kind, (method, change) in itertools.product(SEEDS, REAL, lines):
+        yield job(real_size(size), method, change=change, specimen=kind, snr=0.0, seed=seed)
+
+
+# Of the budget of the size. The rows of whole budgets are those of the tables of all methods.
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1, 2)
+CURVES = (("dewedge", ""), ("dewedge", INIT), ("deepdewedge", ""), ("deepdewedge", SAME_NETWORK))
+
+
+def time_to_quality(size: str) -> Iterable[Job]:
+    """Quality by the seconds of the fit, on the real series and on the realistic cell."""
+    for seed, share, (specimen, own_size), (method, change) in itertools.product(
+        SEEDS, SHARES, ((REAL[0], real_size(size)), ("cell", realistic_size(size))), CURVES
+    ):
+        budget_s = share * SIZES[own_size].budget_s
+        yield job(own_size, method, change=change, specimen=specimen, snr=0.0, seed=seed, budget_s=budget_s)
 
 
 def hour(size: str) -> Iterable[Job]:
@@ -236,6 +265,8 @@ def init(size: str) -> Iterable[Job]:
                 yield job(size, "dewedge", change=change, seed=seed, snr=snr, budget_s=budget_s)
 
 
+# Tables whose rows lie in a file of their own.
+OTHER_SIZES = ("realistic", "converged", "withheld", "time")
 TABLES: Mapping[str, Any] = {
     "figure5": figure5,
     "figure7": figure7,
@@ -244,6 +275,8 @@ TABLES: Mapping[str, Any] = {
     "specimens": specimens,
     "realistic": realistic,
     "converged": converged,
+    "withheld": withheld,
+    "time": time_to_quality,
     "hour": hour,
     "screen": screen,
     "departures": departures,
@@ -262,11 +295,7 @@ class Row:
     samples: int
     seconds: float
     wall_s: float
-    cc: float
-    cc_outside: float
-    cc_inside: float
-    fsc: float | None
-    fsc_inside: float | None
+    scores: dict[str, Any]
     refine_s: float
     commit: str
     torch: str
@@ -275,4 +304,4 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         values = asdict(self)
-        return {**values.pop("job"), **values}
+        return {**values.pop("job"), **values.pop("scores"), **values}

@@ -32,7 +32,6 @@ from dewedge.learn.state import FitState
 from dewedge.physics.iterative import coarse_tv, sirt, tv
 from dewedge.pipeline.initial import initial_weights
 from dewedge.runtime.devices import choose_precision
-from dewedge.scores import correlation
 from dewedge.settings.file import merged
 from dewedge.settings.recipes import read_recipe
 from dewedge.settings.sections import Config
@@ -184,7 +183,7 @@ def fitted(job: Job, recipe: str, data: Sequence[Data], budget_s: float, truth: 
         copy = UNet(network.config)
         copy.load_state_dict(network.state_dict())
         region = middle(first.full.shape)
-        score = correlation(refined(copy, region), first.truth[region])
+        score = first.score(refined(copy, region), region)
         if score > best[0]:
             best = (score, copy)
         watch.paused_s += clock() - start
@@ -215,8 +214,10 @@ def pairs_to_fit(
 ) -> tuple[list[TomogramPair], float]:
     """What a network is fitted to, and the standard deviation to which the whole is scaled for it."""
     if objective == "supervised":
+        truths = [d.truth for d in data if d.truth is not None]
         return [
-            TomogramPair(d.full, d.truth - d.truth.mean() + d.full.mean(), d.tilt_range) for d in data
+            TomogramPair(d.full, truth - truth.mean() + d.full.mean(), d.tilt_range)
+            for d, truth in zip(data, truths, strict=True)
         ], 1.0
     if objective == "isonet":
         return [TomogramPair(d.full, d.full, d.tilt_range) for d in data], 1.0

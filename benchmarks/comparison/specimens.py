@@ -1,17 +1,17 @@
-"""Simulated data with known truth, kept in a folder."""
+"""The data: simulated with known truth, kept in a folder, or a real series of which tilts are kept back."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from ablation import settings_of
-from jobs import REALISTIC, SIZES, Job
+from jobs import REAL, REALISTIC, SIZES, Job
 from numpy.typing import NDArray
 from rows import locked
 
@@ -24,6 +24,10 @@ from dewedge.io.tilt_series import read_tilt_series
 from dewedge.physics.reconstruction import FilterName, fbp
 from dewedge.physics.transfer import MeasuredPlanes, constant
 from dewedge.pipeline.reconstruct import fill_reconstruction, half_sets
+from dewedge.pipeline.validate.validate import ValidationSettings, divide
+from dewedge.scores import correlation
+from dewedge.scores.withheld import WithheldScores, withheld_scores
+from dewedge.scores.withholding import Withholding
 from dewedge.settings.sections import Config
 from dewedge.simulate.files import simulate
 from dewedge.simulate.gold import Beads, bead_mask
@@ -70,27 +74,51 @@ KINDS = {
 
 
 @dataclass(frozen=True, eq=False)
+class Withheld:
+    """What stands for the truth of a real series: the reconstruction of all tilts; which were kept back."""
+
+    whole: Volume
+    given_deg: NDArray[np.float64]
+    withheld_deg: NDArray[np.float64]
+
+    def scores(self, estimate: Volume, given: Volume, region: tuple[slice, ...] = ()) -> WithheldScores:
+        """Of an estimate of a region, ``given`` being the filtered back-projection that it was made of."""
+        of_region = (estimate, self.whole[region], given[region])
+        return withheld_scores(*of_region, self.given_deg, self.withheld_deg)
+
+
+@dataclass(frozen=True, eq=False)
 class Data:
     """Half-sets, whole and truth of one specimen as ``(z, y, x)`` volumes, and the images of the whole.
 
-    ``gold`` is True at voxels that no score looks at; there the truth has its median.
+    ``gold`` is True at voxels that no score looks at; there the truth has its median. A real series has no
+    truth, but ``withheld``.
     """
 
     half0: Volume
     half1: Volume
     full: Volume
     noise_free: Volume | None
-    truth: Volume
+    truth: Volume | None
     tilt_range: TiltRange
     centres_zyx: NDArray[np.float64]
     images: NDArray[np.float32]
     geometry: TiltGeometry
     gold: NDArray[np.bool_] | None = None
     planes: tuple[MeasuredPlanes, MeasuredPlanes] | None = None
+    withheld: Withheld | None = None
 
     @property
     def thickness(self) -> int:
-        return self.truth.shape[0]
+        return self.full.shape[0]
+
+    def score(self, estimate: Volume, region: tuple[slice, ...]) -> float:
+        """How good an estimate of a region is: CC with the truth, or mean explained power of the shells."""
+        if self.withheld is not None:
+            scores = self.withheld.scores(estimate, self.full, region)
+            return float(np.nanmean(scores.prediction.explained))
+        assert self.truth is not None
+        return correlation(estimate, self.truth[region])
 
 
 def series_name(job: Job, seed: int) -> str:
@@ -100,11 +128,15 @@ def series_name(job: Job, seed: int) -> str:
 
 
 def voxel_size_A(job: Job) -> float:
-    return REALISTIC_VOXEL_SIZE_A if job.specimen in REALISTIC else VOXEL_SIZE_A
+    return REALISTIC_VOXEL_SIZE_A if job.specimen in (*REALISTIC, *REAL) else VOXEL_SIZE_A
 
 
-def load(job: Job, seed: int, folder: Path, structures: Path) -> Data:
-    """Simulate the data of a job, or read what was simulated before."""
+def load(job: Job, seed: int, folder: Path, structures: Path, real: Path | None = None) -> Data:
+    """Simulate the data of a job, or read what was simulated before; a real series from its own folder."""
+    if job.specimen in REAL:
+        if real is None:
+            raise SystemExit(f"{job.specimen}: expected --real, the folder of the series")
+        return load_real(job, real)
     if job.specimen in REALISTIC:
         return load_realistic(job, seed, folder)
     kind, size = KINDS[job.specimen], SIZES[job.size]
@@ -190,17 +222,45 @@ def load_realistic(job: Job, seed: int, folder: Path) -> Data:
     config = Config.model_validate({
         "paths": [stack], "reconstruct": {"thickness": shape[0]}, "split": {"split": job.split}
     })  # fmt: skip
-    item, cpu = read_one_series(config), torch.device("cpu")
-    *sets, _ = half_sets(item, config.reconstruct, config.ctf, config.split, seed, config.images)
-    half0, half1, full = (np.empty(shape, np.float32) for _ in sets)
-    for volume, aligned in zip((half0, half1, full), sets, strict=True):
-        fill_reconstruction(volume, aligned, item, config.reconstruct, config.ctf, cpu)
+    prepared = prepare(config, shape, seed)
     beads = read_particles(gold_file)
     assert beads.radii_A is not None
     gold = bead_mask(shape, Beads(beads.centre_zyx, beads.radii_A), voxel_A, GOLD_MARGIN_A)
     truth = without_gold(np.asarray(read_mrc(folder / f"{name}_truth.mrc").data), gold)
     difference = truth - truth.mean()
-    truth *= np.vdot(difference, full) / np.vdot(difference, difference)
+    truth *= np.vdot(difference, prepared.full) / np.vdot(difference, difference)
+    centres_zyx = read_particles(folder / f"{name}_particles.star").centre_zyx
+    return replace(prepared, truth=truth, gold=gold, centres_zyx=centres_zyx)
+
+
+def load_real(job: Job, folder: Path) -> Data:
+    """A real series without the tilts that are kept back, prepared as `dewedge validate` does."""
+    shape, voxel_A = SIZES[job.size].shape_zyx, voxel_size_A(job)
+    stacks = sorted(folder.glob("*.mrc"))
+    if len(stacks) != 1:
+        raise SystemExit(f"{folder}: expected one stack (.mrc) and its .tlt and .xf, got {len(stacks)}")
+    binning = round(voxel_A / read_mrc(stacks[0], stack=True).voxel_size_A)
+    config = Config.model_validate({
+        "paths": stacks,
+        "reconstruct": {"thickness": shape[0] * binning, "bin": binning},
+        "split": {"split": job.split},
+    })  # fmt: skip
+    kind = cast(Withholding, job.specimen.split()[-1])
+    parts = divide(config, ValidationSettings(withhold=kind))
+    given = config.series.model_copy(update={"exclude_tilts": [parts.exclude]})
+    data = prepare(config.model_copy(update={"series": given}), shape, 0)
+    whole = prepare(config, shape, 0).full
+    given_deg, withheld_deg = parts.tilt_deg[~parts.withheld], parts.tilt_deg[parts.withheld]
+    return replace(data, withheld=Withheld(whole, given_deg, withheld_deg))
+
+
+def prepare(config: Config, shape: tuple[int, ...], seed: int) -> Data:
+    """Half-sets and whole of one series, prepared and reconstructed as `dewedge run` does; no truth."""
+    item, cpu = read_one_series(config), torch.device("cpu")
+    *sets, _ = half_sets(item, config.reconstruct, config.ctf, config.split, seed, config.images)
+    half0, half1, full = (np.empty(shape, np.float32) for _ in sets)
+    for volume, aligned in zip((half0, half1, full), sets, strict=True):
+        fill_reconstruction(volume, aligned, item, config.reconstruct, config.ctf, cpu)
     whole = sets[-1]
     planes = [planes_of(half, item, config.ctf, config.reconstruct) for half in sets[:2]]
     assert planes[0] is not None and planes[1] is not None
@@ -209,12 +269,11 @@ def load_realistic(job: Job, seed: int, folder: Path) -> Data:
         half1=half1,
         full=full,
         noise_free=None,
-        truth=truth,
+        truth=None,
         tilt_range=whole.geometry.tilt_range,
-        centres_zyx=read_particles(folder / f"{name}_particles.star").centre_zyx,
+        centres_zyx=np.empty((0, 3)),
         images=whole.images.numpy(),
         geometry=whole.geometry,
-        gold=gold,
         planes=(planes[0], planes[1]),
     )
 
