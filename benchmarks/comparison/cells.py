@@ -90,5 +90,23 @@ def shells_table(groups: Iterable[tuple[str, Sequence[Job]]], rows: Rows) -> str
     return markdown(["method", *(f"{part} {shell}" for part in parts for shell in SHELLS)], lines)
 
 
+def withheld_table(
+    titles: Sequence[str], groups: Iterable[tuple[Sequence[str], Sequence[Job]]], rows: Rows
+) -> str:
+    """A line for each group of jobs that has rows: its labels, and scores of withheld tilts in each shell."""
+    lines = []
+    for labels, jobs in groups:
+        if any(job in rows for job in jobs):
+            scores = [
+                mean_sd([shells[i] for shells in values(rows, jobs, score)], len(jobs), 2)
+                for score in ("explained", "correlation")
+                for i in range(len(SHELLS))
+            ]
+            costs = [mean(values(rows, jobs, cost)) for cost in ("samples", "seconds")]
+            lines.append([*labels, *scores, *costs])
+    names = [f"{score} {shell}" for score in ("explained", "correlation") for shell in SHELLS]
+    return markdown([*titles, *names, "samples", "seconds"], lines)
+
+
 def snr_name(snr: float) -> str:
     return str(Fraction(snr).limit_denominator(100))

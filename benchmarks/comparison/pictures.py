@@ -6,9 +6,9 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablation import LARGE, SAME_NETWORK
-from cells import SCORES, TITLES, Rows, snr_name, values
-from jobs import SEEDS, SNRS, TABLES, job, realistic_size
+from ablation import INIT, LARGE, SAME_NETWORK
+from cells import SCORES, SHELLS, TITLES, Rows, snr_name, values
+from jobs import CURVES, REAL, SEEDS, SNRS, TABLES, job, realistic_size
 from rows import volume_file
 from tables import LINES_IN_ORDER, alike, label
 
@@ -36,6 +36,7 @@ COMMON_STYLE: dict[str, Any] = {"linewidth": 1.3, "markersize": 5.5, "elinewidth
 CHANGED: dict[str, dict[str, Any]] = {
     SAME_NETWORK: {"linestyle": ":", "markerfacecolor": "white"},
     LARGE: {"linestyle": "--", "linewidth": 1.3},
+    INIT: {"linestyle": "--", "color": "#CC79A7"},
 }
 DODGE = 0.025  # between methods, in units of an SNR's step, so that error bars do not hide each other
 
@@ -78,6 +79,52 @@ def snr_figure(size: str, rows: Rows) -> Figure | None:
         axes.spines[["top", "right"]].set_visible(False)
     legend.axis("off")
     legend.legend(*panels[0].get_legend_handles_labels(), loc="center left", frameon=False, fontsize=10)
+    return figure
+
+
+def time_figure(size: str, rows: Rows) -> Figure | None:
+    """Scores against the seconds of the fit, mean and deviation over seeds: the real series above."""
+    from matplotlib.figure import Figure
+
+    jobs = list(TABLES["time"](size))
+    if not any(one in rows for one in jobs):
+        return None
+    figure = Figure(figsize=(12, 6.4), layout="constrained", facecolor="white")
+    axes = figure.subplots(2, 4)
+    real = [(f"explained power, {shell}", "explained", i) for i, shell in enumerate(SHELLS)]
+    cell = [
+        (TITLES["cc"], "cc", None),
+        (TITLES["cc_inside"], "cc_inside", None),
+        (f"0.143-{TITLES['fsc_inside']}, low is good", "fsc_inside", None),
+        (f"{TITLES['z_to_x']} of objects, 1 is round", "z_to_x", None),
+    ]
+    for row_of_axes, specimen, panels in zip(axes, (REAL[0], "cell"), (real, cell), strict=True):
+        of_specimen = alike(jobs, specimen=specimen)
+        for panel, (title, score, index) in zip(row_of_axes, panels, strict=True):
+            for method, change in CURVES:
+                of_method = alike(of_specimen, method=method, change=change)
+                seconds, means, bars = [], [], []
+                for budget_s in sorted({one.budget_s for one in of_method}):
+                    ones = alike(of_method, budget_s=budget_s)
+                    found = [v if index is None else v[index] for v in values(rows, ones, score)]
+                    if found:
+                        seconds.append(statistics.fmean(values(rows, ones, "seconds")))
+                        means.append(statistics.fmean(found))
+                        bars.append(statistics.stdev(found) if len(found) > 1 else 0.0)
+                if seconds:
+                    style = COMMON_STYLE | STYLES[method] | CHANGED.get(change, {})
+                    panel.errorbar(seconds, means, bars, label=label(method, rows, change), **style)
+            panel.set_xscale("log")
+            panel.set_title(title, fontsize=10)
+            panel.grid(linewidth=0.4, color="0.85", which="both")
+            panel.spines[["top", "right"]].set_visible(False)
+        row_of_axes[0].set_ylabel("EMPIAR-10499" if specimen in REAL else "realistic cell")
+    figure.supxlabel("seconds of one core for the fit", fontsize=10)
+    names: dict[str, Any] = {}
+    for panel in axes.ravel():
+        handles, labels = panel.get_legend_handles_labels()
+        names |= dict(zip(labels, handles, strict=True))
+    figure.legend(names.values(), names.keys(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

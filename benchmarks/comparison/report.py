@@ -21,8 +21,8 @@ from typing import Any
 import tables
 import verdicts
 from cells import Rows
-from jobs import JOBS, Job, realistic_size
-from pictures import realistic_figure, slices_figure, snr_figure
+from jobs import JOBS, OTHER_SIZES, Job, real_size, realistic_size
+from pictures import realistic_figure, slices_figure, snr_figure, time_figure
 from rows import job_of, read_rows
 
 BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -39,6 +39,8 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
         "specimens": tables.specimens,
         "realistic": tables.realistic,
         "converged": tables.converged,
+        "withheld": tables.withheld,
+        "time": tables.time_to_quality,
         "hour": tables.hour,
     },
     "ablation.md": {
@@ -54,20 +56,23 @@ CAPTIONS = {
     "comparison_snr": "Scores of each method against the SNR",
     "comparison_slices": "Sections of the volume of each method",
     "comparison_realistic": "Sections of the volume of each method, realistic cell",
+    "time_to_quality": "Scores of the real series and of the realistic cell against the seconds of the fit",
 }
 
 
 def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
     """Write the tables and figures of the rows of a size into the pages of a folder."""
-    groups = grouped(rows_file, size, "machine")
-    dropped = grouped(rows_file.with_stem(f"{rows_file.stem}_dropped"), size, "machine", "commit")
-    realistic = grouped(rows_file.with_name(REALISTIC_FILE), realistic_size(size), "machine")
-    of_table = {"dropped": dropped, "realistic": realistic, "converged": realistic}
+    groups = grouped(rows_file, (size,), "machine")
+    dropped = grouped(rows_file.with_stem(f"{rows_file.stem}_dropped"), (size,), "machine", "commit")
+    sizes = (realistic_size(size), real_size(size))
+    realistic = grouped(rows_file.with_name(REALISTIC_FILE), sizes, "machine")
+    of_table = {"dropped": dropped} | dict.fromkeys(OTHER_SIZES, realistic)
     rows = fullest("figure5", size, groups)
     figures = {
         "comparison_snr": snr_figure(size, rows),
         "comparison_slices": slices_figure(size, rows, data),
         "comparison_realistic": realistic_figure(size, fullest("realistic", size, realistic), data),
+        "time_to_quality": time_figure(size, fullest("time", size, realistic)),
     }
     for name, figure in figures.items():
         if figure is not None:
@@ -84,11 +89,11 @@ def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
         path.write_text(with_blocks(path, blocks))
 
 
-def grouped(path: Path, size: str, *keys: str) -> list[Rows]:
-    """The rows of a size that have the same values of ``keys``, by their jobs."""
+def grouped(path: Path, sizes: Sequence[str], *keys: str) -> list[Rows]:
+    """The rows of some sizes that have the same values of ``keys``, by their jobs."""
     groups: dict[tuple[str, ...], dict[Job, dict[str, Any]]] = defaultdict(dict)
     for row in read_rows(path):
-        if row["size"] == size:
+        if row["size"] in sizes:
             groups[tuple(row[key] for key in keys)][job_of(row)] = row
     return list(groups.values())
 

@@ -15,8 +15,9 @@ from cells import (
     shells_table,
     snr_name,
     values,
+    withheld_table,
 )
-from jobs import LINES, METHODS, REALISTIC, SNRS, TABLES, Job
+from jobs import CURVES, LINES, METHODS, REAL, REALISTIC, SNRS, TABLES, Job
 
 REFERENCES = ("noise-free fbp", "oracle")
 BY_TRUTH, PEER = "†", "‡"
@@ -69,6 +70,44 @@ def realistic(size: str, rows: Rows) -> str:
 
 def converged(size: str, rows: Rows) -> str:
     return by_realistic_specimen(size, rows, "converged")
+
+
+def withheld(size: str, rows: Rows) -> str:
+    """Every method by what it predicts of the withheld tilts, a table for each way to withhold them."""
+    jobs = list(TABLES["withheld"](size))
+    parts = []
+    for specimen in REAL:
+        groups = [
+            ([label(method, rows, change)], alike(jobs, specimen=specimen, method=method, change=change))
+            for method, change in LINES_IN_ORDER
+        ]
+        table = withheld_table(["method"], groups, rows)
+        parts += [f"{specimen}:", table] if table else []
+    return "\n\n".join(parts)
+
+
+def time_to_quality(size: str, rows: Rows) -> str:
+    """The methods of the curves, a line for each budget, the real series first."""
+    jobs = list(TABLES["time"](size))
+
+    def groups(specimen: str) -> list[tuple[list[str], list[Job]]]:
+        of_specimen = alike(jobs, specimen=specimen)
+        return [
+            (
+                [label(method, rows, change), f"{budget_s:g}"],
+                alike(of_specimen, method=method, change=change, budget_s=budget_s),
+            )
+            for method, change in CURVES
+            for budget_s in sorted({one.budget_s for one in of_specimen})
+        ]
+
+    titles = ["method", "budget (s)"]
+    real, cell = (
+        withheld_table(titles, groups(REAL[0]), rows),
+        scores_table(titles, groups("cell"), rows, REALISTIC_SCORES),
+    )
+    parts = [*([f"{REAL[0]}:", real] if real else []), *(["cell:", cell] if cell else [])]
+    return "\n\n".join(parts)
 
 
 def by_realistic_specimen(size: str, rows: Rows, table_name: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 import tables
 import verdicts
 from ablation import CHANGES, DROPPED, SAME_NETWORK
-from jobs import JOBS, METHODS, REALISTIC, SNRS, TABLES, Job, job
+from jobs import JOBS, METHODS, REAL, REALISTIC, SNRS, TABLES, Job, job
 from methods import configuration
 from report import PAGES, with_blocks, write_pages
 from rows import add_row, job_of, read_rows, volume_file
@@ -240,10 +240,11 @@ def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
         (tmp_path / page).write_text((ROOT / "docs" / "notebook" / page).read_text())
     file = tmp_path / "rows.json"
     write_pages("small", file, tmp_path, tmp_path)
-    assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 11
+    assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 14
     every = {one for table in JOBS.values() for one in table("small")}
-    assert {one.snr for one in every if one.specimen not in REALISTIC} == set(SNRS)
+    assert {one.snr for one in every if one.specimen not in (*REALISTIC, *REAL)} == set(SNRS)
     shells = {"z_to_x": 1.1, "shells_outside": [0.9] * 4, "shells_inside": [None] * 4}
+    shells |= {"explained": [0.4, 0.2, 0.1, -0.1], "correlation": [0.6, 0.4, 0.2, 0.1]}
     for name in ("rows.json", "rows_dropped.json", "comparison_realistic.json"):
         (tmp_path / name).write_text(json.dumps({"rows": [row(one, 0.5, **shells) for one in every]}))
     write_pages("small", file, tmp_path, tmp_path)

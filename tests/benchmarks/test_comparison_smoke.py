@@ -20,6 +20,7 @@ from dewedge.io.mrc import read_mrc
 from dewedge.pipeline.reconstruct import reconstruct_halves
 from dewedge.runtime.folder import ResultFolder
 from dewedge.settings.sections import Config
+from dewedge.simulate.realistic_files import simulate_realistic
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("fbp", "tv", "cryocare", "isonet", "deepdewedge", "dewedge")
@@ -105,6 +106,28 @@ def test_realistic_data_are_those_of_a_run(tmp_path: Path, kind: str) -> None:
     assert not gold.any() or np.ptp(data.truth[gold]) == 0
     difference = data.truth - data.truth.mean()
     assert np.vdot(difference, data.full) == pytest.approx(np.vdot(difference, difference), rel=1e-3)
+
+
+def test_a_series_without_truth_is_judged_by_the_tilts_kept_back(folder: Path) -> None:
+    series = folder / "series"
+    simulate_realistic(
+        series, "cell", shape_zyx=(40, 64, 64), voxel_size_A=20.0, tilt_deg=tuple(range(-60, 61, 3)), seed=3
+    )
+    for path in series.iterdir():
+        if path.name not in ("cell.mrc", "cell.tlt", "cell.xf"):
+            path.unlink()
+    words = ("--jobs", "1", "--seed", "1", "--specimen", "10499 outer", "--change", "", "--real", str(series))
+    methods = ("--method", "fbp", "--method", "cryocare", "--method", "dewedge")
+    done = comparison("run", folder, "withheld", *words, *methods, file="withheld.json")
+    assert done.stderr.splitlines()[0] == "3 rows, 3 to compute"
+    rows = {row["method"]: row for row in json.loads((folder / "withheld.json").read_text())["rows"]}
+    for row in rows.values():
+        # In so thin a specimen the lowest shells lie within what all tilts measured.
+        told = [value for value in row["explained"] if value is not None]
+        assert len(row["explained"]) == len(row["correlation"]) == 4 and told
+        assert max(told) <= 1 and "cc" not in row
+    assert rows["cryocare"]["selected_by_truth"] and not rows["dewedge"]["selected_by_truth"]
+    assert rows["fbp"]["samples"] == 0 < rows["dewedge"]["samples"]
 
 
 def test_rows_are_complete(folder: Path) -> None:
