@@ -201,26 +201,32 @@ def load(job: Job, seed: int, folder: Path, structures: Path, real: Path | None 
 
 
 def load_realistic(job: Job, seed: int, folder: Path) -> Data:
-    """As `load`, of a realistic specimen, whose images are prepared and reconstructed as `dewedge run` does.
+    """As `load`, of a realistic specimen, prepared and reconstructed as `dewedge run` does."""
+    kind = KINDS[job.specimen]
+    options = {"tilt_deg": kind.tilt_deg, **(kind.options or {})}
+    name, shape = series_name(job, seed), SIZES[job.size].shape_zyx
+    return simulated_realistically(folder, name, shape, voxel_size_A(job), seed, job.split, options)
+
+
+def simulated_realistically(
+    folder: Path,
+    name: str,
+    shape: tuple[int, int, int],
+    voxel_A: float,
+    seed: int,
+    split: str,
+    options: dict[str, Any],
+) -> Data:
+    """Data of `simulate_realistic` with these options, simulated unless they lie in the folder.
 
     The truth is on the grey scale of the tomogram, for the oracle: contrast of images, not of density.
     """
-    kind, shape, voxel_A = KINDS[job.specimen], SIZES[job.size].shape_zyx, voxel_size_A(job)
-    name = series_name(job, seed)
     stack, gold_file = folder / f"{name}.mrc", folder / f"{name}_beads.star"
     with locked(stack):
         if not gold_file.exists():  # written last
-            simulate_realistic(
-                folder,
-                name,
-                shape_zyx=shape,
-                voxel_size_A=voxel_A,
-                tilt_deg=kind.tilt_deg,
-                seed=seed,
-                **(kind.options or {}),
-            )
+            simulate_realistic(folder, name, shape_zyx=shape, voxel_size_A=voxel_A, seed=seed, **options)
     config = Config.model_validate({
-        "paths": [stack], "reconstruct": {"thickness": shape[0]}, "split": {"split": job.split}
+        "paths": [stack], "reconstruct": {"thickness": shape[0]}, "split": {"split": split}
     })  # fmt: skip
     prepared = prepare(config, shape, seed)
     beads = read_particles(gold_file)
