@@ -118,6 +118,28 @@ def test_elsewhere_than_on_a_terminal_a_round_is_a_line_but_at_most_one_a_minute
     assert caplog.messages[-1].startswith("epoch 9")
 
 
+@pytest.mark.parametrize(
+    "cores, processor_s, told", [(2, 65.0, False), (2, 30.0, True), (1, 32.0, False), (None, 1.0, False)]
+)
+def test_a_fit_that_gets_little_of_its_cores_says_so_once(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    cores: int | None,
+    processor_s: float,
+    told: bool,
+):
+    clock, processor = iter([100.0, 110.0, 135.0]), iter([7.0, 7.0 + processor_s])
+    monkeypatch.setattr("dewedge.runtime.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("dewedge.runtime.progress.time.process_time", lambda: next(processor))
+    with caplog.at_level(logging.WARNING, "dewedge"):
+        progress = FitProgress(OPTIONS, visible=False, cores=cores)
+        progress.step(state(0, 0.0))
+        for i in range(1, 4):  # too early, then once
+            progress.epoch(state(10 * i, 50.0 * i))
+    warned = [message for message in caplog.messages if "computes for" in message]
+    assert len(warned) == told and all(message.startswith("fit: computes for 43 %") for message in warned)
+
+
 def test_a_budget_is_what_is_left_whatever_filling_takes():
     progress = FitProgress(replace(OPTIONS, epochs=None, budget_s=600.0), visible=False)
     progress.step(state(1, 5.0))

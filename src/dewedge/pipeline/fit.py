@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
 
 from dewedge.check.volumes import require_sound
@@ -66,7 +67,9 @@ def fit_model(
     """
     options = section.options()
     main = fabric.is_global_zero
-    progress = FitProgress(options, visible=main)
+    # Several processes wait for each other, too.
+    alone_on_cpu = fabric.device.type == "cpu" and fabric.world_size == 1
+    progress = FitProgress(options, visible=main, cores=torch.get_num_threads() if alone_on_cpu else None)
 
     def on_step(state: FitState, share: float) -> None:
         progress.step(state)

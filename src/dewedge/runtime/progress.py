@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 ROUND_S = 60.0
 QUIET_S = 300.0
 COUNT_S = 60.0
+# After so many seconds a fit that got less than this share of its cores says so: alone it gets .9, beside one
+# other process of its own priority on two cores .55, of the lowest .6 to .8 (docs/notebook/speed.md).
+BUSY_S = 30.0
+BUSY_SHARE = 0.7
 
 
 class FitProgress:
@@ -39,10 +43,14 @@ class FitProgress:
         Of the fit, whose limits tell when it ends.
     visible
         False on all processes but the first.
+    cores
+        Those that the fit computes on; None where it does not wait for the processor, as on a GPU.
     """
 
-    def __init__(self, options: FitOptions, visible: bool = True) -> None:
+    def __init__(self, options: FitOptions, visible: bool = True, cores: int | None = None) -> None:
         self.options = options
+        self.cores = cores  # None, too, once it was told how busy they are
+        self.began: tuple[float, float] | None = None  # seconds of the clock and of the processor
         self.losses = "no loss yet"
         self.then_s: float | None = None  # what follows the fit, once that was measured
         self.first: tuple[int, float] | None = None  # step and seconds when it began here
@@ -63,6 +71,7 @@ class FitProgress:
         """After a step."""
         if self.first is None:
             self.first = (state.step, state.seconds)
+            self.began = (time.monotonic(), time.process_time())
         share = min(state.progress(self.options), 1.0)
         text = "  ".join(filter(None, [self._left(state), self.losses, self._speed(state)]))
         self.bar.update(self.task, completed=share, description=text)
@@ -73,6 +82,7 @@ class FitProgress:
         self.losses = row.losses
         self.rounds_s += state.seconds - row.seconds
         self._tell(state, row, "", self.told is None or row.seconds - self.told > QUIET_S)
+        self._tell_if_busy()
 
     def round(self, number: int, state: FitState) -> None:
         """After the wedge of the inputs was replaced for the ``number``-th time, at the end of an epoch."""
@@ -101,6 +111,23 @@ class FitProgress:
         logger.log(level, "%sepoch %d  %s  %s", what, row.epoch, self.losses, pace)
         if due:
             self.told = row.seconds
+
+    def _tell_if_busy(self) -> None:
+        """Once, where other processes hold the cores."""
+        if self.cores is None or self.began is None:
+            return
+        clock_s, processor_s = self.began
+        passed_s = time.monotonic() - clock_s
+        if passed_s < BUSY_S:
+            return
+        share = (time.process_time() - processor_s) / (passed_s * self.cores)
+        if share < BUSY_SHARE:
+            logger.warning(
+                "fit: computes for %.0f %% of the time on its %d cores: other processes hold them, or the "
+                "files are read slowly; it learns more in the same time where it is alone",
+                100 * share, self.cores,
+            )  # fmt: skip
+        self.cores = None
 
     def _speed(self, state: FitState) -> str:
         if self.first is None or state.step <= self.first[0] or state.seconds <= self.first[1]:
