@@ -57,7 +57,13 @@ _SHOWN = _Shown()
 
 
 def shown(value: object) -> str:
-    """A value of a file as a message tells it: quoted, escaped, cut to `dewedge.limits.SHOWN` characters."""
+    """A value of a file as a message tells it: quoted, escaped, cut to `dewedge.limits.SHOWN` characters.
+
+    >>> shown("  TS_01 ")
+    "'TS_01'"
+    >>> shown(list(range(100)))
+    '[0, 1, 2, 3, 4, 5, ...]'
+    """
     if isinstance(value, str):
         value = value.strip()
         text = repr(value if len(value) <= SHOWN else value[: SHOWN - 3] + "...")
@@ -72,7 +78,11 @@ def reason(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """Text in one line, with escapes for whatever a terminal would not just show."""
+    r"""Text in one line, with escapes for whatever a terminal would not just show.
+
+    >>> printable("two\nlines and a bell\a")
+    'two lines and a bell\\x07'
+    """
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 

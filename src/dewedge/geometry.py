@@ -114,7 +114,7 @@ class CtfParameters:
         return (self.defocus_u_um + self.defocus_v_um) / 2
 
     def select(self, indices: ArrayLike) -> CtfParameters:
-        """Parameters of the images at ``indices``."""
+        """Parameters of the images at ``(m,)`` indices, in their order."""
         return replace(self, **_selected(self, np.asarray(indices)))
 
     def turned(self, angle_deg: ArrayLike) -> CtfParameters:
@@ -129,6 +129,12 @@ class TiltGeometry:
     Coordinates are (y, x) in pixels of the raw image, about index N // 2 of each axis. A raw pixel p
     lies at ``linear_yx @ p + shift_yx`` in the aligned image, whose tilt axis is y. A point of the
     specimen projects to ``x_p = x cos(a) + z sin(a)`` in the aligned image at tilt angle a.
+
+    >>> geometry = TiltGeometry(tilt_deg=[-60, 0, 60], image_shape_yx=(100, 200), pixel_size_A=10.0)
+    >>> geometry.tilt_range
+    TiltRange(min_deg=-60.0, max_deg=60.0)
+    >>> geometry.select([0, 1]).n_tilts
+    2
 
     Parameters
     ----------
@@ -153,7 +159,8 @@ class TiltGeometry:
     ------
     InputError
         If a shape does not fit the number of tilts, a value is not finite, a tilt angle lies outside
-        (-90, 90) or the pixel size is not positive.
+        (-90, 90), the pixel size is not positive, a matrix cannot be inverted, a rank is missing, or there
+        are more tilts or pixels than is believed (`dewedge.limits`).
     """
 
     tilt_deg: Floats
@@ -198,6 +205,7 @@ class TiltGeometry:
 
     @property
     def n_tilts(self) -> int:
+        """Number of tilt images."""
         return self.tilt_deg.size
 
     @property
@@ -217,13 +225,18 @@ class TiltGeometry:
 
     @property
     def aligned_shape_yx(self) -> tuple[int, int]:
-        """Shape of the aligned image: the raw one, swapped where the axis lies nearer to x than to y."""
+        """Shape of the aligned image: the raw one, swapped where the axis lies nearer to x than to y.
+
+        >>> geometry = TiltGeometry(tilt_deg=[-60, 0, 60], image_shape_yx=(100, 200), pixel_size_A=10.0)
+        >>> geometry.moved(90, 0).aligned_shape_yx
+        (200, 100)
+        """
         height, width = self.image_shape_yx
         near_x = abs(np.sin(np.radians(self.axis_angle_deg))) > np.sqrt(0.5)
         return (width, height) if near_x else (height, width)
 
     def select(self, indices: ArrayLike) -> TiltGeometry:
-        """Geometry of the images at ``indices`` of the present order; ranks in time are renumbered from 0."""
+        """Geometry of the images at ``(m,)`` indices of the present order; ranks in time are renumbered."""
         index = np.asarray(indices)
         changes = _selected(self, index)
         if self.ctf is not None:

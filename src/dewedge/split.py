@@ -40,12 +40,12 @@ def split_tilts(
     Returns
     -------
     tuple of arrays
-        Both sorted, disjoint, and together all images.
+        ``(m,)`` int64, both sorted, disjoint, and together all images.
 
     Raises
     ------
     InputError
-        If a half-set would hold fewer than two images.
+        If a half-set would hold fewer than two images, or the fraction lies outside 0 to 1.
 
     Source: Wiedemann and Heckel 2024, step 1 and appendix D.2 (random fractions).
     """

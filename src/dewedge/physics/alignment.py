@@ -59,7 +59,8 @@ def align_images(
     Raises
     ------
     InputError
-        If the shape does not fit the geometry, or an image is constant or holds a value that is not finite.
+        If the shape does not fit the geometry, an image is constant or holds a value that is not finite, or
+        binning leaves fewer than two pixels along a side.
     """
     expected = (geometry.n_tilts, *geometry.image_shape_yx)
     if images.shape != expected:
@@ -130,7 +131,8 @@ def sampling_grid(
     shape_yx, centre_yx
         Shape of the image, and its centre in pixels from index 0.
     linear_yx, shift_yx
-        The pixel at p from the centre lies at ``linear_yx @ p + shift_yx`` from index N // 2 of the source.
+        ``(2, 2)`` matrix and ``(2,)`` shift: the pixel at p from the centre lies at
+        ``linear_yx @ p + shift_yx`` from index N // 2 of the source.
     source_shape_yx
         Shape of the source image.
 
@@ -157,7 +159,10 @@ def resample(
     mode: Literal["bilinear", "bicubic"],
     padding: Literal["zeros", "reflection"] = "zeros",
 ) -> Tensor:
-    """Values of a ``(y, x)`` image at the points of a `sampling_grid`; outside zero, or the mirror image."""
+    """Values of a ``(y, x)`` image at the points of a ``(h, w, 2)`` `sampling_grid`, as an ``(h, w)`` image.
+
+    Outside the image lies zero, or its mirror image.
+    """
     return F.grid_sample(image[None, None], grid[None], mode=mode, padding_mode=padding, align_corners=False)[
         0, 0
     ]

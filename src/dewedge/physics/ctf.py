@@ -43,19 +43,23 @@ class SignalToNoise(NamedTuple):
     falloff: float = 1.0
 
     def at(self, fraction_of_nyquist: Tensor, pixel_size_A: float) -> Tensor:
-        """SNR at frequencies, as fractions of Nyquist."""
+        """SNR at frequencies of any shape, as fractions of Nyquist."""
         high_pass = 1 - torch.cos(torch.pi * (fraction_of_nyquist / _HIGH_PASS).clamp(max=1))
         fall = torch.exp(-100 * self.falloff / pixel_size_A * fraction_of_nyquist)
         return 10**self.strength * fall * high_pass
 
 
 def phase_flip(ctf: Tensor) -> Tensor:
-    """1 where the CTF is positive or zero, -1 where it is negative."""
+    """Sign of a CTF of any shape, float32: 1 where it is positive or zero, -1 where it is negative.
+
+    >>> phase_flip(torch.tensor([0.07, 0.0, -0.5]))
+    tensor([ 1.,  1., -1.])
+    """
     return torch.where(ctf < 0, -1.0, 1.0)
 
 
 def wiener(ctf: Tensor, snr: Tensor) -> Tensor:
-    """CTF / (CTF^2 + 1 / SNR); 0 where the SNR is 0, as at zero frequency.
+    """Wiener filter CTF / (CTF^2 + 1 / SNR), broadcast; 0 where the SNR is 0, as at zero frequency.
 
     Source: the deconvolution of Warp (tom_deconv) and IsoNet.
     """
@@ -63,7 +67,11 @@ def wiener(ctf: Tensor, snr: Tensor) -> Tensor:
 
 
 def electron_wavelength_A(voltage_kV: float) -> float:
-    """Relativistic wavelength of the electron in Angstrom."""
+    """Relativistic wavelength of the electron in Angstrom.
+
+    >>> electron_wavelength_A(300)
+    0.0197
+    """
     from torch_ctf import calculate_relativistic_electron_wavelength
 
     return float(calculate_relativistic_electron_wavelength(voltage_kV * 1e3)) * 1e10
@@ -73,6 +81,15 @@ def first_zero_A(ctf: CtfParameters) -> NDArray[np.float64]:
     """``(n,)`` resolution in Angstrom at which the CTF of each image is zero for the first time.
 
     By the mean defocus, without astigmatism; 0 where it never is.
+
+    >>> microscope = {"voltage_kV": 300.0, "spherical_aberration_mm": 2.7, "amplitude_contrast": 0.07}
+    >>> first_zero_A(CtfParameters(defocus_u_um=[2.0, 4.0], **microscope)).tolist()
+    [20.1, 28.4]
+
+    Raises
+    ------
+    ValueError
+        If a constant of the microscope is not known.
     """
     voltage_kV, aberration_mm, amplitude_contrast = _microscope(ctf)
     wavelength_A = electron_wavelength_A(voltage_kV)
@@ -121,7 +138,12 @@ def image_ctf(
     Returns
     -------
     Tensor
-        ``(..., y, x // 2 + 1)`` on the half-spectrum.
+        ``(..., y, x // 2 + 1)`` float32 on the half-spectrum.
+
+    Raises
+    ------
+    ValueError
+        If a constant of the microscope is not known.
     """
     from torch_ctf import calculate_ctf_2d
 
@@ -172,6 +194,11 @@ def correct_images(
     Tensor
         ``(n, y, x)`` corrected images, on the device of the images. Phase flipping keeps their mean, the
         Wiener filter removes it.
+
+    Raises
+    ------
+    ValueError
+        If the geometry is not aligned, lacks CTF parameters or the defocus hand, or is of other images.
     """
     ctf = geometry.ctf
     if not geometry.is_aligned or ctf is None or ctf.defocus_hand is None:
@@ -194,7 +221,7 @@ def correct_images(
 
 
 def strips(geometry: TiltGeometry, index: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Strips of an aligned image.
+    """Strips of an aligned image parallel to the tilt axis, as `correct_images` takes them.
 
     Returns
     -------
@@ -243,6 +270,11 @@ def deconvolve(volume: Tensor, ctf: CtfParameters, voxel_size_A: float, snr: Sig
 
     The volume counts as periodic, and its mean is removed. Its whole spectrum is held in memory.
 
+    Raises
+    ------
+    ValueError
+        If a constant of the microscope is not known.
+
     Source: tom_deconv of Warp, as IsoNet has it.
     """
     round_ctf = replace(ctf, defocus_u_um=ctf.defocus_um, defocus_v_um=ctf.defocus_um)
@@ -276,6 +308,11 @@ def mean_amplitude(geometry: TiltGeometry, radii: Tensor) -> Tensor:
     -------
     Tensor
         ``(n, m)`` amplitudes, float64.
+
+    Raises
+    ------
+    ValueError
+        If the geometry has no CTF parameters, or a constant of the microscope is not known.
     """
     ctf = geometry.ctf
     if ctf is None:

@@ -31,8 +31,17 @@ RELATIVE_EXPOSURE = {300: 1.0, 200: 0.8}
 def critical_exposure_e_per_A2(frequency_per_A: Tensor, voltage_kV: float = 300.0) -> Tensor:
     """Electrons per square Angstrom after which the signal has fallen to 1 / e of its power.
 
-    Infinite at zero frequency. Source: Grant and Grigorieff 2015, eLife 4, e06980, equation 3; 0.8 of it
-    at 200 kV.
+    Of frequencies of any shape; infinite at zero.
+
+    >>> critical_exposure_e_per_A2(torch.tensor([1 / 20, 1 / 4]))
+    tensor([38.73,  5.27])
+
+    Raises
+    ------
+    ValueError
+        If the voltage is neither 300 nor 200 kV.
+
+    Source: Grant and Grigorieff 2015, eLife 4, e06980, equation 3; 0.8 of it at 200 kV.
     """
     if voltage_kV not in RELATIVE_EXPOSURE:
         raise ValueError(f"voltage {voltage_kV:g} kV: expected one of {sorted(RELATIVE_EXPOSURE)}")
@@ -60,6 +69,11 @@ def weight_by_exposure(
 
     The mean of an image stays, and so do all images if none has a pre-exposure. Each image is weighted on
     ``device``, or that of the images if not given, and the result is on the device of the images.
+
+    Raises
+    ------
+    ValueError
+        If the geometry has no pre-exposures, or the voltage is neither 300 nor 200 kV.
     """
     exposures = geometry.pre_exposure_e_per_A2
     if exposures is None:

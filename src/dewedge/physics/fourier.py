@@ -12,7 +12,14 @@ from torch import Tensor
 
 
 def frequencies(shape: Sequence[int], device: torch.device | None = None) -> tuple[Tensor, ...]:
-    """Frequencies of the half-spectrum in cycles per voxel, one tensor an axis, broadcastable."""
+    """Frequencies of the half-spectrum in cycles per voxel, one float32 tensor an axis, broadcastable.
+
+    >>> ky, kx = frequencies((4, 6))
+    >>> ky.shape, kx.shape
+    (torch.Size([4, 1]), torch.Size([1, 4]))
+    >>> kx
+    tensor([[0.000, 0.167, 0.333, 0.500]])
+    """
     axes = [torch.fft.fftfreq(n, device=device) for n in shape[:-1]]
     axes.append(torch.fft.rfftfreq(shape[-1], device=device))
     return tuple(
@@ -24,6 +31,9 @@ def multiplicity(n: int, device: torch.device | None = None) -> Tensor:
     """``(n // 2 + 1,)`` how often each column of the half-spectrum occurs in the whole spectrum (1 or 2).
 
     With ``norm="ortho"``, ``sum(multiplicity * |rfftn(v)|**2)`` is ``sum(v**2)`` (Parseval).
+
+    >>> multiplicity(6), multiplicity(5)
+    (tensor([1., 2., 2., 1.]), tensor([1., 2., 2.]))
     """
     weight = torch.full((n // 2 + 1,), 2.0, device=device)
     weight[0] = 1
@@ -33,7 +43,7 @@ def multiplicity(n: int, device: torch.device | None = None) -> Tensor:
 
 
 def hamming_window(k: Tensor) -> Tensor:
-    """Hamming window of frequencies in cycles per voxel: 1 at zero, 0.08 at the Nyquist frequency."""
+    """Hamming window at frequencies of any shape in cycles per voxel: 1 at zero, 0.08 at Nyquist."""
     return 0.54 + 0.46 * torch.cos(2 * torch.pi * k)
 
 
@@ -41,6 +51,11 @@ def fourier_crop(images: Tensor, shape_yx: tuple[int, int]) -> Tensor:
     """Bin ``(..., y, x)`` images to ``shape_yx`` by cropping their Fourier transform.
 
     The mean is kept, and so is the image's centre at index N // 2 of each axis.
+
+    Raises
+    ------
+    ValueError
+        If ``shape_yx`` is larger than the images along an axis.
     """
     height, width = images.shape[-2:]
     new_height, new_width = shape_yx

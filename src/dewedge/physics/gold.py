@@ -108,7 +108,7 @@ class Beads:
 def filtered(image: Images, radius: float, sign: int = -1) -> Images:
     """Laplacian of a Gaussian of a ``(y, x)`` image in robust standard deviations of itself.
 
-    It is largest in the middle of discs of ``radius`` that are dark (``sign`` -1) or bright (1).
+    It is largest in the middle of discs of ``radius`` pixels that are dark (``sign`` -1) or bright (1).
     """
     response = ndimage.gaussian_laplace(image, radius / np.sqrt(2), output=np.float32)
     spread = 1.4826 * float(np.median(np.abs(response - np.median(response))))
@@ -161,7 +161,10 @@ def find_gold(images: Images, tilt_deg: ArrayLike, pixel_size_A: float, *, count
 
 
 def find_more(images: Images, tilt_deg: ArrayLike, pixel_size_A: float, beads: Beads) -> Beads | None:
-    """Beads that others hid, in images whose ``beads`` are painted over; None if there are none."""
+    """Beads that others hid, in images whose ``beads`` are painted over; None if there are none.
+
+    ``images`` and ``tilt_deg`` are as of `find_gold`.
+    """
     tilts = np.asarray(tilt_deg, dtype=np.float64)
     responses = _responses(images, beads.filter_radius, beads.sign)
     centres, strength = _maxima(responses, tilts, pixel_size_A, beads.filter_radius)
@@ -186,7 +189,7 @@ def left_over(image: Images, beads: Beads) -> Floats:
 
 
 def join(first: Beads, second: Beads) -> Beads:
-    """Both together, with the size of the first."""
+    """Beads of both, found in the same images, with the size of the first."""
     return replace(
         first,
         centres_zyx=np.concatenate([first.centres_zyx, second.centres_zyx]),
@@ -287,7 +290,12 @@ def _confirmed(
 
 
 def projected(centre_zyx: ArrayLike, tilts: Floats, shape_yx: Sequence[int]) -> Floats:
-    """``(n, 2)`` places (y, x) of a point in the images at ``(n,)`` tilt angles."""
+    """``(n, 2)`` places (y, x) of a point in the images at ``(n,)`` tilt angles.
+
+    >>> projected((10, 5, 0), np.array([0.0, 90.0]), (64, 64)).round()  # 10 above the axis, 5 along it
+    array([[37., 32.],
+           [37., 42.]])
+    """
     z, y, x = np.asarray(centre_zyx, dtype=np.float64)
     angle = np.radians(tilts)
     along_x = x * np.cos(angle) + z * np.sin(angle)

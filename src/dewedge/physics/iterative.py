@@ -74,6 +74,8 @@ def sirt(images: Tensor, geometry: TiltGeometry, thickness: int, iterations: int
     ------
     InputError
         If the thickness or the number of iterations is not positive.
+    ValueError
+        If the images do not fit the geometry, or it is not aligned.
 
     Source: Gregor and Benson 2008, IEEE Trans. Med. Imaging 27, 918; Gilbert 1972, J. Theor. Biol. 36, 105.
     """
@@ -88,7 +90,8 @@ def sirt_blocks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """The volume of `sirt` in blocks of rows along the tilt axis: (rows, ``(z, rows, x)`` block) pairs.
 
-    The slab's block takes at most 128 MB, or one row; about four times that is in use at once.
+    Parameters and errors are those of `sirt`. The slab's block takes at most 128 MB, or one row; about four
+    times that is in use at once.
     """
     _check(images, geometry, thickness, iterations)
     tilts = geometry.tilt_deg
@@ -147,6 +150,8 @@ def tv(
     ------
     InputError
         If the thickness or the number of iterations is not positive, or the weight is negative or not finite.
+    ValueError
+        If the images do not fit the geometry, or it is not aligned.
 
     Sources: Rudin, Osher and Fatemi 1992, Physica D 60, 259 (total variation); Chambolle and Pock 2011,
     J. Math. Imaging Vis. 40, 120 (algorithm 1); Pock and Chambolle 2011, ICCV, 1762 (lemma 2, step sizes).
@@ -181,8 +186,8 @@ def coarse_tv(
     """`tv` at twice the voxel size, of images binned by two, for what is coarse in a specimen.
 
     It takes a tenth of the time. The slab is thicker by a third, for specimen above and below the volume,
-    which else shows as dark bands. Parameters as those of `tv`; an odd last row and column of the images are
-    left out, so that voxels are twice as wide to the last digit.
+    which else shows as dark bands. Parameters and errors are those of `tv`; an odd last row and column of the
+    images are left out, so that voxels are twice as wide to the last digit.
 
     Returns
     -------
@@ -209,7 +214,11 @@ def minimise_tv(
     iterations: int,
     on_iteration: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """``(z, y, slab_width)`` minimiser of ``1/2 ||A x - b||^2 + tv_weight TV(x)`` after some iterations."""
+    """``(z, y, slab_width)`` minimiser of ``1/2 ||A x - b||^2 + tv_weight TV(x)`` after some iterations.
+
+    A projects the slab, ``thickness`` voxels high, to ``(n, y, x)`` images b at ``(n,)`` tilt angles. The
+    algorithm is that of `tv`; ``on_iteration`` is called after each iteration.
+    """
     n, height, width = images.shape
     shape = (thickness, height, slab_width)
     of_rays, of_voxels = _sums(images, tilt_deg, thickness, slab_width)
@@ -250,7 +259,13 @@ def noise_level(images: Tensor) -> float:
 
 
 def total_variation(volume: Tensor) -> float:
-    """Isotropic total variation of a ``(z, y, x)`` volume; differences end at its sides."""
+    """Isotropic total variation of a ``(z, y, x)`` volume; differences end at its sides.
+
+    >>> volume = torch.zeros(3, 3, 3)
+    >>> volume[1, 1, 1] = 1
+    >>> total_variation(volume)  # the voxel's own differences have the length sqrt(3)
+    4.73
+    """
     differences = volume.new_zeros((3, *volume.shape))
     _add_differences(differences, volume, 1.0)
     return float(differences.norm(dim=0).sum(dtype=torch.float64))

@@ -32,7 +32,7 @@ _CLIP = 5.0
 
 
 def deviations(image: Floats) -> tuple[Floats, float]:
-    """Deviation of each pixel from the mean of 5 x 5 pixels, and the standard deviation of that.
+    """Deviations of a ``(y, x)`` image from the mean of 5 x 5 pixels, and their standard deviation.
 
     The latter is of the values between the percentiles 0.1 and 99.9; unlike the median absolute deviation it
     does not vanish where most pixels have counted nothing.
@@ -45,6 +45,8 @@ def deviations(image: Floats) -> tuple[Floats, float]:
 
 def find_xrays(image: Floats, deviation: Floats, noise: float) -> Indices:
     """Flat indices of the pixels of bright, isolated outliers of a ``(y, x)`` image, sorted.
+
+    None are told where so many stand out that the image is of another kind.
 
     Parameters
     ----------
@@ -63,7 +65,7 @@ def find_hot_pixels(mean_deviation: Floats, n_images: int) -> Indices:
     mean_deviation
         ``(y, x)`` mean over the images of `clipped_deviation`.
     n_images
-        Their number; fewer than five tell nothing.
+        Their number; fewer than five tell nothing, and none are found.
     """
     if n_images < 5:
         return np.empty(0, dtype=np.int64)
@@ -81,10 +83,10 @@ def clipped_deviation(deviation: Floats, noise: float) -> Floats:
 
 
 def replaced(image: Floats, flat: Indices, rng: np.random.Generator) -> Floats:
-    """A copy whose pixels at ``flat`` have the value of one of their good neighbours, drawn at random.
+    """Copy of a ``(y, x)`` image whose pixels at ``flat`` have the value of a good neighbour.
 
-    So they have the local mean and the local noise. Neighbours lie within three pixels; where none is good,
-    the median of the neighbourhood is taken.
+    It is drawn at random, so they have the local mean and the local noise. Neighbours lie within three
+    pixels; where none is good, the median of the neighbourhood is taken.
     """
     result = image.copy()
     if flat.size == 0:

@@ -42,7 +42,13 @@ class Patch(NamedTuple):
 
 
 def discs(places: Floats, radius: float, shape_yx: tuple[int, int]) -> NDArray[np.bool_]:
-    """True within ``radius`` of any of ``(k, 2)`` places (y, x)."""
+    """``(y, x)`` True within ``radius`` pixels of any of ``(k, 2)`` places (y, x).
+
+    >>> discs(np.array([[1.0, 2.0]]), 1.0, (3, 5)).astype(int)
+    array([[0, 0, 1, 0, 0],
+           [0, 1, 1, 1, 0],
+           [0, 0, 1, 0, 0]])
+    """
     mask = np.zeros(shape_yx, dtype=bool)
     for place in places:
         rows, columns = _box(place, radius, shape_yx)
@@ -106,6 +112,8 @@ def cut_to_balls(volume: Image, centres_zyx: Floats, radius: float) -> None:
     ----------
     centres_zyx
         ``(m, 3)`` voxels from index N // 2 of each axis.
+    radius
+        Of the balls in voxels, to the middle of their edges.
     """
     _, height, width = volume.shape
     centres = np.asarray(centres_zyx, dtype=np.float64).reshape(-1, 3) + np.array(volume.shape) // 2

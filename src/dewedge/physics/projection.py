@@ -58,7 +58,17 @@ def back_project(images: Tensor, tilt_deg: ArrayLike, volume_shape_zyx: tuple[in
 
 
 def project(volume: Tensor, tilt_deg: ArrayLike, image_shape_yx: tuple[int, int]) -> Tensor:
-    """Project a ``(z, y, x)`` volume at ``tilt_deg`` degrees to aligned ``(n, y, x)`` images."""
+    """Project a ``(z, y, x)`` volume at ``(n,)`` tilt angles to aligned ``(n, y, x)`` images.
+
+    The volume is float32 or float64, on any device; images are sums along the rays, in voxels. Rows along y
+    are matched at index N // 2.
+
+    >>> volume = torch.zeros(3, 1, 7)
+    >>> volume[2, 0, 3] = 1  # a voxel above the tilt axis, at z = 1 and x = 0
+    >>> project(volume, [0, 90], (1, 7))[:, 0].round()
+    tensor([[0., 0., 0., 1., 0., 0., 0.],
+            [0., 0., 0., 0., 1., 0., 0.]])
+    """
     angles = np.radians(np.asarray(tilt_deg, dtype=np.float64))
     height, width = image_shape_yx
     volume = match_rows(volume, height)
@@ -95,7 +105,13 @@ class Projector:
         self._aligned_shape_yx = (height, 2 * _reach(depth, width) + 1)
 
     def forward(self, volume: Tensor) -> Tensor:
-        """``(n, y, x)`` raw images of a ``(z, y, x)`` volume, float32 or float64, on its device."""
+        """``(n, y, x)`` raw images of a ``(z, y, x)`` volume, float32 or float64, on its device.
+
+        Raises
+        ------
+        ValueError
+            If the volume is of another shape.
+        """
         if tuple(volume.shape) != self.volume_shape_zyx:
             raise ValueError(f"volume: expected shape {self.volume_shape_zyx}, got {tuple(volume.shape)}")
         if self.geometry.is_aligned:
@@ -107,7 +123,13 @@ class Projector:
         return images
 
     def adjoint(self, images: Tensor) -> Tensor:
-        """``(z, y, x)`` volume from raw ``(n, y, x)`` images: back-projection without filter and weights."""
+        """``(z, y, x)`` volume from raw ``(n, y, x)`` images: back-projection without filter and weights.
+
+        Raises
+        ------
+        ValueError
+            If the images are of another shape.
+        """
         expected = (self.geometry.n_tilts, *self.geometry.image_shape_yx)
         if tuple(images.shape) != expected:
             raise ValueError(f"images: expected shape {expected}, got {tuple(images.shape)}")
@@ -152,7 +174,7 @@ def interpolation_response(tilt_deg: float, shape_zx: tuple[int, int], frequency
     Returns
     -------
     Tensor
-        ``(k,)`` responses, 1 at zero frequency.
+        ``(k,)`` float64 responses, 1 at zero frequency.
     """
     angle = math.radians(tilt_deg)
     shadow = max(math.cos(angle), abs(math.sin(angle)))
@@ -169,7 +191,11 @@ def interpolation_response(tilt_deg: float, shape_zx: tuple[int, int], frequency
 
 
 def row_blocks(n_rows: int, size: int) -> Iterator[slice]:
-    """Slices of at most ``size`` rows that cover ``n_rows``."""
+    """Slices of at most ``size`` rows that cover ``n_rows``.
+
+    >>> list(row_blocks(5, 4))
+    [slice(0, 4, None), slice(4, 5, None)]
+    """
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
 

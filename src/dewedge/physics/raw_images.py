@@ -46,14 +46,15 @@ class ImageSurvey:
 
     @property
     def n_xray_pixels(self) -> int:
+        """Number of pixels of bright outliers in all images."""
         return sum(found.size for found in self.xrays)
 
 
 def survey(images: NDArray[Any], on_image: Callable[[], None] = lambda: None) -> ImageSurvey:
-    """Read every image once, in memory or memory-mapped; in memory are a few arrays of one image's size.
+    """Read each of ``(n, y, x)`` raw images once, in memory or memory-mapped.
 
-    Values that are not finite are for the checks to find; they tell nothing here. ``on_image`` is called
-    after each image.
+    In memory are a few arrays of one image's size. Values that are not finite are for the checks to find;
+    they tell nothing here. ``on_image`` is called after each image.
     """
     rows, xrays = [], []
     total = np.zeros(images.shape[1:], dtype=np.float32)
@@ -101,10 +102,12 @@ class PreparedImages:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape ``(n, y, x)`` of the raw images."""
         return self._images.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Type of the images as they are made: float32."""
         return np.dtype(np.float32)
 
     def __len__(self) -> int:
@@ -124,7 +127,7 @@ class PreparedImages:
 
 
 def outliers_of(survey: ImageSurvey) -> tuple[Indices, ...]:
-    """X-rays and hot pixels of each image together."""
+    """Flat indices of the X-rays and hot pixels of each image together, sorted."""
     return tuple(np.union1d(found, survey.hot_pixels) for found in survey.xrays)
 
 

@@ -67,6 +67,8 @@ def fbp(
     ------
     InputError
         If the thickness is not positive, or all tilt angles are the same.
+    ValueError
+        If the images do not fit the geometry, or it is not aligned.
 
     Source: Kak and Slaney, Principles of Computerized Tomographic Imaging (1988), section 3.3.
     """
@@ -86,8 +88,9 @@ def fbp_blocks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """The volume of `fbp` in blocks of rows along the tilt axis: (rows, ``(z, rows, x)`` block) pairs.
 
-    Blocks take at most 256 MB, or one row; two of them are in memory at once, and a few copies of the images'
-    rows that one needs; for the radial filters a copy of all images.
+    Parameters and errors are those of `fbp`. Blocks take at most 256 MB, or one row; two of them are in
+    memory at once, and a few copies of the images' rows that one needs; for the radial filters a copy of all
+    images.
     """
     expected = (geometry.n_tilts, *geometry.image_shape_yx)
     if tuple(images.shape) != expected:
@@ -118,6 +121,14 @@ def tilt_weights_rad(tilt_deg: ArrayLike) -> NDArray[np.float64]:
     """``(n,)`` angle in radians that each tilt stands for: half the distance to its neighbours on both sides.
 
     The first and the last tilt count their one distance twice. Tilts within 0.1 degrees share a weight.
+
+    >>> np.degrees(tilt_weights_rad([0, 10, 30])).tolist()
+    [10.0, 15.0, 20.0]
+
+    Raises
+    ------
+    InputError
+        If all tilt angles are the same.
     """
     tilts = np.asarray(tilt_deg, dtype=np.float64)
     order = np.argsort(tilts)
@@ -135,7 +146,7 @@ def tilt_weights_rad(tilt_deg: ArrayLike) -> NDArray[np.float64]:
 
 
 def filter_images(images: Tensor, filter: FilterName) -> Tensor:
-    """Ramp-filter ``(n, y, x)`` images along x, and extend them at both ends.
+    """Ramp-filter ``(n, y, x)`` images along x, and extend them at both ends by a quarter of their width.
 
     Past its ends each row goes on as its mirror image that fades to zero, so neither the filter nor the
     back-projection meets an edge. The centre stays at index N // 2 of the wider images.
@@ -168,7 +179,7 @@ def radial_window(image: Tensor, filter: FilterName, tilt_deg: float, shape_zx: 
         ``radial``: 0.54 + 0.46 cos(pi k / k_Nyquist); ``radial-cosine``: cos(pi k / (2 k_Nyquist)), which
         passes more in the middle and ends at zero.
     tilt_deg, shape_zx
-        The image's tilt angle; depth and width of the volume.
+        The image's tilt angle; depth and width of the volume in voxels.
     """
     height, width = image.shape
     # A mirror image is one pixel smaller than the image.

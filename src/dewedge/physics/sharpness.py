@@ -23,7 +23,7 @@ RIM = 0.1
 
 
 def passed(images: Tensor) -> Tensor:
-    """Band-passed images on one scale of noise, cut where they are extreme, then ramp-filtered."""
+    """``(n, y, x)`` images band-passed, on one scale of noise, cut where extreme, then ramp-filtered."""
     ky, kx = frequencies(images.shape[1:], images.device)
     k_squared = ky.square() + kx.square()
     low, high = _BAND
@@ -36,7 +36,7 @@ def passed(images: Tensor) -> Tensor:
 
 
 def moments(volume: Tensor) -> Floats:
-    """``(parts, 2)`` sums of squares and of fourth powers."""
+    """``(parts, 2)`` sums of squares and fourth powers in parts of a ``(z, y, x)`` volume, rim left out."""
     height, width = volume.shape[1:]
     top, left = int(RIM * height), int(RIM * width)
     squares = volume[:, top : height - top, left : width - left].square()
@@ -49,13 +49,20 @@ def moments(volume: Tensor) -> Floats:
 
 
 def log_ratio(moments: Floats) -> Floats:
-    """Logarithm of the fourth moment over the square of the second."""
+    """Logarithm of the fourth moment over the square of the second, of ``(..., 2)`` `moments`.
+
+    >>> log_ratio(np.array([[2.0, 4.0], [1.0, np.e]]))
+    array([0., 1.])
+    """
     ratio: Floats = np.log(moments[..., 1]) - 2 * np.log(moments[..., 0])
     return ratio
 
 
 def peak_of(places: Floats, moments: Floats) -> tuple[float, float] | None:
-    """Peak of ``(places, parts, 2)`` moments, and its standard error by leaving out each part in turn."""
+    """Place of the peak of ``(places, parts, 2)`` `moments`, and its standard error.
+
+    The error is the jackknife's, from leaving out each part in turn. None where `peak` finds none.
+    """
     total = moments.sum(axis=1)
     top = peak(places, log_ratio(total))
     others = [peak(places, log_ratio(total - part)) for part in moments.swapaxes(0, 1)]
@@ -66,7 +73,14 @@ def peak_of(places: Floats, moments: Floats) -> tuple[float, float] | None:
 
 
 def peak(places: Floats, values: Floats) -> float | None:
-    """Top of the parabola through values; None if it has none, or only far from them."""
+    """Place of the top of the parabola through ``(n,)`` values; None if it has none, or only far from them.
+
+    >>> places = np.array([-1.0, 0.0, 1.0, 2.0])
+    >>> peak(places, 3 - (places - 0.5) ** 2)
+    0.5
+    >>> peak(places, (places - 0.5) ** 2) is None
+    True
+    """
     middle, scale = places.mean(), np.ptp(places)
     curvature, slope, _ = np.polyfit((places - middle) / scale, values, 2)
     if curvature >= 0 or abs(slope) > -2 * curvature:

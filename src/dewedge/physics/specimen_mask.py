@@ -43,6 +43,11 @@ def specimen_mask(
     NDArray
         ``(z, y, x)`` True where both hold.
 
+    Raises
+    ------
+    ValueError
+        If a percentage is not above 0 and at most 100, or ``z_crop`` not from 0 to below 0.5.
+
     Source: the automatic mask of IsoNet (Liu et al. 2022), there for dark density and without the band-pass.
     """
     for name, percent in (("density_percent", density_percent), ("std_percent", std_percent)):

@@ -90,7 +90,13 @@ class MeasuredPlanes:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MeasuredPlanes:
-        """What `as_dict` gave."""
+        """Planes of the names and values that `as_dict` gives.
+
+        Raises
+        ------
+        InputError
+            If a name is missing, or values cannot be those of planes.
+        """
         try:
             return cls(**{name: np.array(values[name], dtype=np.float64) for name in cls.__annotations__})
         except (KeyError, TypeError, ValueError) as error:
@@ -125,14 +131,14 @@ class Transfer:
         self._table = table / mean.clamp(min=1e-3 * float(mean.max())).float()[shell]
 
     def at(self, rotation: Tensor, size: int) -> Tensor:
-        """H of the planes turned with a cube.
+        """Transfer H of the planes turned with a cube.
 
         Parameters
         ----------
         rotation
             ``(3, 3)`` rotation R of the (z, y, x) column vectors of the specimen: H of it is H(R^T k).
         size
-            Edge of the cube.
+            Edge n of the cube in voxels.
 
         Returns
         -------
@@ -154,7 +160,8 @@ class Transfer:
 def transfer_and_noise(planes: MeasuredPlanes, width: int, kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:
     """``(2, ...)`` transfer H and power of the noise S at frequencies in cycles per voxel, broadcastable.
 
-    The filter is the ramp alone; with planes all around, without gaps, signal and noise of 1, H is 1.
+    The cube is ``width`` voxels wide; the result is float32. The filter is the ramp alone; with planes all
+    around, without gaps, signal and noise of 1, H is 1.
 
     Sources: Bracewell 1956, Aust. J. Phys. 9, 198 (planes of a projection); Crowther, DeRosier and Klug 1970,
     Proc. R. Soc. A 317, 319 (how far planes of a body of this width reach).
