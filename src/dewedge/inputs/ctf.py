@@ -178,7 +178,7 @@ def known_ctf(
     Raises
     ------
     InputError
-        If no defocus is known, or a file is given along with a defocus.
+        If no defocus is known, a file is given along with a defocus, or is not of these images.
     """
     if file is not None and section.defocus_um is not None:
         raise InputError("--ctf-file and --defocus-um: expected one of them")
@@ -221,9 +221,14 @@ def known_ctf(
 def correct(
     images: Tensor, geometry: TiltGeometry, section: CtfSection, device: torch.device | None = None
 ) -> Tensor:
-    """Correct aligned images as the configuration says, ``auto`` being replaced by what was chosen.
+    """Correct ``(n, y, x)`` aligned images as the configuration says, where ``auto`` was replaced before.
 
     One image at a time is on ``device``, if it is given.
+
+    Raises
+    ------
+    ValueError
+        If none was chosen.
     """
     if section.ctf == "auto":
         raise ValueError("expected a chosen correction, got auto")
@@ -236,7 +241,7 @@ def correct(
 
 
 def untilted_ctf(geometry: TiltGeometry) -> CtfParameters | None:
-    """Parameters of the image with the lowest tilt angle."""
+    """Parameters of the image with the lowest tilt angle; None if there are none."""
     return None if geometry.ctf is None else geometry.ctf.select([np.abs(geometry.tilt_deg).argmin()])
 
 
@@ -247,7 +252,13 @@ def deconvolve_file(
     section: CtfSection,
     device: torch.device,
 ) -> None:
-    """Deconvolve a ``(z, y, x)`` tomogram in place, in memory, if the configuration says so."""
+    """Deconvolve a ``(z, y, x)`` tomogram in place, in memory, if the configuration says so.
+
+    Raises
+    ------
+    ValueError
+        If it says so, and CTF parameters or the voxel size are not known.
+    """
     if section.ctf != "wiener-tomogram":
         return
     if ctf is None or voxel_size_A is None:

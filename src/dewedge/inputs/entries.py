@@ -67,7 +67,10 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
 
 
 def entries_among(files: Iterable[Path], config: Config, faults: Faults) -> list[Entry]:
-    """As `entries_of`, of what some files of folders hold; nothing if that is nothing."""
+    """Entries as `entries_of` gives, of what some files of folders hold; nothing if that is nothing.
+
+    What is wrong with one is added to ``faults``.
+    """
     entries = find_among(
         files,
         pixel_size_A=config.series.pixel_size_A,
@@ -83,7 +86,14 @@ def entries_among(files: Iterable[Path], config: Config, faults: Faults) -> list
 
 
 def named_series(config: Config, faults: Faults) -> list[SeriesEntry]:
-    """Tilt series of the files that are named, one for each stack or pair of even and odd stacks."""
+    """Tilt series of the files that are named, one for each stack or pair of even and odd stacks.
+
+    Raises
+    ------
+    InputError
+        If no file is named, or files do not go together or with the split; of one that cannot be read the
+        error is in ``faults``.
+    """
     section, split = config.series, config.split.split
     stacks: list[Path] = config.paths
     odds: Sequence[Path | None] = [None] * len(stacks)
@@ -107,7 +117,13 @@ def named_series(config: Config, faults: Faults) -> list[SeriesEntry]:
 
 
 def named_halves(section: TomogramsSection) -> list[HalvesEntry]:
-    """Half tomograms of the files that are named."""
+    """Half tomograms of the files that are named.
+
+    Raises
+    ------
+    InputError
+        If there is not one of each kind for every tomogram, or a tilt range cannot be.
+    """
     _expect_one_each("--half1", section.half1, section.half0)
     if section.full:
         _expect_one_each("--full", section.full, section.half0)
@@ -163,7 +179,13 @@ def known_range(entry: HalvesEntry) -> TiltRange:
 
 
 def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRange]:
-    """The tilt range of each of ``count`` tomograms: the one for all, or its own."""
+    """The tilt range of each of ``count`` tomograms: the one for all, or its own.
+
+    Raises
+    ------
+    InputError
+        If their number is another, or one cannot be a tilt range.
+    """
     if len(ranges) not in (1, count):
         raise InputError(
             f"--tilt-range: expected lowest and highest tilt angle once, or for each of {count} tomograms, "

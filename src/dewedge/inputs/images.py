@@ -46,7 +46,7 @@ class AlignedImages:
     noise: NDArray[np.float64]
 
     def select(self, indices: NDArray[np.int64]) -> AlignedImages:
-        """The images at ``indices``."""
+        """The images at ``(m,)`` indices, with their geometry and noise."""
         chosen = self.images[torch.from_numpy(indices)]
         return AlignedImages(chosen, self.geometry.select(indices), self.noise[indices])
 
@@ -191,7 +191,8 @@ def _refuse_copies(series: Sequence[TiltSeries], name: str) -> None:
 def paint_gold(aligned: Sequence[AlignedImages], counts: bool, seed: int, name: str) -> Gold | None:
     """Paint over the gold beads of aligned images, in place; those of frames with noise of their own.
 
-    Beads are looked for once, in the mean of frames, in images of pixels of about 10 A.
+    ``counts`` tells whether the images are counts divided by their mean. Beads are looked for once, in the
+    mean of frames, in images of pixels of about 10 A.
     """
     geometry = aligned[0].geometry
     shape = geometry.image_shape_yx

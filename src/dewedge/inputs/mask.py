@@ -20,7 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 def choose_mask(masks: Sequence[str], index: int, count: int) -> Mask | None:
-    """The mask of one tomogram of ``count``: the one for all, or its own; None if none is given."""
+    """The mask of one tomogram of ``count``: the one for all, or its own; None if none is given.
+
+    Raises
+    ------
+    InputError
+        If there is neither one for all nor one for each.
+    """
     if not masks:
         return None
     if len(masks) not in (1, count):

@@ -60,14 +60,21 @@ def _kept(exposures: NDArray[np.float64], frequency_per_A: Tensor, voltage_kV: f
 
 
 def write_planes(path: Path, halves: Sequence[MeasuredPlanes | None]) -> None:
-    """Write what both half-sets measured as JSON; nothing if it is not known."""
+    """Write what both half-sets measured as JSON; nothing if it is not known.
+
+    Errors as `dewedge.io.files.write_text_atomic`.
+    """
     known = [planes.as_dict() for planes in halves if planes is not None]
     if len(known) == 2:
         write_text_atomic(path, json.dumps(dict(zip(("half0", "half1"), known, strict=True))))
 
 
 def planes_beside(half0: Path) -> Path:
-    """The file of what was measured that belongs to a tomogram of half-set 0: [NAME_]planes.json."""
+    """The file of what was measured that belongs to a tomogram of half-set 0: [NAME_]planes.json.
+
+    >>> planes_beside(Path("TS_01_half0.mrc")).name, planes_beside(Path("half0.mrc")).name
+    ('TS_01_planes.json', 'planes.json')
+    """
     file = file_of(half0)
     return file.with_name(f"{file.stem.removesuffix('half0')}planes.json")
 

@@ -85,7 +85,13 @@ def read_all(config: Config) -> list[RunInput]:
 
 
 def read_one_series(config: Config) -> SeriesInput:
-    """Open the one tilt series that the configuration names."""
+    """Open the one tilt series that the configuration names.
+
+    Raises
+    ------
+    InputError
+        If it names none or several, or it cannot be opened.
+    """
     inputs = read_all(config)
     if len(inputs) != 1 or not isinstance(inputs[0], SeriesInput):
         names = ", ".join(item.name for item in inputs)
@@ -94,7 +100,13 @@ def read_one_series(config: Config) -> SeriesInput:
 
 
 def open_inputs(config: Config, faults: Faults) -> list[RunInput]:
-    """Open what the configuration names; what is wrong with one of several is added to ``faults``."""
+    """Open what the configuration names; what is wrong with one of several is added to ``faults``.
+
+    Raises
+    ------
+    InputError
+        If the configuration cannot be used.
+    """
     allow_many_files()
     entries = entries_of(config, faults)
     inputs: list[RunInput] = []
@@ -106,7 +118,7 @@ def open_inputs(config: Config, faults: Faults) -> list[RunInput]:
 
 
 def open_entry(entry: Entry, config: Config, mask: Mask | None) -> RunInput:
-    """Open a tilt series, or half tomograms."""
+    """Open a tilt series, or half tomograms; errors as `open_series` and `open_halves`."""
     return open_series(entry, config, mask) if isinstance(entry, SeriesEntry) else open_halves(entry, mask)
 
 
@@ -127,7 +139,13 @@ def read_entry(entry: Entry, config: Config) -> RunInput:
 
 
 def open_series(entry: SeriesEntry, config: Config, mask: Mask | None) -> SeriesInput:
-    """Open a tilt series: its frames if they are asked for, or are there and nothing is asked for."""
+    """Open a tilt series: its frames if they are asked for, or are there and nothing is asked for.
+
+    Raises
+    ------
+    InputError
+        If what is asked for, whole images or even and odd frames, is not there.
+    """
     split = config.split.split
     frames = split == "frames" or (split == "auto" and entry.has_frames)
     remarks = [f"read from {entry.path.name} ({entry.program})"] if entry.program else []
@@ -140,7 +158,13 @@ def open_series(entry: SeriesEntry, config: Config, mask: Mask | None) -> Series
 
 
 def open_halves(entry: HalvesEntry, mask: Mask | None) -> HalvesInput:
-    """Open half tomograms whose tilt range is known; their own mask counts if none is given."""
+    """Open half tomograms whose tilt range is known; their own mask counts if none is given.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, shapes differ, or the tilt range is not known.
+    """
     half0, half1, full = entry.open()
     remarks = (f"half-sets {entry.half0.name} and {entry.half1.name}", *entry.notes)
     mask = mask or entry.mask or "none"
@@ -148,7 +172,13 @@ def open_halves(entry: HalvesEntry, mask: Mask | None) -> HalvesInput:
 
 
 def with_correction(inputs: Sequence[RunInput], config: Config, faults: Faults) -> list[RunInput]:
-    """The inputs with all that their correction for CTF and exposure needs; at fault is what lacks some."""
+    """The inputs with all that their correction for CTF and exposure needs; at fault is what lacks some.
+
+    Raises
+    ------
+    InputError
+        If CTF files are given, but not one for each input.
+    """
     section = config.ctf
     if section.ctf_file and len(section.ctf_file) != len(inputs):
         names = ", ".join(item.name for item in inputs)
@@ -170,7 +200,13 @@ def with_correction(inputs: Sequence[RunInput], config: Config, faults: Faults) 
 
 
 def without_excluded(inputs: Sequence[RunInput], config: Config) -> list[RunInput]:
-    """The one tilt series without the images that the configuration excludes; others as they are."""
+    """The one tilt series without the images that the configuration excludes; others as they are.
+
+    Raises
+    ------
+    InputError
+        If there are several inputs, no such images, or fewer than five would be left.
+    """
     numbers = image_numbers(config.series.exclude_tilts)
     if not numbers:
         return list(inputs)
@@ -218,7 +254,13 @@ def with_fitting_cubes(config: Config, inputs: Sequence[RunInput]) -> tuple[Conf
 
 
 def require_cubes_for_network(section: FitSection) -> None:
-    """Refuse cubes that do not suit the network."""
+    """Refuse cubes that do not suit the network.
+
+    Raises
+    ------
+    InputError
+        If they do not.
+    """
     multiple = section.network().multiple
     if section.cube_size % multiple:
         raise InputError(
@@ -227,7 +269,13 @@ def require_cubes_for_network(section: FitSection) -> None:
 
 
 def require_usable(item: RunInput, config: Config) -> None:
-    """Refuse an input that is too small, has a mask or tiles that do not fit, or data of no use."""
+    """Refuse an input that is too small, has a mask or tiles that do not fit, or data of no use.
+
+    Raises
+    ------
+    InputError
+        If it is one.
+    """
     shape = item.tomogram_shape(config.reconstruct)
     network = config.fit.network()
     tile = config.refine.edge(network, config.fit.cube_size)
@@ -249,7 +297,13 @@ def require_usable(item: RunInput, config: Config) -> None:
 
 
 def require_sound_images(series: TiltSeries) -> None:
-    """Refuse images that are constant or hold values that are not finite."""
+    """Refuse images that are constant or hold values that are not finite.
+
+    Raises
+    ------
+    InputError
+        If there is one, or one holds values beyond `dewedge.limits.PIXEL`.
+    """
     for i, (image, tilt) in enumerate(zip(series.images, series.geometry.tilt_deg, strict=True)):
         low, high = float(image.min()), float(image.max())
         where = f"{series.path}: image {i + 1} (at {tilt:g} degrees)"

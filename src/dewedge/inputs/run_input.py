@@ -53,6 +53,7 @@ class SeriesInput:
 
     @property
     def tilt_range(self) -> TiltRange:
+        """Range of its measured tilts."""
         return self.series[0].geometry.tilt_range
 
     @property
@@ -74,7 +75,10 @@ class SeriesInput:
         return (f"{n} images of {height} x {width} (y, x)", *self.series[0].notes, *self.remarks)
 
     def select(self, indices: NDArray[np.int64], remark: str) -> SeriesInput:
-        """The images at rising ``indices``, of one range of the stack still memory-mapped."""
+        """The images at rising ``(m,)`` indices, with one more remark.
+
+        Those of one range of the stack are still memory-mapped.
+        """
         chosen: NDArray[np.int64] | slice = indices
         if np.array_equal(indices, np.arange(indices[0], indices[-1] + 1)):
             chosen = slice(int(indices[0]), int(indices[-1]) + 1)
@@ -100,7 +104,7 @@ class SeriesInput:
         return max(1, round(thickness / section.bin))
 
     def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:
-        """Shape (z, y, x) of its binned tomogram."""
+        """Shape (z, y, x) of its binned tomogram; errors as `binned_thickness`."""
         height, width = self.series[0].geometry.aligned_shape_yx
         return self.binned_thickness(section), height // section.bin, width // section.bin
 
@@ -111,7 +115,23 @@ class SeriesInput:
 
 @dataclass(frozen=True, eq=False)
 class HalvesInput:
-    """Ready-made tomograms of both half-sets, and the full one unless that is to be their mean."""
+    """Ready-made tomograms of both half-sets.
+
+    Parameters
+    ----------
+    name, mask
+        See `SeriesInput`.
+    half0, half1
+        The tomograms, of one shape.
+    full
+        That of all data; None if it is to be their mean.
+    tilt_range
+        Of their measured tilts.
+    remarks
+        Notes on what was read and assumed.
+    ctf
+        CTF parameters, one value each, at the untilted image; None if not known.
+    """
 
     name: str
     half0: VolumeFile
@@ -124,6 +144,7 @@ class HalvesInput:
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """Notes on what was read and assumed."""
         shape, voxel = self.half0.data.shape, self.half0.voxel_size_A
         size = "not known" if voxel is None else f"{voxel:g} A"
         low, high = self.tilt_range

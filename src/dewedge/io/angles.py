@@ -34,5 +34,8 @@ def read_tilt_angles(path: StrPath) -> NDArray[np.float64]:
 
 
 def write_tilt_angles(path: StrPath, tilt_deg: ArrayLike) -> None:
-    """Write ``(n,)`` tilt angles in degrees, four decimals, one a line."""
+    """Write ``(n,)`` tilt angles in degrees, four decimals, one a line.
+
+    Errors as `dewedge.io.files.write_text_atomic`.
+    """
     write_text_atomic(path, "".join(f"{angle:9.4f}\n" for angle in np.asarray(tilt_deg, dtype=np.float64)))

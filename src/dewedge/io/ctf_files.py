@@ -40,7 +40,10 @@ def read_ctf_file(path: StrPath, n_images: int) -> CtfParameters:
 
 
 def read_ctffind(path: StrPath, n_images: int) -> CtfParameters:
-    """CTFFIND's .txt and AreTomo's _CTF.txt: defocus in A, azimuth in degrees, phase shift in radians."""
+    """CTFFIND's .txt and AreTomo's _CTF.txt: defocus in A, azimuth in degrees, phase shift in radians.
+
+    Errors as `read_ctf_file`.
+    """
     text = read_text(path)
     comments = " ".join(line for line in text.splitlines() if line.lstrip().startswith("#"))
     rows = _rows(path, text, (7, 8), "CTFFIND's columns (number, defocus 1, defocus 2, azimuth, ...)")
@@ -64,7 +67,10 @@ def read_ctffind(path: StrPath, n_images: int) -> CtfParameters:
 
 
 def write_ctffind(path: StrPath, ctf: CtfParameters) -> None:
-    """Write CTF parameters as CTFFIND's .txt does; the fit's quality and resolution, not known, are 0."""
+    """Write CTF parameters as CTFFIND's .txt does; the fit's quality and resolution, not known, are 0.
+
+    Errors as `dewedge.io.files.write_text_atomic`.
+    """
     header = [
         f"# acceleration voltage: {ctf.voltage_kV:.1f} keV ; spherical aberration: "
         f"{ctf.spherical_aberration_mm:.2f} mm ; amplitude contrast: {ctf.amplitude_contrast:.2f}",
@@ -86,7 +92,10 @@ def write_ctffind(path: StrPath, ctf: CtfParameters) -> None:
 
 
 def read_gctf(path: StrPath, n_images: int) -> CtfParameters:
-    """Gctf's .star: one row for each image, in the order of the stack."""
+    """Gctf's .star: one row for each image, in the order of the stack.
+
+    Errors as `read_ctf_file`.
+    """
     tables = [table for table in read_star(path).values() if "rlnDefocusU" in table]
     if not tables:
         raise InputError(f"{path}: no column rlnDefocusU: expected a STAR file of Gctf")
@@ -108,6 +117,8 @@ def read_ctfplotter(path: StrPath, n_images: int) -> CtfParameters:
     """IMOD's .defocus, versions 2 and 3: defocus in nm of views or ranges of views.
 
     An image gets the values at the middle of its range; between ranges they are interpolated by view number.
+
+    Errors as `read_ctf_file`.
     """
     lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     table = [row for row in map(numbers, lines[: limits.TILTS + 1]) if row is not None]

@@ -40,6 +40,11 @@ class SeriesEntry:
         Thickness in raw pixels with which the other program reconstructs; None if not known.
     notes
         What was read from which file, assumed, and left out, one line each.
+
+    Raises
+    ------
+    InputError
+        If the name is no plain one, images do not fit the geometry, or they are fewer than five.
     """
 
     name: str
@@ -138,6 +143,11 @@ class HalvesEntry:
         CTF parameters of the tomogram, one value each, at the untilted image; None if not known.
     notes
         See `SeriesEntry`.
+
+    Raises
+    ------
+    InputError
+        If the name is no plain one.
     """
 
     name: str
@@ -174,7 +184,10 @@ class HalvesEntry:
         return half0, half1, full
 
     def open_mask(self) -> VolumeFile | None:
-        """The mask, in our frame; None if there is none."""
+        """The mask, in our frame; None if there is none.
+
+        Errors as `open`.
+        """
         return None if self.mask is None else self._oriented(self.mask)
 
     def _oriented(self, path: Path) -> VolumeFile:

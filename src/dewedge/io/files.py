@@ -122,7 +122,10 @@ def _count_words(text: str) -> int:
 def number(text: str) -> float | None:
     """The number that a file holds as text, with a point or a comma for the decimals; None if it is none.
 
-    None, too, for what is not finite or beyond `dewedge.limits.NUMBER`.
+    It is None, too, for what is not finite or beyond `dewedge.limits.NUMBER`.
+
+    >>> number("3,5"), number("1e99"), number("three")
+    (3.5, None, None)
     """
     if len(text) > limits.NUMBER_CHARACTERS:
         return None
@@ -134,7 +137,11 @@ def number(text: str) -> float | None:
 
 
 def numbers(words: Iterable[str]) -> list[float] | None:
-    """Numbers of words, each as `number` has it; None if one of them is none."""
+    """Numbers of words, each as `number` has it; None if one of them is none.
+
+    >>> numbers(["1", "-2.5"]), numbers(["1", "two"])
+    ([1.0, -2.5], None)
+    """
     values = []
     for word in words:
         value = number(word)
@@ -382,7 +389,10 @@ def allocate(descriptor: int) -> None:
 
 
 def write_text_atomic(path: StrPath, text: str) -> None:
-    """Write UTF-8 text through `atomic_path`."""
+    """Write UTF-8 text through `atomic_path`.
+
+    Errors as `atomic_path`.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 

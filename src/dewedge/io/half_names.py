@@ -64,7 +64,11 @@ class HalvesOfStacks:
 
 
 def is_half(path: Path) -> bool:
-    """True if the file's name, or else its folder's, has a word for a half: even, odd, EVN, half1 ..."""
+    """True if the file's name, or else its folder's, has a word for a half: even, odd, EVN, half1 ...
+
+    >>> is_half(Path("even/TS_01.mrc")), is_half(Path("TS_01_ODD.mrc")), is_half(Path("evening.mrc"))
+    (True, True, False)
+    """
     return _half(path) is not None
 
 
@@ -72,6 +76,10 @@ def pair_halves(paths: Iterable[Path], faults: list[InputError] | None = None) -
     """Pair files whose names differ in nothing but the word for the half, in the file's or the folder's name.
 
     Words are EVN, even and odd, half0 and half1, half1 and half2, set off from the rest of the name.
+
+    >>> [pair] = pair_halves([Path("TS_01_half2.mrc"), Path("TS_01_half1.mrc")])
+    >>> pair.name, pair.half0.name
+    ('TS_01', 'TS_01_half1.mrc')
 
     Parameters
     ----------
@@ -131,7 +139,11 @@ def other_half(path: Path) -> Path | None:
 
 
 def without_half(stem: str) -> str:
-    """A name without its word for the half."""
+    """A name without its word for the half.
+
+    >>> without_half("TS_01_EVN_Vol"), without_half("TS_01")
+    ('TS_01_Vol', 'TS_01')
+    """
     return _cut(stem, *_matches(stem)[-1:])
 
 

@@ -12,6 +12,9 @@ from dewedge.errors import InputError, shown
 def image_numbers(texts: Sequence[str]) -> list[int]:
     """Numbers from 1 in lists such as ``1-3,41``, sorted, each once.
 
+    >>> image_numbers(["1-3,41", "2"])
+    [1, 2, 3, 41]
+
     Raises
     ------
     InputError
@@ -31,7 +34,11 @@ def image_numbers(texts: Sequence[str]) -> list[int]:
 
 
 def numbers_text(numbers: Iterable[int]) -> str:
-    """Write numbers as `image_numbers` reads them: ranges, separated by commas."""
+    """Write numbers as `image_numbers` reads them: ranges, separated by commas.
+
+    >>> numbers_text([41, 3, 2, 1])
+    '1-3,41'
+    """
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][1] + 1:

@@ -118,6 +118,8 @@ def write_mdoc(
 ) -> None:
     """Write the mdoc of a stack that has this geometry, one minute between images.
 
+    Errors as `dewedge.io.files.write_text_atomic`.
+
     Parameters
     ----------
     image_file
@@ -170,6 +172,11 @@ def copy_mdoc(
     ----------
     image_shape_yx
         Shape of their images; None to leave what is there.
+
+    Raises
+    ------
+    InputError
+        If ``source`` cannot be read, or ``path`` not written.
     """
     changed = {"PixelSpacing": f"{pixel_size_A:g}", "DataMode": "2"}
     if image_shape_yx is not None:

@@ -159,7 +159,7 @@ def write_mrc(
     labels: Sequence[str] = (),
     what: str = "",
 ) -> None:
-    """Write an array ``(z, y, x)`` or ``(n, y, x)`` as `create_mrc` does."""
+    """Write an array ``(z, y, x)`` or ``(n, y, x)`` as float32. Parameters and errors as `create_mrc`."""
     values = np.asarray(array)
     with create_mrc(
         path, values.shape, voxel_size_A, stack=stack, origin_xyz_A=origin_xyz_A, labels=labels, what=what

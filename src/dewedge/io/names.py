@@ -32,6 +32,12 @@ OWN = frozenset(
 def plain_name(name: str, source: StrPath) -> str:
     """``name`` itself, if a file or folder in an output folder can be named so.
 
+    >>> plain_name("TS_01", "TS_01.mdoc")
+    'TS_01'
+    >>> plain_name("../TS_01", "TS_01.mdoc")
+    Traceback (most recent call last):
+    dewedge.errors.InputError: TS_01.mdoc: the name '../TS_01' holds a separator of folders: ...
+
     Parameters
     ----------
     source

@@ -93,8 +93,9 @@ def create_zarr(
 ) -> Iterator[VolumeWriter]:
     """Write an OME-Zarr image of float32 piece by piece, as `dewedge.io.mrc.create_mrc` writes an MRC file.
 
-    What is assigned waits in a nameless file of the same folder until the block ends, for pieces need not
-    be chunks and may be assigned twice.
+    What is assigned waits in a nameless file of the same folder until the block ends, for pieces need not be
+    chunks and may be assigned twice. Parameters and errors as `dewedge.io.mrc.create_mrc`; ``version`` as of
+    `write_zarr`.
     """
     path = Path(path)
     if file_of(path) != path:
@@ -175,7 +176,11 @@ def _created(path: Path, shape: Sequence[int], version: ZarrVersion) -> Any:
 
 
 def pyramid_shapes(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Shapes of the levels of a volume, the finest first; an axis of one voxel stays."""
+    """Shapes of the levels of a volume, the finest first; an axis of one voxel stays.
+
+    >>> pyramid_shapes((96, 257, 256))
+    [(96, 257, 256), (48, 128, 128), (24, 64, 64)]
+    """
     shapes = [tuple(int(n) for n in shape)]
     while max(shapes[-1]) > _SMALLEST:
         shapes.append(tuple(max(n // 2, 1) for n in shapes[-1]))

@@ -64,6 +64,13 @@ def write_particles(
 
     The angles are RELION's, in degrees: the matrix ``Z(rot) Y(tilt) Z(psi)`` on (x, y, z) column vectors
     (right-handed turns) takes the particle onto the reference. Ours is its inverse, with the axes reversed.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of centres and species differ, or a name cannot be in a STAR file.
+    UnwritableError
+        If the file cannot be written.
     """
     import pandas as pd
     import starfile

@@ -33,7 +33,7 @@ def read_star(path: StrPath) -> dict[str, Table]:
     Raises
     ------
     InputError
-        If the file cannot be read or is no STAR file.
+        If the file cannot be read, is no STAR file, or has a table wider than is believed.
     """
     from gemmi import cif
 
@@ -59,7 +59,13 @@ def read_star(path: StrPath) -> dict[str, Table]:
 
 
 def write_star(path: StrPath, blocks: Mapping[str, Mapping[str, Sequence[object]]]) -> None:
-    """Write tables, each as a loop; numbers in full precision."""
+    """Write tables, each as a loop; numbers in full precision.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be written to a STAR file, or the file cannot be written.
+    """
     lines: list[str] = []
     for name, table in blocks.items():
         lines += ["", f"data_{name}", "", "loop_"]
@@ -132,7 +138,13 @@ def numbers(path: StrPath, table: Table, column: str, default: float | None = No
 
 
 def number(path: StrPath, table: Table, column: str, row: int = 0) -> float | None:
-    """The number of one row; None if the column is absent or the row has none there."""
+    """The number of one row; None if the column is absent or the row has none there.
+
+    Raises
+    ------
+    InputError
+        If something else is there.
+    """
     text = words(table, column, row)
     if text is None:
         return None
@@ -149,7 +161,13 @@ def words(table: Table, column: str, row: int = 0) -> str | None:
 
 
 def require_few_rows(path: StrPath, table: Table) -> None:
-    """Refuse a table of tilt images or tomograms of more rows than there are of either."""
+    """Refuse a table of tilt images or tomograms of more rows than there are of either.
+
+    Raises
+    ------
+    InputError
+        If it has more.
+    """
     rows = len(next(iter(table.values()), []))
     if rows > limits.TILTS:
         raise InputError(f"{path}: a table of {rows} rows: expected at most {limits.TILTS}")
@@ -171,8 +189,13 @@ def find_named(name: str, beside: StrPath) -> Path:
 
 
 def name_within(path: StrPath, folder: StrPath) -> str:
-    """The name by which a STAR file of a folder, or of a project there, gives a file: its path from there, or
-    its full one where it lies elsewhere."""
+    """Name by which a STAR file of a folder gives a file: its path from there, or its full one elsewhere.
+
+    >>> name_within("/project/rec/TS_01.mrc", "/project")
+    'rec/TS_01.mrc'
+    >>> name_within("/scratch/TS_01.mrc", "/project")
+    '/scratch/TS_01.mrc'
+    """
     full, base = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
     return str(full.relative_to(base) if full.is_relative_to(base) else full)
 

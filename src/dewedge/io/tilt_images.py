@@ -62,11 +62,13 @@ class TiltImages:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Number of images, and their height and width: ``(n, y, x)``."""
         height, width = self.first.data.shape[1:]
         return len(self.sources), height, width
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Type of the pixels of the first file."""
         return self.first.data.dtype
 
     def __len__(self) -> int:
@@ -81,11 +83,11 @@ class TiltImages:
         return (self[i] for i in range(len(self)))
 
     def select(self, indices: ArrayLike) -> TiltImages:
-        """Only the images at ``indices``."""
+        """Only the images at ``(m,)`` indices, in their order; errors as `TiltImages`."""
         return TiltImages(self.sources[int(i)] for i in np.asarray(indices))
 
     def as_array(self) -> NDArray[Any]:
-        """The memory-mapped file where these are all its images in order, else this object itself."""
+        """The memory-mapped ``(n, y, x)`` file where these are all its images in order, else itself."""
         # What uses images needs shape, dtype, length and one image at a time, which both give.
         return self.first.data if self._is_whole_file else cast("NDArray[Any]", self)
 
@@ -97,7 +99,7 @@ class TiltImages:
 
 
 def stack_images(path: StrPath, sections: Sequence[int] | None = None) -> TiltImages:
-    """Images of one stack: all, or those of ``sections`` counted from 0."""
+    """Images of one stack: all, or those of ``sections`` counted from 0; errors as `TiltImages`."""
     path = Path(path)
     chosen = range(len(read_mrc(path, stack=True).data)) if sections is None else sections
     return TiltImages(ImageSource(path, int(section)) for section in chosen)

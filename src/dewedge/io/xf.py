@@ -33,7 +33,10 @@ def read_xf(path: StrPath) -> tuple[Floats, Floats]:
 
 
 def write_xf(path: StrPath, matrices: ArrayLike, shifts_xy: ArrayLike) -> None:
-    """Write matrices ``(n, 2, 2)`` on (x, y) and shifts ``(n, 2)`` in (x, y) and pixels."""
+    """Write matrices ``(n, 2, 2)`` on (x, y) and shifts ``(n, 2)`` in (x, y) and pixels.
+
+    Errors as `dewedge.io.files.write_text_atomic`.
+    """
     rows = np.concatenate([np.reshape(matrices, (-1, 4)), np.reshape(shifts_xy, (-1, 2))], axis=1)
     line = "{:13.9f}" * 4 + "{:14.6f}" * 2 + "\n"
     write_text_atomic(path, "".join(line.format(*row) for row in rows.tolist()))
@@ -46,6 +49,10 @@ def xf_to_geometry_arrays(
 
     A raw pixel at p from our centre lies at p + e from IMOD's, e = 1/2 for an axis of even length, else 0.
     The aligned coordinate stays IMOD's, so that the tilt axis lies at 0: A p + (A e + d).
+
+    >>> linear_yx, shift_yx = xf_to_geometry_arrays([np.eye(2)], [[0, 0]], image_shape_yx=(64, 65))
+    >>> shift_yx
+    array([[0.5, 0. ]])
     """
     linear = np.asarray(matrices, dtype=np.float64)
     shifts = np.asarray(shifts_xy, dtype=np.float64) + linear @ _centre_offset_xy(image_shape_yx)
@@ -55,7 +62,7 @@ def xf_to_geometry_arrays(
 def geometry_arrays_to_xf(
     linear_yx: ArrayLike, shift_yx: ArrayLike, image_shape_yx: tuple[int, int]
 ) -> tuple[Floats, Floats]:
-    """The inverse of `xf_to_geometry_arrays`."""
+    """The inverse of `xf_to_geometry_arrays`: matrices ``(n, 2, 2)`` and shifts ``(n, 2)`` on (x, y)."""
     matrices = np.asarray(linear_yx, dtype=np.float64)[:, ::-1, ::-1].copy()
     shifts_xy = np.asarray(shift_yx, dtype=np.float64)[:, ::-1] - matrices @ _centre_offset_xy(image_shape_yx)
     return matrices, shifts_xy

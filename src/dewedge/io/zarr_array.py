@@ -1,5 +1,7 @@
-"""A three-dimensional Zarr array in a folder, of format 2 or 3: looked through before it is opened, read by
-chunks, and never outside its store."""
+"""A three-dimensional Zarr array in a folder, of format 2 or 3.
+
+It is looked through before it is opened, read by chunks, and never outside its store.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +50,7 @@ class ArrayLayout(NamedTuple):
 
     @property
     def chunk_bytes(self) -> int:
+        """Bytes of a decoded chunk."""
         return math.prod(self.chunks) * self.dtype.itemsize
 
 
@@ -295,7 +298,13 @@ def _opened(path: Path, store: Path, layout: ArrayLayout) -> zarr.Array[Any]:
 
 @contextmanager
 def zarr_at_hand(path: Path) -> Iterator[None]:
-    """Tell what to install for a Zarr store, where an import within the block fails."""
+    """Tell what to install for a Zarr store, where an import within the block fails.
+
+    Raises
+    ------
+    InputError
+        If one does.
+    """
     try:
         yield
     except ImportError:

@@ -49,7 +49,13 @@ class GuardedStore(LocalStore):
         self._store, self._codec, self._chunk_bytes = store, codec, chunk_bytes
 
     def with_read_only(self, read_only: bool = False) -> GuardedStore:
-        """Itself, which is."""
+        """The store itself, which is read-only.
+
+        Raises
+        ------
+        ValueError
+            If one is asked for that can be written.
+        """
         if not read_only:
             raise ValueError("expected a store to read")
         return self
@@ -62,14 +68,14 @@ class GuardedStore(LocalStore):
         return self._looked_at(key, byte_range, data)
 
     def get_sync(self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
-        """The same, of releases of zarr that read without waiting."""
+        """As `get`, of releases of zarr that read without waiting."""
         if not self._may_read(key, byte_range):
             return None
         data = super().get_sync(key, prototype=prototype, byte_range=byte_range)
         return self._looked_at(key, byte_range, data)
 
     async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
-        """The same, of several."""
+        """As `get`, of several files or parts."""
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     def _may_read(self, key: str, byte_range: ByteRequest | None) -> bool:

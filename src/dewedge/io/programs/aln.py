@@ -127,7 +127,10 @@ def read_aln(path: StrPath) -> Aln:
 
 
 def aln_geometry(aln: Aln, pixel_size_A: float, ctf: CtfParameters | None = None) -> TiltGeometry:
-    """Geometry of the images of the rows, in their order."""
+    """Geometry of the images of the rows, in their order.
+
+    Errors as `dewedge.geometry.TiltGeometry`.
+    """
     shape = aln.raw_shape[1:]
     linear_yx, shift_yx = to_geometry_arrays(aln.axis_deg, aln.shift_xy, shape, "(N-1)/2")
     return TiltGeometry(

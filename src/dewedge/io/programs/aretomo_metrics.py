@@ -44,6 +44,9 @@ class Bound:
     def parsed(cls, text: str, *, is_least: bool) -> Bound:
         """A bound from ``NAME=VALUE``.
 
+        >>> Bound.parsed("CTF_Res=12", is_least=False)
+        Bound(column='CTF_Res', value=12.0, is_least=False)
+
         Raises
         ------
         InputError

@@ -70,7 +70,10 @@ def read_deepdewedge(path: StrPath) -> list[HalvesEntry]:
 
 
 def is_deepdewedge(path: StrPath) -> bool:
-    """True if a file is such a configuration."""
+    """True if a file is such a configuration.
+
+    Errors as `dewedge.io.files.read_text`.
+    """
     return "tomo0_files" in read_text(path)
 
 

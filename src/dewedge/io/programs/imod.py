@@ -54,7 +54,10 @@ class Etomo:
 
 
 def read_com(path: StrPath) -> dict[str, str]:
-    """Entries of a command file such as tilt.com: the rest of the line by keyword in capitals."""
+    """Entries of a command file such as tilt.com: the rest of the line by keyword in capitals.
+
+    Errors as `dewedge.io.files.read_text`.
+    """
     entries: dict[str, list[str]] = {}
     for line in read_text(path).splitlines():
         words = line.split(maxsplit=1)
@@ -68,7 +71,10 @@ def read_com(path: StrPath) -> dict[str, str]:
 
 
 def read_edf(path: StrPath) -> dict[str, str]:
-    """Properties of etomo's .edf by name."""
+    """Properties of etomo's .edf by name.
+
+    Errors as `dewedge.io.files.read_text`.
+    """
     pairs = (line.split("=", 1) for line in read_text(path).splitlines() if not line.startswith("#"))
     return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
 

@@ -30,14 +30,20 @@ _LARGE_DEG = 1.0
 def to_geometry_arrays(
     axis_deg: ArrayLike, shift_xy: ArrayLike, image_shape_yx: tuple[int, int], centre: Centre
 ) -> tuple[Floats, Floats]:
-    """``linear_yx`` and ``shift_yx`` of a `dewedge.geometry.TiltGeometry`.
+    """``linear_yx`` ``(n, 2, 2)`` and ``shift_yx`` ``(n, 2)`` of a `dewedge.geometry.TiltGeometry`.
+
+    >>> linear_yx, shift_yx = to_geometry_arrays([90.0], [[3.0, 0.0]], (64, 64), "N/2")
+    >>> (linear_yx @ [0, 3] + shift_yx).round(6).tolist()  # the centre lies 3 pixels off in x
+    [[0.0, 0.0]]
 
     Parameters
     ----------
     axis_deg
-        ``(n,)`` tilt-axis angles.
+        ``(n,)`` tilt-axis angles in degrees.
     shift_xy
         ``(n, 2)`` shifts t in (x, y) and raw pixels.
+    image_shape_yx, centre
+        Shape of the raw images, and where the program has their centre.
     """
     angle = np.radians(np.asarray(axis_deg, dtype=np.float64))
     cos, sin = np.cos(angle), np.sin(angle)
@@ -50,14 +56,20 @@ def to_geometry_arrays(
 def from_geometry_arrays(
     linear_yx: Floats, shift_yx: Floats, image_shape_yx: tuple[int, int], centre: Centre
 ) -> tuple[Floats, Floats]:
-    """Inverse of `to_geometry_arrays` where the transforms are rotations: axis angles and shifts (x, y)."""
+    """Inverse of `to_geometry_arrays` where the transforms are rotations.
+
+    Returns
+    -------
+    (n,) and (n, 2) float64
+        Tilt-axis angles in degrees, and shifts in (x, y) and raw pixels.
+    """
     axis_deg = np.degrees(np.arctan2(linear_yx[:, 1, 0], linear_yx[:, 1, 1]))
     raw_yx = np.linalg.solve(linear_yx, shift_yx[:, :, None])[:, :, 0]
     return axis_deg, (_centre_offset_yx(image_shape_yx, centre) - raw_yx)[:, ::-1]
 
 
 def x_tilt_notes(x_tilt_deg: ArrayLike, where: str) -> tuple[str, ...]:
-    """A note on tilts of the volume about x, in degrees, which our geometry leaves out.
+    """Notes on tilts of the volume about x, one or ``(n,)``, which our geometry leaves out.
 
     A tilt common to all images merely turns the tomogram; what varies between images cannot be expressed.
     """

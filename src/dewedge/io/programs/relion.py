@@ -118,6 +118,8 @@ def write_denoised(path: StrPath, output: StrPath, denoised: Mapping[str, str]) 
 def write_output_nodes(path: StrPath, tomograms: str) -> None:
     """Write the list of results that RELION takes into its pipeline when an external job has ended.
 
+    Errors as `dewedge.io.star.write_star`.
+
     Parameters
     ----------
     tomograms
@@ -129,7 +131,13 @@ def write_output_nodes(path: StrPath, tomograms: str) -> None:
 
 
 def read_optics(path: StrPath, table: Table, row: int = 0) -> Optics:
-    """Read the row of one tilt series."""
+    """Read the row of one tilt series.
+
+    Raises
+    ------
+    InputError
+        If a column holds something else than a number.
+    """
     hand = number(path, table, "rlnTomoHand", row)
     thickness = number(path, table, "rlnTomoSizeZ", row)
     return Optics(

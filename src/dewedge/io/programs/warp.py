@@ -102,12 +102,18 @@ def read_warp(path: StrPath) -> WarpSeries:
 
 
 def is_warp_xml(path: StrPath) -> bool:
-    """True if an .xml file is that of a tilt series of Warp."""
+    """True if an .xml file is that of a tilt series of Warp.
+
+    Errors as `dewedge.io.files.read_text`.
+    """
     return "<TiltSeries" in read_text(path)[:2000]
 
 
 def warp_geometry(series: WarpSeries, image_shape_yx: tuple[int, int], pixel_size_A: float) -> TiltGeometry:
-    """Geometry of all tilts, in their order, for raw images of this size."""
+    """Geometry of all tilts, in their order, for raw images of this size.
+
+    Errors as `dewedge.geometry.TiltGeometry`.
+    """
     linear_yx, shift_yx = to_geometry_arrays(
         series.axis_deg, series.shift_xy_A / pixel_size_A, image_shape_yx, "N/2"
     )

@@ -169,7 +169,10 @@ def read_warp_halves(path: Path, half0: Path, half1: Path) -> HalvesEntry:
 
 
 def xml_of_half(half: Path) -> Path | None:
-    """The .xml of the series of a half tomogram in reconstruction/even or odd; None if there is none."""
+    """The .xml of the series of a half tomogram in reconstruction/even or odd; None if there is none.
+
+    Errors as `dewedge.io.files.read_text`.
+    """
     folder = half.absolute().parent
     if folder.name not in (EVEN, ODD) or folder.parent.name != RECONSTRUCTION:
         return None
