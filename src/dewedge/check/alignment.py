@@ -50,7 +50,7 @@ class TiltAxis(NamedTuple):
 
 
 def find_tilt_axis(aligned: Images, tilt_deg: Floats) -> TiltAxis:
-    """The line of their transforms that ``(n, y, x)`` aligned and binned images have in common.
+    """Line of their transforms that ``(n, y, x)`` aligned and binned images have in common.
 
     All projections of one specimen about one axis share the central line of their transforms along that axis
     (phases included, so only where their shifts are right), and in general no other. All values are 0 where

@@ -33,6 +33,11 @@ def measure_angle_scale(
         Their geometry.
     thickness
         Of the tomogram in raw pixels, if known; no less than 200 nm is taken.
+
+    Raises
+    ------
+    InputError
+        If an image is constant or holds a value that is not finite.
     """
     small = small_aligned(stacks, geometry, _LONGEST_SIDE, SMALLEST)
     if small is None:

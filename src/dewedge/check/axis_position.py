@@ -40,6 +40,11 @@ def measure_axis(
     -------
     AxisEstimate or None
         None if it cannot be told.
+
+    Raises
+    ------
+    InputError
+        If an image is constant or holds a value that is not finite.
     """
     small = small_aligned(stacks, geometry, _LONGEST_SIDE, SMALLEST)
     if small is None:

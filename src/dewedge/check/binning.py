@@ -18,7 +18,12 @@ Images = NDArray[np.float32]
 
 
 def binned_image(image: NDArray[Any], factor: int) -> Images:
-    """``(y, x)`` averages of blocks of ``factor`` pixels; what fills no block is left out."""
+    """``(y, x)`` averages of blocks of ``factor`` pixels; what fills no block is left out.
+
+    >>> binned_image(np.arange(20.0).reshape(4, 5), 2)
+    array([[ 3.,  5.],
+           [13., 15.]], dtype=float32)
+    """
     height, width = (n // factor for n in image.shape)
     blocks = image[: height * factor, : width * factor].astype(np.float32, copy=False)
     averages: Images = blocks.reshape(height, factor, width, factor).mean(axis=(1, 3))
@@ -64,6 +69,11 @@ def small_aligned(
     tuple or None
         ``(n, y, x)`` images, their geometry and the binning; None where a side would be shorter than
         ``smallest``.
+
+    Raises
+    ------
+    InputError
+        If an image is constant or holds a value that is not finite.
     """
     factor = math.ceil(max(geometry.image_shape_yx) / longest)
     if min(geometry.image_shape_yx) // factor < smallest:

@@ -42,12 +42,16 @@ class Finding:
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
-    """Those that are errors."""
+    """Findings that are errors."""
     return [finding for finding in findings if finding.severity == "error"]
 
 
 def listed(numbers: Iterable[int], most: int = 6) -> str:
-    """``1, 2, 5`` or ``1, 2, ... (12 in all)`` of numbers."""
+    """``1, 2, 5`` or ``1, 2 ... (12 in all)`` of numbers.
+
+    >>> listed([1, 2, 5]), listed(range(1, 13), most=2)
+    ('1, 2, 5', '1, 2 ... (12 in all)')
+    """
     texts = [str(number) for number in numbers]
     if len(texts) <= most:
         return ", ".join(texts)

@@ -76,9 +76,9 @@ def half_set(volume: NDArray[Any]) -> HalfSet:
 
 
 def best_match(half0: Volume, half1: Volume, smoothed: Sequence[int], flips: bool = True) -> Match:
-    """Compare two volumes of one shape in all positions and, with ``flips``, with axes reversed.
+    """Compare two ``(z, y, x)`` volumes of one shape in all positions.
 
-    ``smoothed`` are the axes along which they are band-passed.
+    With ``flips`` axes are reversed, too; ``smoothed`` are those along which they are band-passed.
     """
     first, second = _band_passed(half0, smoothed), _band_passed(half1, smoothed)
     spectrum, axes = np.fft.rfftn(first), tuple(range(first.ndim))
@@ -95,14 +95,20 @@ def best_match(half0: Volume, half1: Volume, smoothed: Sequence[int], flips: boo
 
 
 def correlation_by_frequency(half0: HalfSet, half1: HalfSet) -> ShellCorrelation:
-    """Fourier shell correlation of the middles of both, at full resolution."""
+    """Fourier shell correlation of the middles of both, at full resolution.
+
+    Errors as `dewedge.scores.fsc.fourier_shell_correlation`.
+    """
     return fourier_shell_correlation(_windowed(half0.middle), _windowed(half1.middle))
 
 
 def check_halves(
     series: str, half0: HalfSet, half1: HalfSet, axes: tuple[str, str, str] = ("z", "y", "x")
 ) -> list[Finding]:
-    """Findings on the half-sets of a tomogram or, with other names of the axes, of a stack of images."""
+    """Findings on the half-sets of a tomogram or, with other names of the axes, of a stack of images.
+
+    Errors as `correlation_by_frequency`.
+    """
 
     def finding(
         severity: Severity, what: str, why: str, do: str, where: str = "half-sets 0 and 1"

@@ -58,7 +58,10 @@ class ImageSummary:
 
 
 def summarise_images(images: NDArray[Any], binned_side: int = 128) -> ImageSummary:
-    """Read every image once, in memory or memory-mapped; the longer side is binned to ``binned_side``."""
+    """Read each of ``(n, y, x)`` images once, in memory or memory-mapped.
+
+    The longer side is binned to about ``binned_side`` pixels.
+    """
     factor = max(1, round(max(images.shape[1:]) / binned_side))
     binned, patches, rows = [], [], []
     for stored in images:

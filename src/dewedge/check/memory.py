@@ -33,7 +33,7 @@ Shape = tuple[int, int, int]
 def fit_bytes(
     config: NetworkConfig, options: FitOptions, shapes_zyx: Sequence[Shape], precision: Precision
 ) -> float:
-    """What a fit to tomograms of these shapes takes."""
+    """Bytes that a fit to tomograms of these shapes takes."""
     needed = _kept_bytes(config, precision) * options.batch_size * options.cube_size**3
     if options.update_interval is not None:  # the filled inputs, both halves
         edges = [np.diff(blocks(shape, options.cube_size)[0], axis=0) for shape in shapes_zyx]
@@ -44,7 +44,7 @@ def fit_bytes(
 def refine_bytes(
     config: NetworkConfig, shapes_zyx: Sequence[Shape], tile: int, precision: Precision
 ) -> float:
-    """What the refinement of the largest of these tomograms takes: a band of rows, and a tile."""
+    """Bytes that the refinement of the largest of these tomograms takes: a band of rows, and a tile."""
     band = 12 * max(
         min(z * min(tile, y) * x, max(COLUMN_VOXELS, z * min(tile, y) * min(tile, x)))
         for z, y, x in shapes_zyx
@@ -90,7 +90,7 @@ def free_memory_GB(device: torch.device | None = None) -> float | None:
 
 
 def resident_bytes() -> float:
-    """Main memory that this process has taken; 0 where the system does not tell."""
+    """Bytes of main memory that this process has taken; 0 where the system does not tell."""
     return _of_process(1) or 0.0
 
 

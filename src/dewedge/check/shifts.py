@@ -40,15 +40,17 @@ class Shifts(NamedTuple):
 
     @property
     def rms_px(self) -> float:
+        """Root mean square of the lengths of the shifts."""
         return float(np.sqrt(np.square(self.shift_yx).sum(axis=1).mean()))
 
     @property
     def largest_px(self) -> float:
+        """Length of the longest shift."""
         return float(np.linalg.norm(self.shift_yx, axis=1).max())
 
     @property
     def step_px(self) -> float:
-        """Median distance between neighbours in angle."""
+        """Median distance between the shifts of neighbours in angle."""
         return float(np.median(np.linalg.norm(np.diff(self.shift_yx, axis=0), axis=1)))
 
 

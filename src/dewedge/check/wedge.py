@@ -67,7 +67,8 @@ def wedge_spectrum(volume: NDArray[Any]) -> Floats:
 def angular_power(power: Floats, first: int, second: int, ring: tuple[float, float]) -> Floats:
     """``(90,)`` power of a ring by the angle atan2(k_first, k_second), -90 to 90 degrees, radially whitened.
 
-    It is averaged over the third axis first. NaN where the ring has no sample.
+    It is averaged over the third axis first. NaN where the ring has no sample. ``power`` has zero frequency
+    at index 0; the ring goes from one radius to another, in cycles per voxel.
     """
     [third] = {0, 1, 2} - {first, second}
     plane = power.mean(axis=third)

@@ -151,9 +151,11 @@ def anisotropy(
         ``(n, 3)`` places of beads, found in the raw tomogram (`find_beads`); looked for in this one if not
         given.
     sigma
-        Size of the compact objects (`find_objects`).
+        Size of the compact objects in voxels (`find_objects`).
     borders
         Borders of the tiles by axis, ``"z"``, ``"y"`` or ``"x"`` (`border_step`).
+    wedge_edges, weave_edges
+        Of the shells of `wedge_power` and `weave` in cycles per voxel.
 
     Raises
     ------
@@ -180,6 +182,13 @@ def wedge_power(volume: ArrayLike, edges: Sequence[float] = WEDGE_EDGES) -> Wedg
     figure, which for tilts about y has no reason to be low.
 
     Frequencies within 2 / thickness of the axis in question are left out, for there all planes meet.
+
+    The volume is ``(z, y, x)``; edges are those of the shells in cycles per voxel.
+
+    Raises
+    ------
+    InputError
+        As `anisotropy`, or if the edges do not rise.
     """
     bounds = checked_edges(edges)
     spectrum = tapered_spectrum(volume, "volume", bounds[-1])
@@ -201,6 +210,13 @@ def weave(volume: ArrayLike, edges: Sequence[float] = WEAVE_EDGES) -> Weave:
     Above 1 where a texture runs along the axes; below, along diagonals. A reconstruction is not at 1 either:
     its filter acts along x alone, and what lies along y was measured by all tilts. Hold a refined tomogram
     against its reconstruction, or its specimen against its ice, shell by shell.
+
+    The volume is ``(z, y, x)``; edges are those of the shells in cycles per voxel.
+
+    Raises
+    ------
+    InputError
+        As `anisotropy`, or if the edges do not rise.
     """
     bounds = checked_edges(edges)
     # No cone reaches higher along z.
@@ -222,10 +238,15 @@ def border_step(volume: ArrayLike, axis: int, borders: Sequence[int]) -> float:
     A step is the root mean square difference of two neighbouring sections across ``axis``. Beside are the
     steps two to four sections away, on both sides.
 
+    >>> sections = np.arange(20.0) + 10 * (np.arange(20) >= 10)  # a step of 11 among steps of 1
+    >>> border_step(sections[:, None, None], 0, [10])
+    11.0
+
     Parameters
     ----------
     borders
-        Index of the first section behind each border; those within four sections of an edge are left out.
+        Index along ``axis`` of a ``(z, y, x)`` volume of the first section behind each border; those within
+        four sections of an edge are left out.
 
     Returns
     -------

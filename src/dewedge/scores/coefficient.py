@@ -22,6 +22,10 @@ from dewedge.scores.volumes import (
 def correlation(estimate: ArrayLike, truth: ArrayLike) -> float:
     """Correlation coefficient of two ``(z, y, x)`` volumes, their means removed: between -1 and 1.
 
+    >>> volume = np.arange(24.0).reshape(2, 3, 4)
+    >>> correlation(volume, 5 - 2 * volume)
+    -1.0
+
     Raises
     ------
     InputError

@@ -80,7 +80,7 @@ class ImageAgreement:
 
     @property
     def mean_over_noise(self) -> Floats:
-        """``(s,)`` that of all tilts together."""
+        """``(s,)`` power of the residual of all tilts together in units of the noise's."""
         return _divided(self.residual.sum(axis=0), self.noise.sum(axis=0))
 
     @property
@@ -101,7 +101,10 @@ class ImageAgreement:
         return np.logical_and.accumulate((self.ceiling >= _LEAST_CEILING) | ~told) & told
 
     def reach(self) -> tuple[float | None, float | None]:
-        """Frequencies up to which tomogram and images agree, and up to which images hold structure."""
+        """Frequencies up to which tomogram and images agree, and up to which images hold structure.
+
+        They are in cycles per voxel; None where not even the first ring is one.
+        """
         holds = self.holds_structure
         agrees = np.logical_and.accumulate((self.mean_correlation >= _AGREES * self.ceiling) | ~holds) & holds
         return self._last(agrees), self._last(holds)

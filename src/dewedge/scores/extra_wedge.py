@@ -80,7 +80,7 @@ class ExtraWedge(NamedTuple):
 
     @property
     def correlation(self) -> Floats:
-        """``(s,)`` of the prediction with the signal; NaN where the half-sets have too little in common."""
+        """``(s,)`` correlation of prediction and signal; NaN where half-sets have too little in common."""
         least = np.maximum(LEAST_COMMON, LEAST_SIGMA * self.halves.chance)
         with np.errstate(invalid="ignore", divide="ignore"):
             told = self.halves.correlation >= least
@@ -116,12 +116,18 @@ class TrustShell:
     reason: str = ""
 
     def untold(self, reason: str) -> TrustShell:
-        """The shell without its estimate."""
+        """The shell without its estimate, for this reason."""
         return TrustShell(self.edges_per_voxel, None, None, None, reason)
 
 
 def of_whole(correlation: NDArray[np.float64]) -> Floats:
-    """Correlation with the signal of what is made of both half-sets, from that of one; the sign stays."""
+    """Correlation with the signal of what is made of both half-sets, from that of one; the sign stays.
+
+    Of any shape, by r = sqrt(2 c^2 / (1 + c^2)).
+
+    >>> of_whole(np.array([0.5, -1.0])).round(3)
+    array([ 0.632, -1.   ])
+    """
     square = np.square(correlation)
     return np.sign(correlation) * np.sqrt(2 * square / (1 + square))
 

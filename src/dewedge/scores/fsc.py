@@ -62,6 +62,13 @@ def fourier_shell_correlation(a: ArrayLike, b: ArrayLike, mask: Tensor | None = 
     A frequency k in cycles per voxel belongs to shell round(n |k|), with n the shortest edge. Shell 0 and the
     corners beyond Nyquist are left out. For data without a truth, give the two half-set tomograms.
 
+    >>> volume = np.random.default_rng(0).normal(size=(8, 10, 12))
+    >>> fsc = fourier_shell_correlation(volume, 3 * volume + 1)
+    >>> fsc.frequency_per_voxel
+    array([0.125, 0.25 , 0.375, 0.5  ])
+    >>> fsc.correlation.round(3)
+    array([1., 1., 1., 1.])
+
     Parameters
     ----------
     mask
@@ -88,6 +95,11 @@ def resolution_at(fsc: ShellCorrelation, voxel_size_A: float, threshold: float =
     The frequency is interpolated linearly between the last shell above and the first one below. An FSC that
     never falls below has the resolution of Nyquist, two voxels; one that is below in its first shell has that
     shell's, the edge of the box. Shells without a frequency are skipped; NaN if all are.
+
+    >>> frequency, correlation = np.array([0.125, 0.25, 0.375]), np.array([0.9, 0.243, 0.043])
+    >>> fsc = ShellCorrelation(frequency, correlation, count=np.array([8, 20, 60]))
+    >>> resolution_at(fsc, voxel_size_A=10.0)  # half way between the last two shells
+    32.0
     """
     filled = fsc.count > 0
     frequency, values = fsc.frequency_per_voxel[filled], fsc.correlation[filled]

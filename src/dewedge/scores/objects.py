@@ -41,7 +41,7 @@ class Elongation:
 
     @property
     def ratio(self) -> float:
-        """z : x, 1 for round objects."""
+        """Width along z over that along x: 1 for round objects."""
         return self.fwhm_zyx[0] / self.fwhm_zyx[2]
 
 
@@ -50,6 +50,9 @@ def robust_scale(volume: ArrayLike) -> tuple[float, float]:
 
     Of a large volume, every n-th section is looked at. The deviation is 0 if more than half of the voxels are
     alike, as in a simulated specimen.
+
+    >>> robust_scale(np.array([[[1.0, 2.0, 3.0, 4.0, 1000.0]]]))  # the outlier counts little
+    (3.0, 1.48)
 
     Raises
     ------
@@ -76,6 +79,11 @@ def find_beads(volume: ArrayLike, sigmas: float = BEAD_SIGMAS, apart: float = 8.
         ``(z, y, x)``; give the raw tomogram, for in a denoised one more than beads is far from the median.
     sigmas
         In robust standard deviations (`robust_scale`).
+
+    Raises
+    ------
+    InputError
+        If a voxel is not finite.
     """
     data: NDArray[Any] = np.asarray(volume)
     median, sigma = robust_scale(data)
@@ -157,7 +165,7 @@ def find_objects(
 
 
 def mean_box(volume: ArrayLike, centres_zyx: ArrayLike, half_box: int = HALF_BOX) -> tuple[Floats, int]:
-    """Mean ``(2 h + 1,) * 3`` box about places, and how many boxes fit into the volume."""
+    """Mean ``(2 h + 1,) * 3`` box about ``(n, 3)`` places, and how many boxes fit into the volume."""
     data, centres = np.asarray(volume), np.asarray(centres_zyx, dtype=np.int64).reshape(-1, 3)
     fits = ((centres >= half_box) & (centres + half_box < data.shape)).all(axis=1)
     total = np.zeros((2 * half_box + 1,) * 3)
@@ -200,7 +208,13 @@ def elongation(
 
 
 def full_width(profile: ArrayLike) -> float:
-    """Full width at half of the middle value of a profile of odd length; NaN if it does not fall so far."""
+    """Full width at half of the middle value of a profile of odd length; NaN if it does not fall so far.
+
+    >>> full_width([0, 1, 4, 1, 0])
+    1.33
+    >>> full_width([3, 3, 4, 3, 3])
+    nan
+    """
     values = np.asarray(profile, dtype=np.float64)
     middle = len(values) // 2
     half = values[middle] / 2

@@ -61,6 +61,9 @@ def taper_window(n: int, taper: float = TAPER) -> Floats:
     """``(n,)`` weights: 1 in the middle, falling as a raised cosine to zero just outside both ends.
 
     ``taper`` is the share of the axis, between 0 and 1, over which it falls; half of that at either end.
+
+    >>> taper_window(5)
+    array([0.25, 0.75, 1.  , 0.75, 0.25])
     """
     if taper <= 0:
         return np.ones(n)
@@ -119,7 +122,10 @@ def tapered_spectrum(
 
 
 def tapered_image_spectrum(image: ArrayLike, highest: float = 0.5) -> Spectrum:
-    """Spectrum of a ``(y, x)`` image, its mean removed, both axes tapered, as the plane kz = 0."""
+    """Spectrum of a ``(y, x)`` image, its mean removed, both axes tapered, as the plane kz = 0.
+
+    It goes up to ``highest`` along both axes, in cycles per pixel.
+    """
     data = np.asarray(image, dtype=np.float64)
     windows = [taper_window(n) for n in data.shape]
     values = torch.from_numpy((data - data.mean()) * windows[0][:, None] * windows[1])
@@ -145,7 +151,11 @@ def plane_angle_deg(spectrum: Spectrum, axis: int = 1) -> Tensor:
 
 
 def folded_angle_deg(kz: Tensor, across: Tensor) -> Tensor:
-    """atan2(kz, across) in degrees, folded to (-90, 90]."""
+    """Angle atan2(kz, across) in degrees, folded to (-90, 90], of tensors that broadcast.
+
+    >>> folded_angle_deg(torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, -1.0]))
+    tensor([ 45.,  90., -45.])
+    """
     return 90 - torch.remainder(90 - torch.rad2deg(torch.atan2(kz, across)), 180)
 
 
@@ -156,9 +166,9 @@ def from_axis(spectrum: Spectrum, axis: int = 1) -> Tensor:
 
 
 def parted_by_wedge(spectrum: Spectrum, tilt_range: TiltRange, thickness: int) -> tuple[Tensor, Tensor]:
-    """True inside the missing wedge, and outside; both broadcast against the spectrum.
+    """Frequencies inside the missing wedge, and outside: True there; both broadcast against the spectrum.
 
-    Nowhere near the tilt axis, for a slab so many voxels thick.
+    Neither holds those near the tilt axis, where all tilts measured, for a slab so many voxels thick.
     """
     angle = plane_angle_deg(spectrum)
     measured = (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
@@ -167,7 +177,7 @@ def parted_by_wedge(spectrum: Spectrum, tilt_range: TiltRange, thickness: int) -
 
 
 def near_axis(spectrum: Spectrum, direction_zyx: Sequence[float], within_deg: float) -> Tensor:
-    """``(kz, ky, kx)`` True for frequencies in the double cone of ``within_deg`` about a direction."""
+    """``(kz, ky, kx)`` True in the double cone of ``within_deg`` about a direction of any length."""
     unit = np.asarray(direction_zyx, dtype=np.float64)
     unit = unit / np.linalg.norm(unit)
     kz, ky, kx = spectrum.frequency
@@ -176,7 +186,16 @@ def near_axis(spectrum: Spectrum, direction_zyx: Sequence[float], within_deg: fl
 
 
 def checked_edges(edges: Sequence[float]) -> tuple[float, ...]:
-    """Edges of shells as they are, or an InputError."""
+    """Edges of shells in cycles per voxel, as they are.
+
+    >>> checked_edges([0, 0.1, 0.25])
+    (0.0, 0.1, 0.25)
+
+    Raises
+    ------
+    InputError
+        If they do not rise, begin below zero, or are fewer than two.
+    """
     values = tuple(float(edge) for edge in edges)
     if len(values) < 2 or values[0] < 0 or any(a >= b for a, b in itertools.pairwise(values)):
         raise InputError(f"shells {values}: expected rising edges in cycles per voxel, at least two")
@@ -205,22 +224,22 @@ class ShellSums:
 
     @property
     def correlation(self) -> Floats:
-        """ab / sqrt(aa bb); NaN in an empty shell, 0 where a or b is nothing."""
+        """``(s,)`` correlation ab / sqrt(aa bb); NaN in an empty shell, 0 where a or b is nothing."""
         return _ratio(self.ab, np.sqrt(self.aa * self.bb), self.count)
 
     @property
     def explained(self) -> Floats:
-        """(2 ab - aa) / bb: the share of the power of b that subtracting a removes."""
+        """``(s,)`` share (2 ab - aa) / bb of the power of b that subtracting a removes."""
         return _ratio(2 * self.ab - self.aa, self.bb, self.count)
 
     @property
     def slope(self) -> Floats:
-        """ab / aa: the regression of b on a, 1 where a has the right amplitude."""
+        """``(s,)`` regression ab / aa of b on a: 1 where a has the right amplitude."""
         return _ratio(self.ab, self.aa, self.count)
 
     @property
     def chance(self) -> Floats:
-        """Standard deviation of the correlation of independent noise: 1 / sqrt(independent)."""
+        """``(s,)`` standard deviation of the correlation of independent noise: 1 / sqrt(independent)."""
         return _ratio(np.ones_like(self.count), np.sqrt(self.independent), self.count)
 
     def __add__(self, other: ShellSums) -> ShellSums:
@@ -228,7 +247,7 @@ class ShellSums:
         return ShellSums(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def total(self) -> ShellSums:
-        """All shells as one."""
+        """Sums over all shells, as over one."""
         return ShellSums(*(values.sum(keepdims=True) for values in vars(self).values()))
 
 
@@ -237,8 +256,17 @@ def shell_sums(a: Spectrum, b: Spectrum, edges: Sequence[float], mask: Tensor | 
 
     Parameters
     ----------
+    edges
+        Of the shells in cycles per voxel.
     mask
         True at the frequencies to use; broadcast against the spectrum.
+
+    Raises
+    ------
+    InputError
+        If the edges do not rise.
+    ValueError
+        If the spectra differ in shape.
     """
     if a.values.shape != b.values.shape:
         raise ValueError(f"spectra of shapes {tuple(a.values.shape)} and {tuple(b.values.shape)}")
@@ -263,14 +291,22 @@ def shell_sums(a: Spectrum, b: Spectrum, edges: Sequence[float], mask: Tensor | 
 def power_inside_outside(
     volume: ArrayLike, tilt_range: TiltRange, edges: Sequence[float]
 ) -> tuple[ShellSums, ShellSums]:
-    """Sums of a tomogram with itself in the missing wedge and outside, by shells, off the tilt axis."""
+    """Sums of a tomogram with itself in the missing wedge and outside, by shells, off the tilt axis.
+
+    The tomogram is ``(z, y, x)``, edges are in cycles per voxel. Errors as `tapered_spectrum` and
+    `shell_sums`.
+    """
     spectrum = tapered_spectrum(volume, "tomogram", edges[-1])
     inside, outside = parted_by_wedge(spectrum, tilt_range, np.shape(volume)[0])
     return shell_sums(spectrum, spectrum, edges, inside), shell_sums(spectrum, spectrum, edges, outside)
 
 
 def listed(values: Iterable[float]) -> list[float | None]:
-    """Numbers as JSON has them: None for what is not finite."""
+    """Numbers as JSON has them: None for what is not finite.
+
+    >>> listed([0.5, math.nan, 2])
+    [0.5, None, 2.0]
+    """
     return [float(value) if math.isfinite(value) else None for value in values]
 
 

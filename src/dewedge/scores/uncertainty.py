@@ -58,7 +58,7 @@ class Evidence(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[Evidence]) -> Evidence:
-        """All of it together, the extent in the mean."""
+        """Evidence of all parts together, the extent in the mean."""
         return cls(
             error=np.concatenate([part.error for part in parts]),
             power=np.concatenate([part.power for part in parts]),
@@ -69,7 +69,7 @@ class Evidence(NamedTuple):
         )
 
     def at(self, use: NDArray[np.bool_]) -> Evidence:
-        """That of some voxels."""
+        """Evidence at the voxels where ``(v,)`` ``use`` is True."""
         return Evidence(
             self.error[use],
             self.power[use],
@@ -127,7 +127,7 @@ class Calibration:
         )
 
     def variance(self, spread: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Variance of the error, in the band to be told of."""
+        """Variance a + b s^2 of the error, for spreads s^2 of any shape, in the band to be told of."""
         return self.floor + self.gain * spread
 
 
@@ -152,7 +152,7 @@ def calibrate(evidence: Evidence) -> Calibration:
 
 
 def _regression(evidence: Evidence) -> tuple[float, float]:
-    """a and b."""
+    """The floor a and the gain b."""
     power = (evidence.power - evidence.noise).astype(np.float64)
     spread = evidence.spread.astype(np.float64)
     terms = np.stack([np.ones_like(spread), spread], axis=1)

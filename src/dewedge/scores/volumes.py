@@ -22,7 +22,13 @@ BLOCK_VOXELS = 1 << 22
 def checked_pair(
     a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("estimate", "truth")
 ) -> tuple[Volume, Volume]:
-    """Both as ``(z, y, x)`` arrays of one shape, without a copy; InputError (with ``names``) otherwise."""
+    """Both as ``(z, y, x)`` arrays of one shape, without a copy.
+
+    Raises
+    ------
+    InputError
+        If they are not; it calls them by ``names``.
+    """
     first, second = np.asarray(a), np.asarray(b)
     for array, name in ((first, names[0]), (second, names[1])):
         if array.ndim != 3 or 0 in array.shape:
@@ -43,7 +49,13 @@ def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 def mean_of(volume: Volume, name: str) -> float:
-    """Mean of a volume, or an InputError if it is constant or not finite."""
+    """Mean of a ``(z, y, x)`` volume.
+
+    Raises
+    ------
+    InputError
+        If it is constant or holds a value that is not finite; it is called ``name``.
+    """
     total, lowest, highest = 0.0, math.inf, -math.inf
     for rows in row_blocks(volume.shape):
         block = finite(volume[:, rows], name)
@@ -55,24 +67,30 @@ def mean_of(volume: Volume, name: str) -> float:
 
 
 def finite(block: Volume, name: str) -> Volume:
-    """The block itself, or an InputError."""
+    """The block itself.
+
+    Raises
+    ------
+    InputError
+        If it holds a value that is not finite; it is called ``name``.
+    """
     if not np.isfinite(block).all():
         raise InputError(f"{name}: holds NaN or infinite voxels; expected finite numbers")
     return block
 
 
 def centred(block: Volume, mean: float) -> Tensor:
-    """The block less ``mean``, subtracted in 64 bits, as a float32 tensor."""
+    """Block of any shape less ``mean``, subtracted in 64 bits, as a float32 tensor."""
     return torch.from_numpy(np.subtract(block, mean, dtype=np.float64).astype(np.float32))
 
 
 def products(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """|a|^2, |b|^2 and the real part of a times the conjugate of b."""
+    """Products of two spectra of one shape: |a|^2, |b|^2, and the real part of a times the conjugate of b."""
     return a.real**2 + a.imag**2, b.real**2 + b.imag**2, a.real * b.real + a.imag * b.imag
 
 
 def correlation_of_sums(sums: Tensor, energy: Tensor) -> Tensor:
-    """Correlations of parts of two spectra.
+    """``(...)`` correlations of parts of two spectra.
 
     ``sums`` are ``(..., 3)`` sums of the three products over each part, ``energy`` the ``(2,)`` energies of
     both whole spectra. A part in which either has no signal has correlation 0.

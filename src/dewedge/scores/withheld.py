@@ -268,7 +268,7 @@ def withheld_scores(
 
 
 def measured_part(volume: ArrayLike, tilt_deg: ArrayLike) -> NDArray[np.float32]:
-    """A ``(z, y, x)`` volume without the missing wedge of a tilt series, all of it in memory.
+    """A ``(z, y, x)`` volume without the missing wedge of a series of ``(n,)`` tilts, all of it in memory.
 
     The outermost tilts stand for directions up to half their distance to the next ones, as in filtered
     back-projection, so the range is that much wider.
@@ -289,8 +289,11 @@ def measured_part(volume: ArrayLike, tilt_deg: ArrayLike) -> NDArray[np.float32]
 def planes_overlap_to(halves_deg: Sequence[ArrayLike], withheld_deg: ArrayLike, thickness: int) -> float:
     """Frequency, in cycles per voxel, up to which the withheld planes of each half-set overlap.
 
-    It is one over the thickness and the widest step between withheld tilts that are neighbours in a half-set.
-    Up to it, what both share is at least 0.93 of the signal's power (docs/explain/trust.md).
+    It is one over the thickness and the widest step between withheld tilts that are neighbours in a half-set;
+    0 without such. Up to it, what both share is at least 0.93 of the signal's power (docs/explain/trust.md).
+
+    >>> planes_overlap_to([[0, 6, 12, 18], [3, 9, 15]], withheld_deg=[3, 6, 9, 12], thickness=100)
+    0.0955
 
     Source: Crowther, DeRosier and Klug 1970, Proc. R. Soc. A 317, 319.
     """

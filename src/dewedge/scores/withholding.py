@@ -26,6 +26,9 @@ REACH_DEG = 1.0
 class Cone:
     """Directions that withheld tilts measured and given ones did not: angles about the tilt axis.
 
+    >>> Cone(parts_deg=((80.0, 100.0),), gap_deg=(11.0,)).holds(torch.tensor([70.0, 90.0, -85.0]))
+    tensor([False,  True,  True])
+
     Parameters
     ----------
     parts_deg
@@ -38,7 +41,7 @@ class Cone:
     gap_deg: tuple[float, ...]
 
     def holds(self, angle_deg: Tensor) -> Tensor:
-        """True for angles in the cone, folded or not."""
+        """True for angles of any shape that lie in the cone, folded or not."""
         inside = torch.zeros_like(angle_deg, dtype=torch.bool)
         for low, high in self.parts_deg:
             inside |= torch.remainder(angle_deg - low, 180) <= high - low
@@ -49,6 +52,9 @@ def withheld_tilts(
     tilt_deg: ArrayLike, kind: Withholding, limits_deg: Sequence[float] | None = None
 ) -> NDArray[np.bool_]:
     """Which tilts of a series to keep back.
+
+    >>> withheld_tilts([-60, -40, -20, 0, 20, 40, 60], "outer", [50]).tolist()
+    [True, False, False, False, False, False, True]
 
     Parameters
     ----------
@@ -119,6 +125,9 @@ def withheld_cone(given_deg: ArrayLike, withheld_deg: ArrayLike, gap_deg: float 
 
     Each run of withheld tilts, with no given one between them, makes a part: from its first tilt less one
     degree to its last plus one, without what is nearer than the gap to a given tilt.
+
+    >>> withheld_cone(given_deg=[-30, -10, 10, 30], withheld_deg=[40, 50, 60])
+    Cone(parts_deg=((41.0, 61.0),), gap_deg=(11.0,))
 
     Parameters
     ----------

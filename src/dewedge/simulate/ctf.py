@@ -33,6 +33,11 @@ def project_with_ctf(volume: Tensor, geometry: TiltGeometry, slab: float) -> Ten
     Tensor
         ``(n, y, x)`` images. They count as periodic: what the CTF displaces over an edge comes back at the
         other.
+
+    Raises
+    ------
+    ValueError
+        If the geometry is not aligned, or lacks CTF parameters or the defocus hand.
     """
     ctf = geometry.ctf
     if not geometry.is_aligned or ctf is None or ctf.defocus_hand is None:

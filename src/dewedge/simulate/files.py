@@ -160,7 +160,13 @@ def simulate(
 
 
 def check_name_and_seed(name: str, seed: int) -> None:
-    """Refuse a name that cannot be in a STAR file, and a seed that is none."""
+    """Refuse a name that cannot be in a STAR file, and a seed that is none.
+
+    Raises
+    ------
+    InputError
+        If it is one.
+    """
     plain_name(name, "--name")
     if not re.fullmatch(r"[\w.+-]+", name):
         raise InputError(f"name {name!r}: expected letters, digits and . _ + - only")

@@ -42,6 +42,11 @@ def project_slices(
     Tensor
         ``(n, y, x)`` images, or ``(m, n, y, x)`` with ``z_weights``.
 
+    Raises
+    ------
+    ValueError
+        If the images are higher than the volume.
+
     Source: Bracewell 1956, Aust. J. Phys. 9, 198 (projection and central slice).
     """
     depth, rows, width = volume.shape

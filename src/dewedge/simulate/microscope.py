@@ -287,6 +287,8 @@ def default_ctf(n_tilts: int, defocus_um: float, sigma_um: float, rng: np.random
     """CTF parameters of a 300 kV microscope: a defocus for each image, spherical aberration 2.7 mm.
 
     7 % amplitude contrast is what the published processing of 10499 takes. The hand is -1, the usual one.
+
+    The defocus is normally distributed about ``defocus_um``. Errors as `CtfParameters`.
     """
     defocus = defocus_um + sigma_um * rng.standard_normal(n_tilts)
     return CtfParameters(

@@ -226,7 +226,11 @@ def simulate_microscope(
 
 
 def acquisition_order(tilt_deg: ArrayLike, scheme: TiltScheme) -> NDArray[np.int64]:
-    """``(n,)`` rank in time of each tilt."""
+    """``(n,)`` rank in time of each tilt.
+
+    >>> acquisition_order([-6, -3, 0, 3, 6], "bidirectional").tolist()
+    [4, 3, 0, 1, 2]
+    """
     if scheme == "dose-symmetric":
         return dose_symmetric_order(tilt_deg)
     tilts = np.asarray(tilt_deg, dtype=np.float64)

@@ -68,7 +68,13 @@ def write_series(
     exposure_e_per_A2: float,
     frames: bool,
 ) -> SimulatedFiles:
-    """Write a series and its truth; see `simulate_realistic`."""
+    """Write a series and its truth; the files are those of `simulate_realistic`.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written.
+    """
     geometry = series.geometry
     stack, xf = folder / f"{name}.mrc", folder / f"{name}.xf"
     even, odd = folder / f"{name}_even.mrc", folder / f"{name}_odd.mrc"

@@ -208,7 +208,15 @@ def add_membranes(
     voxel_size_A: float,
     rng: np.random.Generator,
 ) -> None:
-    """Add vesicles with semi-axes of 0.26 to 1 of the largest that the ice holds; they may be nested."""
+    """Add vesicles with semi-axes of 0.26 to 1 of the largest that the ice holds; they may be nested.
+
+    ``volume`` and ``occupied``, both ``(z, y, x)``, are changed; centres lie in the planes of ``ice``.
+
+    Raises
+    ------
+    InputError
+        If the ice is too thin for any, or there is no room.
+    """
     if n_membranes and largest_A < 100:
         raise InputError(
             f"membranes: the ice is too thin for vesicles of radius {largest_A:.0f} A; make it thicker"
@@ -270,7 +278,7 @@ def add_molecules(
 ) -> tuple[tuple[str, ...], NDArray[np.int64], Floats]:
     """Add molecules to a volume by random sequential addition, until so many are placed or none finds room.
 
-    Each particle tries many positions. ``volume`` and ``occupied`` are changed.
+    Each particle tries many positions. ``volume`` and ``occupied``, both ``(z, y, x)``, are changed.
 
     Parameters
     ----------

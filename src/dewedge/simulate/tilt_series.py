@@ -88,7 +88,7 @@ def tilt_geometry(
     Parameters
     ----------
     tilt_deg
-        Tilt angles in degrees; the images lie in ascending order.
+        ``(n,)`` tilt angles in degrees; the images lie in ascending order.
     axis_angle_deg
         Tilt-axis angle in the raw images in degrees, that of `TiltGeometry.axis_angle_deg`.
     jitter_A
@@ -123,6 +123,9 @@ def tilt_geometry(
 
 def dose_symmetric_order(tilt_deg: ArrayLike) -> NDArray[np.int64]:
     """``(n,)`` rank in time of each tilt: from the lowest tilt outwards, one up, two down, two up, ...
+
+    >>> dose_symmetric_order([-9, -6, -3, 0, 3, 6, 9]).tolist()
+    [6, 3, 2, 0, 1, 4, 5]
 
     Source: Hagen, Wan and Briggs 2017, J. Struct. Biol. 197, 191 (groups of one angle).
     """
