@@ -298,8 +298,10 @@ class _Bands:
 
     @torch.no_grad()
     def _predict(self, tiles: Tensor) -> Tensor:
-        """``(b, d, h, w)`` float32 output of the network, averaged over turns, given by the axes they flip,
-        and over shifts, which wrap what leaves a tile around."""
+        """``(b, d, h, w)`` float32 output of the network, averaged over turns and shifts.
+
+        Turns are given by the axes they flip; shifts wrap what leaves a tile around.
+        """
         options, (low, high) = self.options, self.tilt_range
         symmetric = abs(low + high) < SYMMETRIC_DEG
         count = options.average_rotations if symmetric else min(options.average_rotations, 2)

@@ -224,8 +224,9 @@ def write_formats(folder: ResultFolder, wanted: Sequence[Path], zarr_version: Za
 
 
 def report(tomograms: Sequence[Reconstructed], config: Config) -> None:
-    """Draw slices of every tomogram before and after, and make its page; what is newer than the refined
-    tomogram stays.
+    """Draw slices of every tomogram before and after, and make its page.
+
+    What is newer than the refined tomogram stays.
     """
     run = ResultFolder(require_output(config.output))
     for tomogram in tomograms:

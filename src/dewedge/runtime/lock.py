@@ -145,7 +145,7 @@ def _acquire(lease: SoftFileLease, lock: Path, what: Path, wait_s: float) -> Non
 
 
 def _own_host(lock: Path) -> str | None:
-    """This host as locks tell it: of a container with its namespace of processes, too."""
+    """Name of this host as locks tell it: of a container with its namespace of processes, too."""
     own = _lease(lock.with_name(f"{lock.name}.{os.getpid()}"))
     with own:
         return None if own.owner is None else own.owner.hostname
