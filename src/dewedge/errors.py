@@ -59,6 +59,8 @@ _SHOWN = _Shown()
 def shown(value: object) -> str:
     """A value of a file as a message tells it: quoted, escaped, cut to `dewedge.limits.SHOWN` characters.
 
+    Examples
+    --------
     >>> shown("  TS_01 ")
     "'TS_01'"
     >>> shown(list(range(100)))
@@ -80,6 +82,8 @@ def reason(error: BaseException) -> str:
 def printable(text: str) -> str:
     r"""Text in one line, with escapes for whatever a terminal would not just show.
 
+    Examples
+    --------
     >>> printable("two\nlines and a bell\a")
     'two lines and a bell\\x07'
     """

@@ -130,12 +130,6 @@ class TiltGeometry:
     lies at ``linear_yx @ p + shift_yx`` in the aligned image, whose tilt axis is y. A point of the
     specimen projects to ``x_p = x cos(a) + z sin(a)`` in the aligned image at tilt angle a.
 
-    >>> geometry = TiltGeometry(tilt_deg=[-60, 0, 60], image_shape_yx=(100, 200), pixel_size_A=10.0)
-    >>> geometry.tilt_range
-    TiltRange(min_deg=-60.0, max_deg=60.0)
-    >>> geometry.select([0, 1]).n_tilts
-    2
-
     Parameters
     ----------
     tilt_deg
@@ -161,6 +155,14 @@ class TiltGeometry:
         If a shape does not fit the number of tilts, a value is not finite, a tilt angle lies outside
         (-90, 90), the pixel size is not positive, a matrix cannot be inverted, a rank is missing, or there
         are more tilts or pixels than is believed (`dewedge.limits`).
+
+    Examples
+    --------
+    >>> geometry = TiltGeometry(tilt_deg=[-60, 0, 60], image_shape_yx=(100, 200), pixel_size_A=10.0)
+    >>> geometry.tilt_range
+    TiltRange(min_deg=-60.0, max_deg=60.0)
+    >>> geometry.select([0, 1]).n_tilts
+    2
     """
 
     tilt_deg: Floats
@@ -227,6 +229,8 @@ class TiltGeometry:
     def aligned_shape_yx(self) -> tuple[int, int]:
         """Shape of the aligned image: the raw one, swapped where the axis lies nearer to x than to y.
 
+        Examples
+        --------
         >>> geometry = TiltGeometry(tilt_deg=[-60, 0, 60], image_shape_yx=(100, 200), pixel_size_A=10.0)
         >>> geometry.moved(90, 0).aligned_shape_yx
         (200, 100)

@@ -251,7 +251,13 @@ def open_all(
 
 
 def listed(paths: StrPath | Sequence[StrPath]) -> list[StrPath]:
-    """One path, or several, as a list."""
+    """One path, or several, as a list.
+
+    Examples
+    --------
+    >>> listed("TS_01.mrc"), listed(["TS_01.mrc", "TS_02.mrc"])
+    (['TS_01.mrc'], ['TS_01.mrc', 'TS_02.mrc'])
+    """
     return [paths] if isinstance(paths, str | os.PathLike) else list(paths)
 
 

@@ -55,6 +55,14 @@ class Tomogram:
     ------
     InputError
         If the array has not three axes, the beads have another shape, or there can be no such tilt range.
+
+    Examples
+    --------
+    >>> tomogram = Tomogram(np.zeros((4, 8, 8), dtype=np.float32), voxel_size_A=10.0, tilt_range=(-60, 60))
+    >>> tomogram
+    <Tomogram tomogram: (4, 8, 8) (z, y, x), voxel size 10 A, tilts -60 to 60 degrees>
+    >>> float(np.mean(tomogram))
+    0.0
     """
 
     data: NDArray[Any]
@@ -185,6 +193,13 @@ class Halves:
     ------
     InputError
         If shapes or voxel sizes differ.
+
+    Examples
+    --------
+    >>> halves = Halves(Tomogram(np.zeros((4, 8, 8))), Tomogram(np.ones((4, 8, 8))))
+    >>> half0, half1, full = halves
+    >>> float(full[0, 0, 0])
+    0.5
     """
 
     def __init__(
@@ -232,7 +247,7 @@ TomogramLike = Tomogram | NDArray[Any] | StrPath
 
 
 def as_tomogram(given: object, *, no_check: bool = False) -> Tomogram:
-    """The tomogram that a value, an array or an MRC file stands for.
+    """Tomogram that a value, an array or a file stands for.
 
     Raises
     ------

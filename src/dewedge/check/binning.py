@@ -20,6 +20,8 @@ Images = NDArray[np.float32]
 def binned_image(image: NDArray[Any], factor: int) -> Images:
     """``(y, x)`` averages of blocks of ``factor`` pixels; what fills no block is left out.
 
+    Examples
+    --------
     >>> binned_image(np.arange(20.0).reshape(4, 5), 2)
     array([[ 3.,  5.],
            [13., 15.]], dtype=float32)

@@ -49,6 +49,8 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
 def listed(numbers: Iterable[int], most: int = 6) -> str:
     """``1, 2, 5`` or ``1, 2 ... (12 in all)`` of numbers.
 
+    Examples
+    --------
     >>> listed([1, 2, 5]), listed(range(1, 13), most=2)
     ('1, 2, 5', '1, 2 ... (12 in all)')
     """

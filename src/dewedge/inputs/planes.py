@@ -72,6 +72,8 @@ def write_planes(path: Path, halves: Sequence[MeasuredPlanes | None]) -> None:
 def planes_beside(half0: Path) -> Path:
     """The file of what was measured that belongs to a tomogram of half-set 0: [NAME_]planes.json.
 
+    Examples
+    --------
     >>> planes_beside(Path("TS_01_half0.mrc")).name, planes_beside(Path("half0.mrc")).name
     ('TS_01_planes.json', 'planes.json')
     """

@@ -124,6 +124,8 @@ def number(text: str) -> float | None:
 
     It is None, too, for what is not finite or beyond `dewedge.limits.NUMBER`.
 
+    Examples
+    --------
     >>> number("3,5"), number("1e99"), number("three")
     (3.5, None, None)
     """
@@ -139,6 +141,8 @@ def number(text: str) -> float | None:
 def numbers(words: Iterable[str]) -> list[float] | None:
     """Numbers of words, each as `number` has it; None if one of them is none.
 
+    Examples
+    --------
     >>> numbers(["1", "-2.5"]), numbers(["1", "two"])
     ([1.0, -2.5], None)
     """

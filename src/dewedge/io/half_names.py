@@ -66,6 +66,8 @@ class HalvesOfStacks:
 def is_half(path: Path) -> bool:
     """True if the file's name, or else its folder's, has a word for a half: even, odd, EVN, half1 ...
 
+    Examples
+    --------
     >>> is_half(Path("even/TS_01.mrc")), is_half(Path("TS_01_ODD.mrc")), is_half(Path("evening.mrc"))
     (True, True, False)
     """
@@ -77,10 +79,6 @@ def pair_halves(paths: Iterable[Path], faults: list[InputError] | None = None) -
 
     Words are EVN, even and odd, half0 and half1, half1 and half2, set off from the rest of the name.
 
-    >>> [pair] = pair_halves([Path("TS_01_half2.mrc"), Path("TS_01_half1.mrc")])
-    >>> pair.name, pair.half0.name
-    ('TS_01', 'TS_01_half1.mrc')
-
     Parameters
     ----------
     faults
@@ -90,6 +88,12 @@ def pair_halves(paths: Iterable[Path], faults: list[InputError] | None = None) -
     ------
     InputError
         If a file has no such word or its other half is missing, or two files claim to be the same half.
+
+    Examples
+    --------
+    >>> [pair] = pair_halves([Path("TS_01_half2.mrc"), Path("TS_01_half1.mrc")])
+    >>> pair.name, pair.half0.name
+    ('TS_01', 'TS_01_half1.mrc')
     """
     groups: dict[str, dict[str, Path]] = {}
     names: dict[str, str] = {}
@@ -141,6 +145,8 @@ def other_half(path: Path) -> Path | None:
 def without_half(stem: str) -> str:
     """A name without its word for the half.
 
+    Examples
+    --------
     >>> without_half("TS_01_EVN_Vol"), without_half("TS_01")
     ('TS_01_Vol', 'TS_01')
     """

@@ -12,13 +12,15 @@ from dewedge.errors import InputError, shown
 def image_numbers(texts: Sequence[str]) -> list[int]:
     """Numbers from 1 in lists such as ``1-3,41``, sorted, each once.
 
-    >>> image_numbers(["1-3,41", "2"])
-    [1, 2, 3, 41]
-
     Raises
     ------
     InputError
         If a text is no such list.
+
+    Examples
+    --------
+    >>> image_numbers(["1-3,41", "2"])
+    [1, 2, 3, 41]
     """
     chosen = bytearray(limits.TILTS + 1)
     for part in ",".join(texts).split(","):
@@ -36,6 +38,8 @@ def image_numbers(texts: Sequence[str]) -> list[int]:
 def numbers_text(numbers: Iterable[int]) -> str:
     """Write numbers as `image_numbers` reads them: ranges, separated by commas.
 
+    Examples
+    --------
     >>> numbers_text([41, 3, 2, 1])
     '1-3,41'
     """

@@ -32,12 +32,6 @@ OWN = frozenset(
 def plain_name(name: str, source: StrPath) -> str:
     """``name`` itself, if a file or folder in an output folder can be named so.
 
-    >>> plain_name("TS_01", "TS_01.mdoc")
-    'TS_01'
-    >>> plain_name("../TS_01", "TS_01.mdoc")
-    Traceback (most recent call last):
-    dewedge.errors.InputError: TS_01.mdoc: the name '../TS_01' holds a separator of folders: ...
-
     Parameters
     ----------
     source
@@ -48,6 +42,14 @@ def plain_name(name: str, source: StrPath) -> str:
     InputError
         If it is empty, is longer than 200 bytes or no UTF-8, holds a separator of folders or a control
         character, begins with a drive's letter or a dot, or is the name of a file of ours.
+
+    Examples
+    --------
+    >>> plain_name("TS_01", "TS_01.mdoc")
+    'TS_01'
+    >>> plain_name("../TS_01", "TS_01.mdoc")
+    Traceback (most recent call last):
+    dewedge.errors.InputError: TS_01.mdoc: the name '../TS_01' holds a separator of folders: ...
     """
     fault = _fault(name)
     if fault is not None:

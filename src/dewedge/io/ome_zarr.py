@@ -178,6 +178,8 @@ def _created(path: Path, shape: Sequence[int], version: ZarrVersion) -> Any:
 def pyramid_shapes(shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Shapes of the levels of a volume, the finest first; an axis of one voxel stays.
 
+    Examples
+    --------
     >>> pyramid_shapes((96, 257, 256))
     [(96, 257, 256), (48, 128, 128), (24, 64, 64)]
     """

@@ -191,6 +191,8 @@ def find_named(name: str, beside: StrPath) -> Path:
 def name_within(path: StrPath, folder: StrPath) -> str:
     """Name by which a STAR file of a folder gives a file: its path from there, or its full one elsewhere.
 
+    Examples
+    --------
     >>> name_within("/project/rec/TS_01.mrc", "/project")
     'rec/TS_01.mrc'
     >>> name_within("/scratch/TS_01.mrc", "/project")

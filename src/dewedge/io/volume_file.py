@@ -19,6 +19,8 @@ ZarrVersion = Literal["0.4", "0.5"]
 def file_of(path: StrPath) -> Path:
     """The file that a volume lies in: of ``X.zarr/1``, a level of a Zarr store, ``X.zarr``; else itself.
 
+    Examples
+    --------
     >>> str(file_of("run/refined.zarr/1")), str(file_of("run/refined.mrc"))
     ('run/refined.zarr', 'run/refined.mrc')
     """

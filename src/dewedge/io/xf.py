@@ -50,6 +50,8 @@ def xf_to_geometry_arrays(
     A raw pixel at p from our centre lies at p + e from IMOD's, e = 1/2 for an axis of even length, else 0.
     The aligned coordinate stays IMOD's, so that the tilt axis lies at 0: A p + (A e + d).
 
+    Examples
+    --------
     >>> linear_yx, shift_yx = xf_to_geometry_arrays([np.eye(2)], [[0, 0]], image_shape_yx=(64, 65))
     >>> shift_yx
     array([[0.5, 0. ]])

@@ -62,6 +62,11 @@ def estimate_angle_scale(images: Tensor, geometry: TiltGeometry, thickness: int)
     AngleScale or None
         None if the images are too small or too few, or no factor makes a reconstruction clearly sharper than
         those beside it.
+
+    Raises
+    ------
+    InputError
+        If all tilt angles are the same.
     """
     steepest = np.abs(geometry.tilt_deg).max()
     coarse = _COARSE[np.exp(_COARSE) * steepest < _STEEPEST_DEG]

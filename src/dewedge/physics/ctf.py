@@ -52,6 +52,8 @@ class SignalToNoise(NamedTuple):
 def phase_flip(ctf: Tensor) -> Tensor:
     """Sign of a CTF of any shape, float32: 1 where it is positive or zero, -1 where it is negative.
 
+    Examples
+    --------
     >>> phase_flip(torch.tensor([0.07, 0.0, -0.5]))
     tensor([ 1.,  1., -1.])
     """
@@ -69,6 +71,8 @@ def wiener(ctf: Tensor, snr: Tensor) -> Tensor:
 def electron_wavelength_A(voltage_kV: float) -> float:
     """Relativistic wavelength of the electron in Angstrom.
 
+    Examples
+    --------
     >>> electron_wavelength_A(300)
     0.0197
     """
@@ -82,14 +86,16 @@ def first_zero_A(ctf: CtfParameters) -> NDArray[np.float64]:
 
     By the mean defocus, without astigmatism; 0 where it never is.
 
-    >>> microscope = {"voltage_kV": 300.0, "spherical_aberration_mm": 2.7, "amplitude_contrast": 0.07}
-    >>> first_zero_A(CtfParameters(defocus_u_um=[2.0, 4.0], **microscope)).tolist()
-    [20.1, 28.4]
-
     Raises
     ------
     ValueError
         If a constant of the microscope is not known.
+
+    Examples
+    --------
+    >>> microscope = {"voltage_kV": 300.0, "spherical_aberration_mm": 2.7, "amplitude_contrast": 0.07}
+    >>> first_zero_A(CtfParameters(defocus_u_um=[2.0, 4.0], **microscope)).tolist()
+    [20.1, 28.4]
     """
     voltage_kV, aberration_mm, amplitude_contrast = _microscope(ctf)
     wavelength_A = electron_wavelength_A(voltage_kV)

@@ -33,13 +33,15 @@ def critical_exposure_e_per_A2(frequency_per_A: Tensor, voltage_kV: float = 300.
 
     Of frequencies of any shape; infinite at zero.
 
-    >>> critical_exposure_e_per_A2(torch.tensor([1 / 20, 1 / 4]))
-    tensor([38.73,  5.27])
-
     Raises
     ------
     ValueError
         If the voltage is neither 300 nor 200 kV.
+
+    Examples
+    --------
+    >>> critical_exposure_e_per_A2(torch.tensor([1 / 20, 1 / 4]))
+    tensor([38.73,  5.27])
 
     Source: Grant and Grigorieff 2015, eLife 4, e06980, equation 3; 0.8 of it at 200 kV.
     """

@@ -14,6 +14,8 @@ from torch import Tensor
 def frequencies(shape: Sequence[int], device: torch.device | None = None) -> tuple[Tensor, ...]:
     """Frequencies of the half-spectrum in cycles per voxel, one float32 tensor an axis, broadcastable.
 
+    Examples
+    --------
     >>> ky, kx = frequencies((4, 6))
     >>> ky.shape, kx.shape
     (torch.Size([4, 1]), torch.Size([1, 4]))
@@ -32,6 +34,8 @@ def multiplicity(n: int, device: torch.device | None = None) -> Tensor:
 
     With ``norm="ortho"``, ``sum(multiplicity * |rfftn(v)|**2)`` is ``sum(v**2)`` (Parseval).
 
+    Examples
+    --------
     >>> multiplicity(6), multiplicity(5)
     (tensor([1., 2., 2., 1.]), tensor([1., 2., 2.]))
     """

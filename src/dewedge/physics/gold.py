@@ -292,6 +292,8 @@ def _confirmed(
 def projected(centre_zyx: ArrayLike, tilts: Floats, shape_yx: Sequence[int]) -> Floats:
     """``(n, 2)`` places (y, x) of a point in the images at ``(n,)`` tilt angles.
 
+    Examples
+    --------
     >>> projected((10, 5, 0), np.array([0.0, 90.0]), (64, 64)).round()  # 10 above the axis, 5 along it
     array([[37., 32.],
            [37., 42.]])

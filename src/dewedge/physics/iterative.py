@@ -261,6 +261,8 @@ def noise_level(images: Tensor) -> float:
 def total_variation(volume: Tensor) -> float:
     """Isotropic total variation of a ``(z, y, x)`` volume; differences end at its sides.
 
+    Examples
+    --------
     >>> volume = torch.zeros(3, 3, 3)
     >>> volume[1, 1, 1] = 1
     >>> total_variation(volume)  # the voxel's own differences have the length sqrt(3)

@@ -44,6 +44,8 @@ class Patch(NamedTuple):
 def discs(places: Floats, radius: float, shape_yx: tuple[int, int]) -> NDArray[np.bool_]:
     """``(y, x)`` True within ``radius`` pixels of any of ``(k, 2)`` places (y, x).
 
+    Examples
+    --------
     >>> discs(np.array([[1.0, 2.0]]), 1.0, (3, 5)).astype(int)
     array([[0, 0, 1, 0, 0],
            [0, 1, 1, 1, 0],

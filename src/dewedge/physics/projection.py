@@ -63,6 +63,8 @@ def project(volume: Tensor, tilt_deg: ArrayLike, image_shape_yx: tuple[int, int]
     The volume is float32 or float64, on any device; images are sums along the rays, in voxels. Rows along y
     are matched at index N // 2.
 
+    Examples
+    --------
     >>> volume = torch.zeros(3, 1, 7)
     >>> volume[2, 0, 3] = 1  # a voxel above the tilt axis, at z = 1 and x = 0
     >>> project(volume, [0, 90], (1, 7))[:, 0].round()
@@ -193,6 +195,8 @@ def interpolation_response(tilt_deg: float, shape_zx: tuple[int, int], frequency
 def row_blocks(n_rows: int, size: int) -> Iterator[slice]:
     """Slices of at most ``size`` rows that cover ``n_rows``.
 
+    Examples
+    --------
     >>> list(row_blocks(5, 4))
     [slice(0, 4, None), slice(4, 5, None)]
     """

@@ -122,13 +122,15 @@ def tilt_weights_rad(tilt_deg: ArrayLike) -> NDArray[np.float64]:
 
     The first and the last tilt count their one distance twice. Tilts within 0.1 degrees share a weight.
 
-    >>> np.degrees(tilt_weights_rad([0, 10, 30])).tolist()
-    [10.0, 15.0, 20.0]
-
     Raises
     ------
     InputError
         If all tilt angles are the same.
+
+    Examples
+    --------
+    >>> np.degrees(tilt_weights_rad([0, 10, 30])).tolist()
+    [10.0, 15.0, 20.0]
     """
     tilts = np.asarray(tilt_deg, dtype=np.float64)
     order = np.argsort(tilts)

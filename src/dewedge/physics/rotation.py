@@ -31,15 +31,17 @@ def random_rotation(rng: np.random.Generator) -> NDArray[np.float64]:
 def cube_rotations(turns: Turns = "all") -> NDArray[np.float64]:
     """``(n, 3, 3)`` rotations that map a cube onto itself, read-only.
 
-    >>> {turns: len(cube_rotations(turns)) for turns in ("all", "moving", "tilt axis", "none")}
-    {'all': 24, 'moving': 20, 'tilt axis': 4, 'none': 1}
-
     Parameters
     ----------
     turns
         ``all`` 24, the first of which is the identity; the 20 ``moving`` ones, which put the tilt axis, y, or
         the middle of the missing wedge, z, on another axis: those of IsoNet (Liu et al. 2022); the 4 about
         the ``tilt axis``; or ``none`` but the identity.
+
+    Examples
+    --------
+    >>> {turns: len(cube_rotations(turns)) for turns in ("all", "moving", "tilt axis", "none")}
+    {'all': 24, 'moving': 20, 'tilt axis': 4, 'none': 1}
     """
     rotations = []
     for permutation in itertools.permutations(range(3)):
@@ -83,6 +85,8 @@ def is_exact(rotations: NDArray[np.floating]) -> NDArray[np.bool_]:
 def source_size(size: int, exact: bool = False) -> int:
     """Edge (odd) of the cube that holds a cube of ``size`` voxels under every, or every exact, rotation.
 
+    Examples
+    --------
     >>> source_size(32), source_size(32, exact=True)
     (57, 33)
     """

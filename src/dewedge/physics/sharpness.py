@@ -51,6 +51,8 @@ def moments(volume: Tensor) -> Floats:
 def log_ratio(moments: Floats) -> Floats:
     """Logarithm of the fourth moment over the square of the second, of ``(..., 2)`` `moments`.
 
+    Examples
+    --------
     >>> log_ratio(np.array([[2.0, 4.0], [1.0, np.e]]))
     array([0., 1.])
     """
@@ -75,6 +77,8 @@ def peak_of(places: Floats, moments: Floats) -> tuple[float, float] | None:
 def peak(places: Floats, values: Floats) -> float | None:
     """Place of the top of the parabola through ``(n,)`` values; None if it has none, or only far from them.
 
+    Examples
+    --------
     >>> places = np.array([-1.0, 0.0, 1.0, 2.0])
     >>> peak(places, 3 - (places - 0.5) ** 2)
     0.5

@@ -139,6 +139,8 @@ def blur_px(shift_px: float, angle_deg: float, tilt_deg: Floats, shape_yx: tuple
 def unexplained(tilt_deg: Floats) -> Floats:
     """``(n,)`` part of a common shift by 1 along x that no place in the specimen explains, for each tilt.
 
+    Examples
+    --------
     All of it is explained where two tilts are given:
 
     >>> unexplained(np.array([0.0, 60.0])).round(6) + 0

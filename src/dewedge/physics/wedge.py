@@ -27,15 +27,6 @@ def wedge_mask(
     frequencies of even axes, where +k and -k share one sample, both must be measured, so the mask is
     Hermitian: multiplied with the spectrum of a real volume, it gives that of a real volume.
 
-    Along kz the wedge of tilts from -50 to 50 degrees is missing, along kx nothing is:
-
-    >>> wedge_mask((5, 1, 5), TiltRange(-50, 50))[:, 0]
-    tensor([[1., 1., 1.],
-            [0., 1., 1.],
-            [0., 0., 1.],
-            [0., 0., 1.],
-            [0., 1., 1.]])
-
     Parameters
     ----------
     shape_zyx
@@ -53,6 +44,17 @@ def wedge_mask(
     Tensor
         ``(d, h, w // 2 + 1)`` float32 of zeros and ones, zero frequency at index 0; with a leading b where
         ``tilt_range`` or ``rotation`` has one.
+
+    Examples
+    --------
+    Along kz the wedge of tilts from -50 to 50 degrees is missing, along kx nothing is:
+
+    >>> wedge_mask((5, 1, 5), TiltRange(-50, 50))[:, 0]
+    tensor([[1., 1., 1.],
+            [0., 1., 1.],
+            [0., 0., 1.],
+            [0., 0., 1.],
+            [0., 1., 1.]])
 
     Source: Wiedemann and Heckel 2024, section 2.1 (missing-wedge mask).
     """

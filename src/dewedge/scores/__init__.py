@@ -67,6 +67,8 @@ def evaluate(
 ) -> Scores:
     """All scores of ``estimate`` against ``truth``, both ``(z, y, x)`` and possibly memory-mapped.
 
+    Source: Wiedemann and Heckel 2024, section 2.2 (metrics).
+
     Parameters
     ----------
     tilt_range
@@ -82,8 +84,6 @@ def evaluate(
     ------
     InputError
         If the shapes differ, a volume is constant or holds a value that is not finite, or no box fits.
-
-    Source: Wiedemann and Heckel 2024, section 2.2 (metrics).
     """
     cc = correlation(estimate, truth)
     outside, inside = correlation_outside_inside(estimate, truth, tilt_range)

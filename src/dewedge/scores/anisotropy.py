@@ -238,10 +238,6 @@ def border_step(volume: ArrayLike, axis: int, borders: Sequence[int]) -> float:
     A step is the root mean square difference of two neighbouring sections across ``axis``. Beside are the
     steps two to four sections away, on both sides.
 
-    >>> sections = np.arange(20.0) + 10 * (np.arange(20) >= 10)  # a step of 11 among steps of 1
-    >>> border_step(sections[:, None, None], 0, [10])
-    11.0
-
     Parameters
     ----------
     borders
@@ -252,6 +248,12 @@ def border_step(volume: ArrayLike, axis: int, borders: Sequence[int]) -> float:
     -------
     float
         NaN without a border.
+
+    Examples
+    --------
+    >>> sections = np.arange(20.0) + 10 * (np.arange(20) >= 10)  # a step of 11 among steps of 1
+    >>> border_step(sections[:, None, None], 0, [10])
+    11.0
     """
     data = np.moveaxis(np.asarray(volume), axis, 0)
     squares = [0.0, 0.0]

@@ -22,14 +22,16 @@ from dewedge.scores.volumes import (
 def correlation(estimate: ArrayLike, truth: ArrayLike) -> float:
     """Correlation coefficient of two ``(z, y, x)`` volumes, their means removed: between -1 and 1.
 
-    >>> volume = np.arange(24.0).reshape(2, 3, 4)
-    >>> correlation(volume, 5 - 2 * volume)
-    -1.0
-
     Raises
     ------
     InputError
         If the shapes differ, or a volume is constant or holds a value that is not finite.
+
+    Examples
+    --------
+    >>> volume = np.arange(24.0).reshape(2, 3, 4)
+    >>> correlation(volume, 5 - 2 * volume)
+    -1.0
     """
     a, b = checked_pair(estimate, truth)
     mean_a, mean_b = mean_of(a, "estimate"), mean_of(b, "truth")

@@ -125,6 +125,8 @@ def of_whole(correlation: NDArray[np.float64]) -> Floats:
 
     Of any shape, by r = sqrt(2 c^2 / (1 + c^2)).
 
+    Examples
+    --------
     >>> of_whole(np.array([0.5, -1.0])).round(3)
     array([ 0.632, -1.   ])
     """

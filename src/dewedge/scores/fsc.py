@@ -62,13 +62,6 @@ def fourier_shell_correlation(a: ArrayLike, b: ArrayLike, mask: Tensor | None = 
     A frequency k in cycles per voxel belongs to shell round(n |k|), with n the shortest edge. Shell 0 and the
     corners beyond Nyquist are left out. For data without a truth, give the two half-set tomograms.
 
-    >>> volume = np.random.default_rng(0).normal(size=(8, 10, 12))
-    >>> fsc = fourier_shell_correlation(volume, 3 * volume + 1)
-    >>> fsc.frequency_per_voxel
-    array([0.125, 0.25 , 0.375, 0.5  ])
-    >>> fsc.correlation.round(3)
-    array([1., 1., 1., 1.])
-
     Parameters
     ----------
     mask
@@ -79,6 +72,15 @@ def fourier_shell_correlation(a: ArrayLike, b: ArrayLike, mask: Tensor | None = 
     ------
     InputError
         If the shapes differ, or a volume is constant or holds a value that is not finite.
+
+    Examples
+    --------
+    >>> volume = np.random.default_rng(0).normal(size=(8, 10, 12))
+    >>> fsc = fourier_shell_correlation(volume, 3 * volume + 1)
+    >>> fsc.frequency_per_voxel
+    array([0.125, 0.25 , 0.375, 0.5  ])
+    >>> fsc.correlation.round(3)
+    array([1., 1., 1., 1.])
     """
     names = ("first volume", "second volume")
     spectra = [
@@ -96,6 +98,8 @@ def resolution_at(fsc: ShellCorrelation, voxel_size_A: float, threshold: float =
     never falls below has the resolution of Nyquist, two voxels; one that is below in its first shell has that
     shell's, the edge of the box. Shells without a frequency are skipped; NaN if all are.
 
+    Examples
+    --------
     >>> frequency, correlation = np.array([0.125, 0.25, 0.375]), np.array([0.9, 0.243, 0.043])
     >>> fsc = ShellCorrelation(frequency, correlation, count=np.array([8, 20, 60]))
     >>> resolution_at(fsc, voxel_size_A=10.0)  # half way between the last two shells

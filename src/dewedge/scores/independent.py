@@ -52,6 +52,8 @@ def most_with_truth(correlation: NDArray[np.float64]) -> Floats:
 
     Of correlations c of any shape, sqrt(2 c / (1 + c)).
 
+    Examples
+    --------
     >>> most_with_truth(np.array([1.0, 0.5, -0.2])).round(3)
     array([1.   , 0.816, 0.   ])
     """

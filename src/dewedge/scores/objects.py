@@ -51,13 +51,15 @@ def robust_scale(volume: ArrayLike) -> tuple[float, float]:
     Of a large volume, every n-th section is looked at. The deviation is 0 if more than half of the voxels are
     alike, as in a simulated specimen.
 
-    >>> robust_scale(np.array([[[1.0, 2.0, 3.0, 4.0, 1000.0]]]))  # the outlier counts little
-    (3.0, 1.48)
-
     Raises
     ------
     InputError
         If a voxel is not finite.
+
+    Examples
+    --------
+    >>> robust_scale(np.array([[[1.0, 2.0, 3.0, 4.0, 1000.0]]]))  # the outlier counts little
+    (3.0, 1.48)
     """
     data: NDArray[Any] = np.asarray(volume)
     step = max(1, data.size // 2**24)
@@ -210,6 +212,8 @@ def elongation(
 def full_width(profile: ArrayLike) -> float:
     """Full width at half of the middle value of a profile of odd length; NaN if it does not fall so far.
 
+    Examples
+    --------
     >>> full_width([0, 1, 4, 1, 0])
     1.33
     >>> full_width([3, 3, 4, 3, 3])

@@ -170,13 +170,15 @@ def compared_columns(tilt_deg: float, depth: int, width: int, image_width: int) 
 
     The box is ``depth`` voxels thick and ``width`` wide, the image ``image_width`` pixels.
 
-    >>> compared_columns(0, 100, 300, 300), compared_columns(45, 100, 300, 300)
-    (slice(1, 299, None), slice(80, 220, None))
-
     Raises
     ------
     InputError
         If fewer than 16 columns are left.
+
+    Examples
+    --------
+    >>> compared_columns(0, 100, 300, 300), compared_columns(45, 100, 300, 300)
+    (slice(1, 299, None), slice(80, 220, None))
     """
     cos, sin = math.cos(math.radians(tilt_deg)), abs(math.sin(math.radians(tilt_deg)))
     half = max(width / 2 * cos - depth / 2 * sin, _LEAST_WIDTH * width / 2 * cos)

@@ -62,6 +62,8 @@ def taper_window(n: int, taper: float = TAPER) -> Floats:
 
     ``taper`` is the share of the axis, between 0 and 1, over which it falls; half of that at either end.
 
+    Examples
+    --------
     >>> taper_window(5)
     array([0.25, 0.75, 1.  , 0.75, 0.25])
     """
@@ -153,6 +155,8 @@ def plane_angle_deg(spectrum: Spectrum, axis: int = 1) -> Tensor:
 def folded_angle_deg(kz: Tensor, across: Tensor) -> Tensor:
     """Angle atan2(kz, across) in degrees, folded to (-90, 90], of tensors that broadcast.
 
+    Examples
+    --------
     >>> folded_angle_deg(torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, 0.0, -1.0]))
     tensor([ 45.,  90., -45.])
     """
@@ -160,7 +164,7 @@ def folded_angle_deg(kz: Tensor, across: Tensor) -> Tensor:
 
 
 def from_axis(spectrum: Spectrum, axis: int = 1) -> Tensor:
-    """Distance of a frequency from the axis 1 (y) or 2 (x) in cycles per voxel; it broadcasts."""
+    """Distance from the axis 1 (y) or 2 (x) in cycles per voxel, broadcast against the spectrum."""
     kz, ky, kx = spectrum.frequency
     return torch.hypot(kz, kx if axis == 1 else ky)
 
@@ -188,13 +192,15 @@ def near_axis(spectrum: Spectrum, direction_zyx: Sequence[float], within_deg: fl
 def checked_edges(edges: Sequence[float]) -> tuple[float, ...]:
     """Edges of shells in cycles per voxel, as they are.
 
-    >>> checked_edges([0, 0.1, 0.25])
-    (0.0, 0.1, 0.25)
-
     Raises
     ------
     InputError
         If they do not rise, begin below zero, or are fewer than two.
+
+    Examples
+    --------
+    >>> checked_edges([0, 0.1, 0.25])
+    (0.0, 0.1, 0.25)
     """
     values = tuple(float(edge) for edge in edges)
     if len(values) < 2 or values[0] < 0 or any(a >= b for a, b in itertools.pairwise(values)):
@@ -304,6 +310,8 @@ def power_inside_outside(
 def listed(values: Iterable[float]) -> list[float | None]:
     """Numbers as JSON has them: None for what is not finite.
 
+    Examples
+    --------
     >>> listed([0.5, math.nan, 2])
     [0.5, None, 2.0]
     """

@@ -292,6 +292,8 @@ def planes_overlap_to(halves_deg: Sequence[ArrayLike], withheld_deg: ArrayLike, 
     It is one over the thickness and the widest step between withheld tilts that are neighbours in a half-set;
     0 without such. Up to it, what both share is at least 0.93 of the signal's power (docs/explain/trust.md).
 
+    Examples
+    --------
     >>> planes_overlap_to([[0, 6, 12, 18], [3, 9, 15]], withheld_deg=[3, 6, 9, 12], thickness=100)
     0.0955
 

@@ -26,15 +26,17 @@ REACH_DEG = 1.0
 class Cone:
     """Directions that withheld tilts measured and given ones did not: angles about the tilt axis.
 
-    >>> Cone(parts_deg=((80.0, 100.0),), gap_deg=(11.0,)).holds(torch.tensor([70.0, 90.0, -85.0]))
-    tensor([False,  True,  True])
-
     Parameters
     ----------
     parts_deg
         Lowest and highest angle of each part, in degrees. An angle beyond 90 is the one less 180.
     gap_deg
         Distance that each part keeps from the nearest given tilt.
+
+    Examples
+    --------
+    >>> Cone(parts_deg=((80.0, 100.0),), gap_deg=(11.0,)).holds(torch.tensor([70.0, 90.0, -85.0]))
+    tensor([False,  True,  True])
     """
 
     parts_deg: tuple[tuple[float, float], ...]
@@ -52,9 +54,6 @@ def withheld_tilts(
     tilt_deg: ArrayLike, kind: Withholding, limits_deg: Sequence[float] | None = None
 ) -> NDArray[np.bool_]:
     """Which tilts of a series to keep back.
-
-    >>> withheld_tilts([-60, -40, -20, 0, 20, 40, 60], "outer", [50]).tolist()
-    [True, False, False, False, False, False, True]
 
     Parameters
     ----------
@@ -79,6 +78,11 @@ def withheld_tilts(
     InputError
         If there are not so many angles, none or nearly all tilts would be kept back, or an inner block is not
         inside.
+
+    Examples
+    --------
+    >>> withheld_tilts([-60, -40, -20, 0, 20, 40, 60], "outer", [50]).tolist()
+    [True, False, False, False, False, False, True]
     """
     tilts = np.asarray(tilt_deg, dtype=np.float64)
     highest = float(tilts.max())
@@ -126,9 +130,6 @@ def withheld_cone(given_deg: ArrayLike, withheld_deg: ArrayLike, gap_deg: float 
     Each run of withheld tilts, with no given one between them, makes a part: from its first tilt less one
     degree to its last plus one, without what is nearer than the gap to a given tilt.
 
-    >>> withheld_cone(given_deg=[-30, -10, 10, 30], withheld_deg=[40, 50, 60])
-    Cone(parts_deg=((41.0, 61.0),), gap_deg=(11.0,))
-
     Parameters
     ----------
     given_deg, withheld_deg
@@ -143,6 +144,11 @@ def withheld_cone(given_deg: ArrayLike, withheld_deg: ArrayLike, gap_deg: float 
     ------
     InputError
         If the gap leaves no direction.
+
+    Examples
+    --------
+    >>> withheld_cone(given_deg=[-30, -10, 10, 30], withheld_deg=[40, 50, 60])
+    Cone(parts_deg=((41.0, 61.0),), gap_deg=(11.0,))
     """
     given = np.sort(np.asarray(given_deg, dtype=np.float64))
     withheld = np.sort(np.asarray(withheld_deg, dtype=np.float64))

@@ -228,6 +228,8 @@ def simulate_microscope(
 def acquisition_order(tilt_deg: ArrayLike, scheme: TiltScheme) -> NDArray[np.int64]:
     """``(n,)`` rank in time of each tilt.
 
+    Examples
+    --------
     >>> acquisition_order([-6, -3, 0, 3, 6], "bidirectional").tolist()
     [4, 3, 0, 1, 2]
     """

@@ -124,6 +124,8 @@ def tilt_geometry(
 def dose_symmetric_order(tilt_deg: ArrayLike) -> NDArray[np.int64]:
     """``(n,)`` rank in time of each tilt: from the lowest tilt outwards, one up, two down, two up, ...
 
+    Examples
+    --------
     >>> dose_symmetric_order([-9, -6, -3, 0, 3, 6, 9]).tolist()
     [6, 3, 2, 0, 1, 4, 5]
 

@@ -44,13 +44,15 @@ class Bound:
     def parsed(cls, text: str, *, is_least: bool) -> Bound:
         """A bound from ``NAME=VALUE``.
 
-        >>> Bound.parsed("CTF_Res=12", is_least=False)
-        Bound(column='CTF_Res', value=12.0, is_least=False)
-
         Raises
         ------
         InputError
             If it is none.
+
+        Examples
+        --------
+        >>> Bound.parsed("CTF_Res=12", is_least=False)
+        Bound(column='CTF_Res', value=12.0, is_least=False)
         """
         column, _, value = text.partition("=")
         bound = number(value)

@@ -32,10 +32,6 @@ def to_geometry_arrays(
 ) -> tuple[Floats, Floats]:
     """``linear_yx`` ``(n, 2, 2)`` and ``shift_yx`` ``(n, 2)`` of a `dewedge.geometry.TiltGeometry`.
 
-    >>> linear_yx, shift_yx = to_geometry_arrays([90.0], [[3.0, 0.0]], (64, 64), "N/2")
-    >>> (linear_yx @ [0, 3] + shift_yx).round(6).tolist()  # the centre lies 3 pixels off in x
-    [[0.0, 0.0]]
-
     Parameters
     ----------
     axis_deg
@@ -44,6 +40,12 @@ def to_geometry_arrays(
         ``(n, 2)`` shifts t in (x, y) and raw pixels.
     image_shape_yx, centre
         Shape of the raw images, and where the program has their centre.
+
+    Examples
+    --------
+    >>> linear_yx, shift_yx = to_geometry_arrays([90.0], [[3.0, 0.0]], (64, 64), "N/2")
+    >>> (linear_yx @ [0, 3] + shift_yx).round(6).tolist()  # the centre lies 3 pixels off in x
+    [[0.0, 0.0]]
     """
     angle = np.radians(np.asarray(axis_deg, dtype=np.float64))
     cos, sin = np.cos(angle), np.sin(angle)
