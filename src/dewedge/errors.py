@@ -75,7 +75,7 @@ def shown(value: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What a library says of a file, as part of a message."""
+    """Text of a library's error on a file, as part of a message."""
     return printable(" ".join(str(error)[: 4 * SHOWN].split()))[: 2 * SHOWN] or type(error).__name__
 
 

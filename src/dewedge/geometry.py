@@ -250,7 +250,7 @@ class TiltGeometry:
         return replace(self, **changes)
 
     def moved(self, angle_deg: float, shift_x: float) -> TiltGeometry:
-        """The same with all aligned images turned about their middle, then shifted along x.
+        """Geometry with all aligned images turned about their middle, then shifted along x.
 
         The angle adds to `axis_angle_deg`; the shift is in pixels of the raw images.
         """

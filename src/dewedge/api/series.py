@@ -90,7 +90,7 @@ class Series:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was read from which file, and what was assumed, a line each."""
+        """Notes on what was read from which file, and what was assumed, a line each."""
         return self.item.notes
 
     def reconstruct(self, *, device: str = "auto") -> Halves:

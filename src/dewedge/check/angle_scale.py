@@ -23,7 +23,7 @@ _BOX = 2
 def measure_angle_scale(
     stacks: Sequence[Iterable[NDArray[Any]]], geometry: TiltGeometry, thickness: int | None
 ) -> AngleScale | None:
-    """By what the tilt angles of a series have to be multiplied; None if it cannot be told.
+    """Measure by what factor the tilt angles of a series have to be multiplied; None if it cannot be told.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def measure_angle_scale(
 
 
 def describe_angle_scale(found: AngleScale | None) -> str:
-    """What was measured, in a line."""
+    """Describe what was measured, in a line."""
     if found is None:
         return "not told by the images"
     return f"images fit best with {found.factor:.3f} ± {found.error:.3f} times the angles"

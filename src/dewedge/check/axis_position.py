@@ -24,7 +24,7 @@ _PUT_RIGHT, _WARNED_OF, _BLUR_VOXELS = 2.0, 3.0, 0.25
 def measure_axis(
     stacks: Sequence[Iterable[NDArray[Any]]], geometry: TiltGeometry, thickness: int | None
 ) -> AxisEstimate | None:
-    """By what the tilt axis of a series is off, in pixels of its raw images.
+    """Measure by how much the tilt axis of a series is off, in pixels of its raw images.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def measure_axis(
 
 
 def describe_axis(found: AxisEstimate | None) -> str:
-    """What was measured, in a line."""
+    """Describe what was measured, in a line."""
     if found is None:
         return "not told by the images"
     return (

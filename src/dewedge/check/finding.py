@@ -47,7 +47,7 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def listed(numbers: Iterable[int], most: int = 6) -> str:
-    """``1, 2, 5`` or ``1, 2 ... (12 in all)`` of numbers.
+    """Numbers as ``1, 2, 5`` or ``1, 2 ... (12 in all)``.
 
     Examples
     --------

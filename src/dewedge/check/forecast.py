@@ -33,7 +33,7 @@ _REFINED: dict[OutputFormat, float] = {"mrc": 1.0, "zarr": 8 / 7, "both": 1 + 8 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take.
+    """Memory, disk and time that a run will take.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def forecast(
     output_format: OutputFormat,
     folder: Path,
 ) -> Forecast:
-    """What a run of tomograms of these shapes will take.
+    """Forecast what a run of tomograms of these shapes will take.
 
     Parameters
     ----------

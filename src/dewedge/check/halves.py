@@ -60,7 +60,7 @@ class Match(NamedTuple):
 
 
 class HalfSet(NamedTuple):
-    """What is compared of a half-set: a binned copy, how many voxels each of its own is, and the middle."""
+    """Parts of a half-set that are compared: a binned copy, its factors along the axes, and the middle."""
 
     binned: Volume
     factors: tuple[int, int, int]

@@ -23,7 +23,7 @@ _DUPLICATE = 0.9999
 
 @dataclass(frozen=True, eq=False)
 class ImageSummary:
-    """What one pass over ``(n, y, x)`` images leaves of them.
+    """Summary of ``(n, y, x)`` images from one pass over them.
 
     Parameters
     ----------

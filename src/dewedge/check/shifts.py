@@ -91,7 +91,7 @@ def measure_shifts(aligned: NDArray[np.float32], tilt_deg: Floats) -> Shifts | N
 
 
 def describe_shifts(found: Shifts | None, pixel_size_A: float) -> str:
-    """What was measured, in a line; ``pixel_size_A`` is that of the measured images."""
+    """Describe what was measured, in a line; ``pixel_size_A`` is that of the measured images."""
     if found is None:
         return "not told by the images"
     rms, largest, step = (px * pixel_size_A for px in (found.rms_px, found.largest_px, found.step_px))

@@ -91,7 +91,7 @@ class Arrivals:
         self._next_s = 0.0
 
     def look(self) -> list[Arrival]:
-        """What has arrived, or was written anew, since the last look."""
+        """Look for what has arrived, or was written anew, since the last time."""
         begun = self.clock()
         self._list(begun)
         due = {path for path in self._fresh if self._is_settled(path)}

@@ -27,7 +27,7 @@ from dewedge.settings.sections import CtfSection, ReconstructSection
 def planes_of(
     aligned: AlignedImages, item: SeriesInput, section: CtfSection, reconstruct: ReconstructSection
 ) -> MeasuredPlanes | None:
-    """What aligned and corrected images of a series measured; None unless they are back-projected.
+    """Planes that corrected images of a series measured; None unless they are back-projected.
 
     The signal fades with the exposure, where it is known, and with the CTF where phases were flipped: beyond
     its first peak, for below it the fading is what gives a tomogram its contrast (as IsoNet2 has it). The
@@ -82,7 +82,7 @@ def planes_beside(half0: Path) -> Path:
 
 
 def read_planes(path: Path) -> tuple[MeasuredPlanes, MeasuredPlanes] | None:
-    """What both half-sets measured; None if there is no such file.
+    """Read what both half-sets measured; None if there is no such file.
 
     Raises
     ------

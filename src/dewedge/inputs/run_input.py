@@ -64,7 +64,7 @@ class SeriesInput:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What was read from metadata files, as JSON has it."""
+        """Values read from metadata files, as JSON has them."""
         values: dict[str, Any] = plain({**asdict(self.series[0].geometry), "thickness": self.thickness})
         return values
 
@@ -164,7 +164,7 @@ class HalvesInput:
 
     @property
     def values(self) -> dict[str, Any]:
-        """What was read from metadata files, as JSON has it."""
+        """Values read from metadata files, as JSON has them."""
         ctf = None if self.ctf is None else asdict(self.ctf)
         values: dict[str, Any] = plain({"tilt_range": tuple(self.tilt_range), "ctf": ctf})
         return values
@@ -183,7 +183,7 @@ RunInput = SeriesInput | HalvesInput
 
 
 def source_of(item: RunInput, results: Sequence[Path]) -> Source:
-    """What ``results`` are made of, if it is this input."""
+    """Files and metadata that ``results`` are made of, if it is this input."""
     return Source(item.name, item.files, item.values, results)
 
 

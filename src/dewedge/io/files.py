@@ -252,10 +252,10 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: StrPath) -> Iterator[Path]:
-    """As `atomic_path`, of a folder that is one file to its readers, a Zarr store; the block makes it.
+    """Give a temporary path as `atomic_path` does, of a folder that is one file to its readers, a Zarr store.
 
-    One that is there must be empty or hold a store, and is replaced. Killed at that moment, neither is there;
-    never is half of one.
+    The block makes it. One that is there must be empty or hold a store, and is replaced. Killed at that
+    moment, neither is there; never is half of one.
 
     Raises
     ------

@@ -19,7 +19,7 @@ _BLOCK_BYTES = 1 << 12
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What tells a file from a changed one.
+    """Size, time and hash that tell a file from a changed one.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Fingerprint:
     sha256: str
 
     def difference(self, now: Fingerprint) -> str | None:
-        """What differs from what the file is now, in words; None if nothing but the time does."""
+        """Difference from what the file is now, in words; None if nothing but the time differs."""
         if self.n_bytes != now.n_bytes:
             return f"{self.n_bytes} bytes then, {now.n_bytes} now"
         if self.sha256 != now.sha256:

@@ -30,7 +30,7 @@ OWN = frozenset(
 
 
 def plain_name(name: str, source: StrPath) -> str:
-    """``name`` itself, if a file or folder in an output folder can be named so.
+    """Return ``name``, if a file or folder in an output folder can be named so.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ _MISSING = ("", "nan", "NaN", "<NA>")
 
 @dataclass(frozen=True, eq=False)
 class Particles:
-    """Where the particles of a tomogram are.
+    """Places, species and rotations of the particles of a tomogram.
 
     Parameters
     ----------

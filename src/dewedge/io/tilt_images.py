@@ -83,7 +83,7 @@ class TiltImages:
         return (self[i] for i in range(len(self)))
 
     def select(self, indices: ArrayLike) -> TiltImages:
-        """Only the images at ``(m,)`` indices, in their order; errors as `TiltImages`."""
+        """Images at ``(m,)`` indices, in their order; errors as `TiltImages`."""
         return TiltImages(self.sources[int(i)] for i in np.asarray(indices))
 
     def as_array(self) -> NDArray[Any]:

@@ -37,7 +37,7 @@ _COMPRESSORS = ("blosc", "zstd", "gzip", "zlib", "lz4")
 
 
 class ArrayLayout(NamedTuple):
-    """What is known of an array before any of its chunks is read.
+    """Layout of an array, known before any of its chunks is read.
 
     ``chunks`` are what is compressed as one; ``codec`` compresses them, None if nothing does.
     """
@@ -168,7 +168,7 @@ def _pieces(wanted: range, edge: int) -> Iterator[_Piece]:
 
 
 def read_layout(path: Path, store: Path) -> ArrayLayout:
-    """What the metadata of an array say, none of it believed.
+    """Read what the metadata of an array say, none of it believed.
 
     Raises
     ------

@@ -68,14 +68,14 @@ class GuardedStore(LocalStore):
         return self._looked_at(key, byte_range, data)
 
     def get_sync(self, key: str, *, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
-        """As `get`, of releases of zarr that read without waiting."""
+        """Read as `get` does, in releases of zarr that read without waiting."""
         if not self._may_read(key, byte_range):
             return None
         data = super().get_sync(key, prototype=prototype, byte_range=byte_range)
         return self._looked_at(key, byte_range, data)
 
     async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
-        """As `get`, of several files or parts."""
+        """Read several files or parts, each as `get` does."""
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
     def _may_read(self, key: str, byte_range: ByteRequest | None) -> bool:

@@ -35,19 +35,19 @@ _LEAST_SCALE = 0.04
 
 
 class AngleScale(NamedTuple):
-    """By what all tilt angles have to be multiplied to fit the images, and its standard error."""
+    """Factor by which all tilt angles have to be multiplied to fit the images, and its standard error."""
 
     factor: float
     error: float
 
     @property
     def is_off(self) -> bool:
-        """Whether it differs from one by more than three standard errors, and by so much that it matters."""
+        """True if it differs from one by more than three standard errors, and by so much that it matters."""
         return abs(self.factor - 1) > max(3 * self.error, _LEAST_SCALE)
 
 
 def estimate_angle_scale(images: Tensor, geometry: TiltGeometry, thickness: int) -> AngleScale | None:
-    """By what the tilt angles of ``(n, y, x)`` aligned images have to be multiplied.
+    """Estimate by what factor the angles of ``(n, y, x)`` aligned tilt images have to be multiplied.
 
     Parameters
     ----------

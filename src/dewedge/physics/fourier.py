@@ -30,7 +30,7 @@ def frequencies(shape: Sequence[int], device: torch.device | None = None) -> tup
 
 
 def multiplicity(n: int, device: torch.device | None = None) -> Tensor:
-    """``(n // 2 + 1,)`` how often each column of the half-spectrum occurs in the whole spectrum (1 or 2).
+    """``(n // 2 + 1,)`` times that a column of the half-spectrum occurs in the whole spectrum: 1 or 2.
 
     With ``norm="ortho"``, ``sum(multiplicity * |rfftn(v)|**2)`` is ``sum(v**2)`` (Parseval).
 

@@ -183,7 +183,7 @@ def coarse_tv(
     thickness: int,
     on_iteration: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
-    """`tv` at twice the voxel size, of images binned by two, for what is coarse in a specimen.
+    """Reconstruct by `tv` at twice the voxel size, of images binned by two, for what is coarse in a specimen.
 
     It takes a tenth of the time. The slab is thicker by a third, for specimen above and below the volume,
     which else shows as dark bands. Parameters and errors are those of `tv`; an odd last row and column of the

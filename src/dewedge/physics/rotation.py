@@ -77,7 +77,7 @@ def source_extent(rotation: NDArray[np.float64], size: int) -> tuple[NDArray[np.
 
 
 def is_exact(rotations: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """``(b,)`` which of the ``(b, 3, 3)`` rotations are ones of :func:`cube_rotations`."""
+    """``(b,)`` True for those of ``(b, 3, 3)`` rotations that are ones of :func:`cube_rotations`."""
     exact: NDArray[np.bool_] = (rotations == rotations.round()).all(axis=(1, 2))
     return exact
 

@@ -45,7 +45,7 @@ _COLUMNS = 12
 
 
 class AxisEstimate(NamedTuple):
-    """By what the tilt axis of aligned images is off y through index N // 2.
+    """Shift and turn by which the tilt axis of aligned images is off y through index N // 2.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class AxisEstimate(NamedTuple):
 
 
 def estimate_axis(images: Tensor, geometry: TiltGeometry, thickness: int) -> AxisEstimate | None:
-    """By what the tilt axis of ``(n, y, x)`` aligned images is off.
+    """Estimate by how much the tilt axis of ``(n, y, x)`` aligned images is off.
 
     A wide range of shifts is looked through at half as many pixels a side; about the best one, shift and
     angle in turn are the peaks of parabolas through the logarithm of the fourth moment over the square of the

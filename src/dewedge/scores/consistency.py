@@ -51,7 +51,7 @@ _NEIGHBOURS, _OUT_SIGMA, _OUT_SHARE = 3, 4.0, 0.2
 
 @dataclass(frozen=True, eq=False)
 class ImageAgreement:
-    """How reprojections of a tomogram agree with its images.
+    """Agreement of a tomogram's reprojections with its images.
 
     Parameters
     ----------

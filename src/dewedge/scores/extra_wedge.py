@@ -55,7 +55,7 @@ WRONG_ANGLES = "tilt angles do not fit the images"
 
 
 class Azimuth(NamedTuple):
-    """Where a wedge is cut: the axis of the specimen in its middle, and the one that it turns about."""
+    """Direction in which a wedge is cut: the axis of the specimen in its middle, and that it turns about."""
 
     middle: str
     axis: str
@@ -96,7 +96,7 @@ class ExtraWedge(NamedTuple):
 
 @dataclass(frozen=True)
 class TrustShell:
-    """What is estimated of one shell of frequency.
+    """Estimate for one shell of frequency.
 
     Parameters
     ----------

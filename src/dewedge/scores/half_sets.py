@@ -89,6 +89,6 @@ def half_set_scores(
 
 
 def highest_against_raw(half_sets: ShellCorrelation) -> NDArray[np.float64]:
-    """``(s,)`` the FSC with a raw half-set that the signal itself would have, from the raw half-sets' FSC."""
+    """``(s,)`` FSC with a raw half-set that the signal itself would have, from the raw half-sets' FSC."""
     highest: NDArray[np.float64] = np.sqrt(np.clip(half_sets.correlation, 0, None))
     return highest

@@ -31,7 +31,7 @@ PASSES = 5  # of the regression, whose weights follow from its result
 
 
 class Evidence(NamedTuple):
-    """What is known of errors at ``v`` voxels.
+    """Errors at ``v`` voxels, and what is known of them.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """How much error a spread means, and whether that holds where it was not learnt.
+    """Relation of error and spread, and whether it holds where it was not learnt.
 
     Parameters
     ----------
@@ -113,12 +113,12 @@ class Calibration:
 
     @property
     def is_hidden(self) -> bool:
-        """Whether noise hides the errors, so that nothing was checked."""
+        """True if noise hides the errors, so that nothing was checked."""
         return not self.noise <= MOST_NOISE
 
     @property
     def holds(self) -> bool:
-        """Whether the map is to be believed."""
+        """True if the map is to be believed."""
         low, high = COVERAGE_OF_QUARTER
         return bool(
             not self.is_hidden

@@ -22,7 +22,7 @@ BLOCK_VOXELS = 1 << 22
 def checked_pair(
     a: ArrayLike, b: ArrayLike, names: tuple[str, str] = ("estimate", "truth")
 ) -> tuple[Volume, Volume]:
-    """Both as ``(z, y, x)`` arrays of one shape, without a copy.
+    """Return both as ``(z, y, x)`` arrays of one shape, without a copy.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def mean_of(volume: Volume, name: str) -> float:
 
 
 def finite(block: Volume, name: str) -> Volume:
-    """The block itself.
+    """Return the block itself.
 
     Raises
     ------

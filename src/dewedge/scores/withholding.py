@@ -53,7 +53,7 @@ class Cone:
 def withheld_tilts(
     tilt_deg: ArrayLike, kind: Withholding, limits_deg: Sequence[float] | None = None
 ) -> NDArray[np.bool_]:
-    """Which tilts of a series to keep back.
+    """Choose the tilts of a series to keep back.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ def place_beads(
 
 
 def bead_image(shape_yx: tuple[int, int], centres_yx: Floats, radii_A: Floats, pixel_size_A: float) -> Tensor:
-    """``(y, x)`` how far beads saturate each pixel, 1 - exp(-path in gold / 20 A), cut at Nyquist.
+    """``(y, x)`` saturation of each pixel by beads, 1 - exp(-path in gold / 20 A), cut at Nyquist.
 
     Parameters
     ----------

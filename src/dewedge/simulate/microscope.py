@@ -169,7 +169,7 @@ def specimen_shape(geometry: TiltGeometry, residuals: Residuals, depth: int) -> 
 
 
 def reaches_beyond(shape_zyx: tuple[int, ...], image_shape_yx: tuple[int, int], residuals: Residuals) -> bool:
-    """Whether a specimen of this shape fills images of that shape at every tilt."""
+    """True if a specimen of this shape fills images of that shape at every tilt."""
     steepest = math.radians(float(np.abs(residuals.tilt_deg).max()))
     needed = image_shape_yx[1] / math.cos(steepest) + shape_zyx[0] * math.tan(steepest)
     return shape_zyx[1] >= image_shape_yx[0] and shape_zyx[2] >= needed

@@ -24,7 +24,7 @@ Metrics = Mapping[str, float | None]
 
 @dataclass(frozen=True)
 class Bound:
-    """What a series must have of one column.
+    """Least or greatest value that a series must have in one column.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Bound:
 
 
 def read_metrics(path: StrPath) -> dict[str, Metrics]:
-    """What was measured of each series, by its name; of several lines of one series the last one counts.
+    """Read what was measured of each series, by name; of several lines of one series the last one counts.
 
     Raises
     ------

@@ -30,7 +30,7 @@ _LARGE_DEG = 1.0
 def to_geometry_arrays(
     axis_deg: ArrayLike, shift_xy: ArrayLike, image_shape_yx: tuple[int, int], centre: Centre
 ) -> tuple[Floats, Floats]:
-    """``linear_yx`` ``(n, 2, 2)`` and ``shift_yx`` ``(n, 2)`` of a `dewedge.geometry.TiltGeometry`.
+    """Transforms ``(n, 2, 2)`` and shifts ``(n, 2)`` on (y, x) of a `dewedge.geometry.TiltGeometry`.
 
     Parameters
     ----------

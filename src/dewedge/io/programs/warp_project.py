@@ -25,7 +25,7 @@ _VOXEL_SIZE = re.compile(r"_\d+\.\d\dApx")
 
 @dataclass(frozen=True)
 class WarpSettings:
-    """What a .settings file tells of tilt series.
+    """Folders and thickness that a .settings file tells of tilt series.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def xml_of_half(half: Path) -> Path | None:
 
 
 def denoised_path(half: Path) -> Path | None:
-    """Where Warp keeps the denoised tomogram of a half tomogram; None for one that lies in no project."""
+    """Path of the denoised tomogram that Warp keeps of a half tomogram; None for one in no project."""
     folder = half.absolute().parent
     if folder.name not in (EVEN, ODD) or folder.parent.name != RECONSTRUCTION:
         return None
