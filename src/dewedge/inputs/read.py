@@ -17,7 +17,7 @@ from dewedge.inputs.open_files import allow_many_files
 from dewedge.inputs.run_input import HalvesInput, Mask, RunInput, SeriesInput
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.image_numbers import image_numbers
-from dewedge.io.names import require_distinct
+from dewedge.io.names import names_apart, require_distinct
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
 from dewedge.learn.grey_scale import mean_and_covariance, measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
@@ -142,7 +142,7 @@ def open_series(entry: SeriesEntry, config: Config, mask: Mask | None) -> Series
 def open_halves(entry: HalvesEntry, mask: Mask | None) -> HalvesInput:
     """Open half tomograms whose tilt range is known; their own mask counts if none is given."""
     half0, half1, full = entry.open()
-    remarks = (f"half-sets {entry.half0.name} and {entry.half1.name}", *entry.notes)
+    remarks = (f"half-sets {' and '.join(names_apart([entry.half0, entry.half1]))}", *entry.notes)
     mask = mask or entry.mask or "none"
     return HalvesInput(entry.name, half0, half1, full, known_range(entry), mask, remarks, entry.ctf)
 

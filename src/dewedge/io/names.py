@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.io.files import StrPath
@@ -76,6 +77,19 @@ def require_distinct(named: Iterable[tuple[str, StrPath]]) -> None:
             both = name if name == known else f"{known} and {name}, alike on many disks"
             raise InputError(f"{files}: two inputs are named {both}: expected different names")
         first[key] = name, source
+
+
+def names_apart(paths: Sequence[Path]) -> list[str]:
+    """The names of files, each with as many of its folders as tell all of them apart.
+
+    Those of a file that is named twice are the same.
+    """
+    deepest = max((len(path.parts) for path in paths), default=0)
+    for depth in range(1, deepest + 1):
+        names = [str(Path(*path.parts[-depth:])) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            return names
+    return [str(path) for path in paths]
 
 
 def require_utf8(path: StrPath) -> None:

@@ -22,6 +22,7 @@ from dewedge.inputs.planes import read_planes
 from dewedge.io.files import read_text, write_text_atomic
 from dewedge.io.formats import read_volume
 from dewedge.io.mrc import read_mrc
+from dewedge.io.names import names_apart
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.loss_curve import EpochRow
 from dewedge.pipeline.measures import held_out_box
@@ -210,7 +211,7 @@ def file_names(run: ResultFolder, folder: ResultFolder) -> list[str]:
     """Names of the files that a tomogram was made of."""
     records = read_records(run.inputs, folder.inputs)
     chosen = records.values() if folder == run else [records[key] for key in records if key == folder.name]
-    return [Path(path).name for record in chosen for path in record.files]
+    return names_apart([Path(path) for record in chosen for path in record.files])
 
 
 def index_rows(run: ResultFolder, folders: Sequence[ResultFolder], where: Path) -> list[IndexRow]:

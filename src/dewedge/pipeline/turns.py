@@ -1,4 +1,4 @@
-"""Tomograms that are fitted each for itself, taken by turns by however many processes.
+"""Tomograms of which each is done for itself, taken by turns by however many processes.
 
 Processes of one launcher, tasks of a job array and commands on several machines do the same: each takes the
 next tomogram whose folder nobody has locked, so that what one left undone is taken over by the next that
