@@ -60,7 +60,7 @@ def project_of_two(folder: Path) -> Path:
 
 
 def test_each_result_is_copied_when_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not when all are: of two series, the first is in Warp's folder though the second one cannot be refined."""
+    """Not when all are: the first of two is in Warp's folder though the second one cannot be refined."""
     from dewedge.errors import UnwritableError
     from dewedge.pipeline import stages
 
@@ -82,7 +82,7 @@ def test_each_result_is_copied_when_it_is_done(tmp_path: Path, monkeypatch: pyte
 
 
 def test_flags_of_tilt_series_are_not_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Half tomograms that are found are used as they are: refused where there are no others, else warned of."""
+    """Of half tomograms that are found: refused where there is nothing else, else warned of."""
     settings = project_of_two(tmp_path)
     assert run(settings, tmp_path / "OUT", "--bin", "2", "--dry-run") == 2
     error = capsys.readouterr().err.splitlines()[-1]
@@ -90,14 +90,26 @@ def test_flags_of_tilt_series_are_not_ignored(tmp_path: Path, capsys: pytest.Cap
     assert "give TS_1.xml itself to use its images" in error or "give TS_2.xml itself" in error
     for half in ("even", "odd"):
         (tmp_path / f"warp_tiltseries/reconstruction/{half}/TS_2_10.00Apx.mrc").unlink()
-    given = ["run", str(settings), *TINY, "--bin", "2", "--dry-run", "--no-check", "-o", str(tmp_path / "OUT")]
+    given = [
+        "run",
+        str(settings),
+        *TINY,
+        "--bin",
+        "2",
+        "--dry-run",
+        "--no-check",
+        "-o",
+        str(tmp_path / "OUT"),
+    ]
     main(given)
     told = capsys.readouterr().err
     assert "bin = 2: not used for TS_1, ready-made half-sets, which are used as they are" in told
     assert "not used for TS_1, TS_2" not in told
 
 
-def test_half_tomograms_of_one_name_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_half_tomograms_of_one_name_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = foreign.write_warp_project(tmp_path)
     assert run(settings, tmp_path / "OUT", "--dry-run") == 0
     pair = "even/TS_1_10.00Apx.mrc", "odd/TS_1_10.00Apx.mrc"

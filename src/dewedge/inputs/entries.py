@@ -67,7 +67,9 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
         _refuse(given, "tilt series, whose files tell")
         return entries
     if all(isinstance(entry, HalvesEntry) for entry in entries):
-        _refuse_of_series(config, "".join(f"; {note}" for note in entries[0].notes if note.startswith("give ")))
+        _refuse_of_series(
+            config, "".join(f"; {note}" for note in entries[0].notes if note.startswith("give "))
+        )
     else:
         tell_unused(entries, config)
     return with_ranges(entries, given.tilt_range)

@@ -19,8 +19,8 @@ LONGEST_BYTES = 200
 OWN = frozenset(
     [
         "beads.mrc", "checkpoint.safetensors", "compare.html", "compare.json", "compare.png",
-        "compare.toml", "compare_fsc.png", "config.toml", "controls", "dewedge.log", "fits",
-        "full.mrc", "half0.mrc", "half1.mrc", "independent", "inputs.json", "left_out.txt",
+        "compare.toml", "compare_fsc.png", "compare_loss.png", "config.toml", "controls", "dewedge.log",
+        "fits", "full.mrc", "half0.mrc", "half1.mrc", "independent", "inputs.json", "left_out.txt",
         "loss.csv", "loss.png", "mask.mrc", "model.safetensors", "planes.json", "refined.mrc",
         "refined.zarr", "refined_added.mrc", "refined_difference.mrc", "refined_half0.mrc",
         "refined_half1.mrc", "refined_measured.mrc", "refined_uncertainty.mrc", "report.html",

@@ -35,10 +35,13 @@ from dewedge.pipeline.stages import (
 from dewedge.pipeline.turns import take_turns
 from dewedge.pipeline.warp import copy_to_warp, paths_in_warp
 from dewedge.report.figure import dispensable
+from dewedge.report.run.index import IndexRow
+from dewedge.report.run.summary import summary
 from dewedge.runtime import results
 from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
+from dewedge.runtime.log import show_table
 from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.settings.sections import Config
 
@@ -108,7 +111,11 @@ def run(
             tomograms, warnings = checked(tomograms, config, fabric, faults)
         with folder.begun(fabric):
             if fabric.is_global_zero:
-                tell(() if folder.by_turns else tomograms, faults, warnings)
+                missing = [one for one in tomograms if not one.folder.result.exists()]
+                tell(() if folder.by_turns else missing, faults, warnings)
+                if not folder.by_turns and len(missing) < len(tomograms):
+                    there = len(tomograms) - len(missing)
+                    logger.info("%d of %d tomograms were refined before", there, len(tomograms))
             if config.model is not None:
                 on_first_process(fabric, partial(copy_model, config.model, folder.model))
             if folder.by_turns:
@@ -122,14 +129,11 @@ def run(
             else:
                 process(tomograms, folder, config, fabric, resume, faults)
             goes_on = share and not all(one.result.exists() or one.left_out.exists() for one in folders)
-            on_first_process(fabric, lambda: list_tomograms(output, folders, goes_on))
-            if lists:
-                results.tell(results.described(ResultFolder(output), folders))
+            on_first_process(fabric, lambda: end(output, folders, faults, goes_on, lists))
     done = sum(one.result.exists() for one in folders)
     if done:
         logger.info("look at %s", folder.report)
         logger.info("done: %s" if done == total else f"{done} of {total} inputs are done: %s", output)
-        faults.log("not done")
     if faults:
         raise faults.summary(total)
 
@@ -242,7 +246,7 @@ def process_alone(tomogram: Tomogram, run: ResultFolder, config: Config, fabric:
     Its network is its own, or that which is given and lies in the folder of the run.
     """
     faults = Faults()
-    with faults.left_out():
+    with faults.left_out(tomogram.name):
         usable, warnings = [tomogram], list[Finding]()
         if not config.no_check:
             usable, warnings = checked(usable, config, fabric, faults)
@@ -301,8 +305,20 @@ def refine_each(
             on_first_process(fabric, partial(copy_to_warp, [tomogram.item], [tomogram.folder.refined]))
 
 
-def list_tomograms(output: Path, folders: Sequence[ResultFolder], goes_on: bool = False) -> None:
-    """Write the index of a run of several tomograms."""
-    run = ResultFolder(output)
+def end(output: Path, folders: Sequence[ResultFolder], faults: Faults, goes_on: bool, lists: bool) -> None:
+    """Write the index of a run of several tomograms and, where it ``lists``, tell files and tomograms."""
+    for name, why in faults.by_name().items():
+        logger.debug("not done: %s: %s", name, why)
+    rows = list_tomograms(output, folders, goes_on)
+    if lists:
+        results.tell(results.described(ResultFolder(output), folders))
+        if rows:
+            show_table(partial(summary, rows))
+
+
+def list_tomograms(output: Path, folders: Sequence[ResultFolder], goes_on: bool = False) -> list[IndexRow]:
+    """Write the index of a run of several tomograms; its rows."""
+    run, rows = ResultFolder(output), list[IndexRow]()
     with dispensable(run.report):
-        write_index_of(run, folders, goes_on)
+        rows = write_index_of(run, folders, goes_on)
+    return rows
