@@ -158,7 +158,7 @@ def test_cubes_of_recipes_are_smaller_where_the_tomogram_is_thin(
     page = (tmp_path / "OUT" / "compare.html").read_text("utf-8")
     for note in notes:
         assert note in (tmp_path / "OUT" / "dewedge.log").read_text() and note in page
-    assert "cubes of 24, batch size" in page and "cubes of 16, batch size" in page
+    assert "cubes of 24, batch size 4" in page and "cubes of 16, epoch samples 8" in page
     before = times(tmp_path / "OUT")
     assert main(["compare", "--resume", "-o", str(tmp_path / "OUT")]) == 0
     assert times(tmp_path / "OUT") == before
