@@ -27,6 +27,12 @@ def test_a_slope_is_told_from_a_plateau(seed: int):
     assert convergence(rows(plateau + 0.004 * (-1.0) ** epochs)).startswith("converged: ")
 
 
+def test_the_end_of_a_rate_that_falls_is_no_slope():
+    """A loss that falls to the last epoch, but by nearly nothing of all it fell."""
+    losses = 0.6 + 0.4 * np.exp(-np.arange(40) / 6)
+    assert losses[-1] < losses[-2] and convergence(rows(losses)).startswith("converged: ")
+
+
 def test_what_cannot_be_told_is_not():
     assert "2 epochs" in convergence(rows([1.0, 0.5]))
     assert convergence(rows([None] * 40)) == "convergence not told: nothing was held out"

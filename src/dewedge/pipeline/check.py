@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
 # Of a list of many inputs, by keys of their rows.
-_COLUMNS = {"images": "images", "pixel": "A", "tilts": "tilts (deg)", "tomogram": "tomogram (z, y, x)"}
+_COLUMNS = {"images": "images", "pixel": "pixel (A)", "tilts": "tilts (deg)", "tomogram": "tomogram"}
 # Shares of Nyquist at which the half-sets' correlation is shown.
 _SHOWN_FREQUENCIES = (0.1, 0.25, 0.5, 0.75)
 

@@ -194,6 +194,7 @@ def losses_figure(curves: Mapping[str, Sequence[EpochRow]]) -> Figure:
         if told:
             held_out.plot(*zip(*told, strict=True), marker=marker, color="tab:blue")
         else:
+            held_out.set_yticks([])
             where = {"ha": "center", "va": "center", "transform": held_out.transAxes}
             held_out.text(0.5, 0.5, "nothing held out", **where)
         fit.set_title(title, fontsize=11)
