@@ -23,6 +23,9 @@ class InputError(Exception):
     The command line prints it and exits with a non-zero status, without a traceback.
     """
 
+    # Name of the input among several whose fault it is, where that is known.
+    input_name = ""
+
     def __str__(self) -> str:
         """The message, whatever names of files or values it holds, as one line that is safe on a terminal."""
         return printable(super().__str__()[:MESSAGE])

@@ -33,7 +33,7 @@ def test_table_and_json_of_a_good_series(series: Path, tiny: list[str], tmp_path
     assert "half-sets agree" in values["inputs"][0]["facts"]  # its frames lie beside it
     # Six files of 32 x 64 x 64 float32 voxels, and one of half the edge.
     assert values["forecast"]["disk_GB"] == pytest.approx(6.125 * 4 * 32 * 64 * 64 / 1e9)
-    assert values["forecast"]["fit_samples"] == 80 and values["shortage"] == []
+    assert values["forecast"]["fit_samples"] == 80 and values["run"] == []
 
 
 def test_errors_are_told_and_set_the_exit_status(duplicated: Path, capsys):
@@ -50,7 +50,18 @@ def test_one_broken_input_does_not_hide_the_others(series: Path, tmp_path: Path,
     (tmp_path / "A.mrc").write_bytes(b"nothing")
     assert main(["check", str(tmp_path)]) == 2
     shown = capsys.readouterr().out
-    assert "A.mrc" in shown and "B: nothing wrong was found" in shown
+    assert "B: nothing wrong was found" in shown
+    # A list comes first, with a row each: what was measured of one, and what is wrong with the other.
+    rows = {words[0]: words[1:] for line in shown.splitlines()[:5] if (words := line.split())}
+    assert rows["B"][:4] == ["nothing", "wrong", "41", "x"] and rows["A.mrc"] == ["1", "error"]
+
+
+def test_nothing_is_called_right_beside_an_error(duplicated: Path, capsys):
+    """Nor is a run: that its cubes are smaller is a note, not an input."""
+    assert main(["check", str(duplicated), "--thickness", "40"]) == 2
+    shown = capsys.readouterr().out
+    assert "note run, thickness against cube size: cubes of" in shown
+    assert "error TS, image 9, 10" in shown and "nothing wrong" not in shown
 
 
 def test_run_stops_before_anything_is_written(duplicated: Path, tiny: list[str], tmp_path: Path, capsys):

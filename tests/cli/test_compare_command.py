@@ -115,7 +115,7 @@ def test_the_page_has_a_row_of_numbers_for_every_method(compared: Path):
 
 def test_the_page_needs_nothing_else_and_trusts_no_name(compared: Path):
     page = Page(compared / "compare.html")
-    assert len(page.images) == 2
+    assert len(page.images) == 3
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     text = re.sub('base64,[^"]*', "", (compared / "compare.html").read_text("utf-8"))
     assert "http" not in text and "url(" not in text and "@import" not in text
@@ -127,6 +127,41 @@ def test_settings_that_differ_are_shown(compared: Path):
     rows = {row[0]: row[1:] for row in Page(compared / "compare.html").rows if row}
     assert rows["objective"] == ["noise2noise", "isonet", "noise2noise", "isonet", "dewedge", "dewedge"]
     assert "channels" not in rows and "cube_size" not in rows
+
+
+def test_the_page_says_what_is_not_as_published_and_whether_fits_converged(compared: Path):
+    rows = {row[0]: row[1] for row in Page(compared / "compare.html").rows[1 : len(RECIPES) + 1]}
+    published = rows["DeepDeWedge"]
+    assert "2 channels, cubes of 16, batch size 4, epoch samples 8, validation crops 2" in published
+    assert "(published: 64 channels, cubes of 96, batch size 5, epoch samples 150" in published
+    assert "(default: 16 channels, cubes of 48" in rows["dewedge"]
+    # Two epochs tell nothing, nor do 200 of a fit that holds nothing out.
+    assert "convergence not told by 2 epochs" in rows["dewedge"]
+    assert "isonet: convergence not told: nothing was held out" in rows["cryoCARE + IsoNet"]
+    figures = json.loads((compared / "compare.json").read_text())
+    assert list(figures["methods"][-1]["convergence"]) == ["dewedge"]
+
+
+def test_cubes_of_recipes_are_smaller_where_the_tomogram_is_thin(
+    tiny_series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """With a note, as those of a run; cubes that are asked for are not."""
+    flags = [flag for flag in FLAGS if flag not in ("--cube-size", "16")]
+    given = ["compare", str(tiny_series), "--thickness", "24", "--methods", "isonet,dewedge", *flags]
+    assert main([*given, "--cube-size", "96", "-o", str(tmp_path / "OUT")]) == 2
+    assert "cubes of 96 voxels do not fit" in capsys.readouterr().err
+    assert main([*given, "-o", str(tmp_path / "OUT")]) == 0
+    notes = (
+        "isonet: cubes of 24 voxels are taken, not of 96",
+        "dewedge: cubes of 16 voxels are taken, not of 48",
+    )
+    page = (tmp_path / "OUT" / "compare.html").read_text("utf-8")
+    for note in notes:
+        assert note in (tmp_path / "OUT" / "dewedge.log").read_text() and note in page
+    assert "cubes of 24, batch size 4" in page and "cubes of 16, epoch samples 8" in page
+    before = times(tmp_path / "OUT")
+    assert main(["compare", "--resume", "-o", str(tmp_path / "OUT")]) == 0
+    assert times(tmp_path / "OUT") == before
 
 
 def test_figures_as_json(compared: Path):

@@ -183,6 +183,10 @@ def test_halves_are_matched_by_name(tmp_path: Path, flags: list[str], capsys: py
         volume(folder / f"{name}.mrc", i)
     output = tmp_path / "OUT"
     assert main(["run", str(folder), *flags, "-o", str(output)]) == 2
+    assert "thickness = 24: cannot be used with ready-made half-sets" in capsys.readouterr().err
+    place = flags.index("--thickness")
+    flags = flags[:place] + flags[place + 2 :]
+    assert main(["run", str(folder), *flags, "-o", str(output)]) == 2
     assert "no tilt range known: expected --tilt-range" in capsys.readouterr().err
     assert main(["run", str(folder), "--tilt-range", "-60", "60", *flags, "-o", str(output)]) == 0
     for name in ("a", "b"):
@@ -277,6 +281,10 @@ def test_one_of_many_is_broken(
     assert last.startswith(f"dewedge: error: 1 of {count} inputs could not be used: ") and message in last
     log = logs(output)
     assert f"{count - 1} of {count} inputs are done" in log
+    table = log[log.index("tomogram  status") :].splitlines()[1 : count + 1]
+    assert [row.split()[3:5] for row in table[:-1]] == [[f"TS_{i}", "done"] for i in range(count) if i != 1]
+    assert "failed" in table[-1] and message in table[-1]
+    assert f"{count - 1} of {count} tomograms are finished, 1 failed" in (output / "report.html").read_text()
     for beginning in ("left out: ", "not done: "):
         assert any(beginning in line and message in line for line in log.splitlines())
     done = sorted(path.parent.name for path in output.glob("*/refined.mrc"))
@@ -288,9 +296,13 @@ def test_one_of_many_is_broken(
     before = {path: path.stat().st_mtime_ns for path in output.glob("*/*.*")}
     (folder / "TS_1.st").write_bytes(good[0])
     (folder / "TS_1.tlt").write_bytes(good[1])
+    capsys.readouterr()
     assert main(["run", "--resume", "-o", str(output)]) == 0
+    told = capsys.readouterr().err
+    assert "TS_1: 13 images" in told and "TS_0: 13 images" not in told
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (output / "TS_1" / "refined.mrc").exists()
+    assert f"{count} of {count} tomograms are finished</p>" in (output / "report.html").read_text()
     log = logs(output)
     assert ("TS_1: had no part in the fit" in log) == (not more)
 

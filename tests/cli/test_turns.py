@@ -154,7 +154,35 @@ def test_commands_that_share_a_folder_leave_nothing_undone(
         assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_share_is_of_several_networks(halves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_share_is_of_several_networks_or_a_given_one(
+    halves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     joint = [flag for flag in FLAGS if flag != "--fit-each"]
     assert main(["run", str(halves), *joint, "--share", "-o", str(tmp_path / "OUT")]) == 2
-    assert "expected --fit-each" in capsys.readouterr().err.splitlines()[-1]
+    assert "expected --fit-each or --model" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_commands_that_share_a_folder_apply_a_given_model(halves: Path, tmp_path: Path):
+    """Nothing is fitted: what one process holds, another passes over, and all is there at the end."""
+    joint = [flag for flag in FLAGS if flag != "--fit-each"]
+    assert main(["run", str(halves), *joint, "--epochs", "1", "-o", str(tmp_path / "ONE")]) == 0
+    output, model = tmp_path / "OUT", tmp_path / "ONE" / "model.safetensors"
+    shared = ["run", str(halves), *joint, "--model", str(model), "--share", "-o", str(output)]
+    running = [started("dewedge", *shared) for _ in range(2)]
+    for process in running:
+        finish(process)
+    for theirs, ours in zip(refined(tmp_path / "ONE"), refined(output), strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+    assert not list(output.rglob("loss.csv")) and not list(output.glob("*/model.safetensors"))
+    # Each was done once, by one process.
+    assert [sessions(output / name) for name in NAMES] == [1, 1, 1]
+    assert "3 of 3 tomograms are finished" in (output / "report.html").read_text()
+    # What is done stays, what another process holds is passed over, and what is missing is done.
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*/*.mrc")}
+    (output / "b" / "refined.mrc").unlink()
+    with locked_folder(output / "b"):
+        assert main(shared) == 0
+    assert not (output / "b" / "refined.mrc").exists()
+    assert main(shared) == 0
+    after = {path: path.stat().st_mtime_ns for path in output.glob("*/*.mrc")}
+    assert {path for path in after if after[path] != before[path]} == {output / "b" / "refined.mrc"}

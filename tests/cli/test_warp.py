@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import foreign
 import numpy as np
@@ -50,3 +51,68 @@ def test_only_for_half_tomograms_of_warp(tmp_path: Path, capsys: pytest.CaptureF
     given = ["--half0", str(halves[0]), "--half1", str(halves[1]), "--tilt-range", "-60", "60"]
     assert main(["run", *given, *TINY, "--to-warp", "-o", str(tmp_path / "OUT")]) == 2
     assert "--to-warp: TS_1: expected half tomograms in the folders" in capsys.readouterr().err
+
+
+def project_of_two(folder: Path) -> Path:
+    """The settings of a project with half tomograms of two series."""
+    foreign.write_warp_project(folder, "TS_2")
+    return foreign.write_warp_project(folder, "TS_1")
+
+
+def test_each_result_is_copied_when_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when all are: the first of two is in Warp's folder though the second one cannot be refined."""
+    from dewedge.errors import UnwritableError
+    from dewedge.pipeline import stages
+
+    refine_files = stages.refine_files
+
+    def failing(name: str, *rest: Any, **more: Any) -> None:
+        if name == "TS_2":
+            raise UnwritableError("the disk is full")
+        refine_files(name, *rest, **more)
+
+    monkeypatch.setattr(stages, "refine_files", failing)
+    settings = project_of_two(tmp_path)
+    assert run(settings, tmp_path / "OUT") == 2
+    denoised = tmp_path / "warp_tiltseries" / "denoised"
+    assert [path.name for path in denoised.iterdir()] == ["TS_1_10.00Apx.mrc"]
+    monkeypatch.undo()
+    assert main(["run", "--resume", "-o", str(tmp_path / "OUT")]) == 0
+    assert len(list(denoised.iterdir())) == 2
+
+
+def test_flags_of_tilt_series_are_not_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of half tomograms that are found: refused where there is nothing else, else warned of."""
+    settings = project_of_two(tmp_path)
+    assert run(settings, tmp_path / "OUT", "--bin", "2", "--dry-run") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "bin = 2: cannot be used with ready-made half-sets" in error
+    assert "give TS_1.xml itself to use its images" in error or "give TS_2.xml itself" in error
+    for half in ("even", "odd"):
+        (tmp_path / f"warp_tiltseries/reconstruction/{half}/TS_2_10.00Apx.mrc").unlink()
+    given = [
+        "run",
+        str(settings),
+        *TINY,
+        "--bin",
+        "2",
+        "--dry-run",
+        "--no-check",
+        "-o",
+        str(tmp_path / "OUT"),
+    ]
+    main(given)
+    told = capsys.readouterr().err
+    assert "bin = 2: not used for TS_1, ready-made half-sets, which are used as they are" in told
+    assert "not used for TS_1, TS_2" not in told
+
+
+def test_half_tomograms_of_one_name_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = foreign.write_warp_project(tmp_path)
+    assert run(settings, tmp_path / "OUT", "--dry-run") == 0
+    pair = "even/TS_1_10.00Apx.mrc", "odd/TS_1_10.00Apx.mrc"
+    assert f"half-sets {' and '.join(pair)}" in capsys.readouterr().out
+    assert main(["import", str(settings), "-o", str(tmp_path / "dataset.star")]) == 0
+    assert ", ".join(pair) in capsys.readouterr().out

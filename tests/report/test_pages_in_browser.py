@@ -55,7 +55,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = State("Epoch 1 is done.", "Wait.", 0.5, goes_on=True)
     (folder / "live.html").write_text(page(replace(run, state=state), where))
     rows = [
-        IndexRow(name, "report.html", thumbnail(data[0]), SHAPE, 10.0, loss, seconds, 0, None, True)
+        IndexRow(name, "done", "report.html", thumbnail(data[0]), SHAPE, 10.0, loss, seconds, seconds, 0)
         for name, loss, seconds in (("TS_10", 0.5, 7.0), ("TS_9", None, 61.0), ("TS_1", 0.25, 600.0))
     ]
     (folder / "index.html").write_text(index("runs", rows))

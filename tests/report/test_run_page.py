@@ -29,6 +29,7 @@ from dewedge.report.run.sections import (
     thumbnail,
 )
 from dewedge.report.run.spectra import power_of_sections, spectra_figures
+from dewedge.report.run.summary import summary
 from dewedge.report.trust.judged import Judged, Verdict
 from dewedge.runtime.log import log_environment, log_to_file, step, stop_messages
 from dewedge.runtime.logged import read_log
@@ -170,12 +171,31 @@ def test_before_the_fit_one_volume_is_shown(tmp_path: Path):
 
 
 def test_the_index_has_a_row_each_to_be_sorted():
-    row = IndexRow("TS<1>", "TS 1/report.html", "data:", SHAPE, 10.0, 0.5, 65.0, 2, None, True)
+    row = IndexRow("TS<1>", "done", "TS 1/report.html", "data:", SHAPE, 10.0, 0.5, 65.0, 70.0, 2)
     verdict = Verdict("good", "Down to 130 Å.", "")
-    html = index("runs", [row, replace(row, name="TS2", page=None, verdict=verdict, is_finished=False)], True)
+    html = index(
+        "runs", [row, replace(row, name="TS2", page=None, verdict=verdict, state="not finished")], True
+    )
     assert "1 of 2 tomograms are finished" in html and 'http-equiv="refresh"' in html
     assert '<a href="TS%201/report.html">TS&lt;1&gt;</a>' in html
+    html += index("runs", [row, IndexRow("TS_3", "failed", reason="no angles: TS<3>")])
+    assert "1 of 2 tomograms are finished, 1 failed" in html
+    assert '<span class="wrong">failed</span>: no angles: TS&lt;3&gt;' in html
     assert 'data-value="65">1:05 min' in html and 'class="verdict good" data-value="0"' in html
+
+
+def test_the_table_of_a_run_fits_the_terminal_and_tells_last_what_failed():
+    done = IndexRow("TS_01", "done", "TS_01/report.html", "", (464, 928, 928), 10.0, 0.5, 65.0, 7200.0, 2)
+    why = "/data/TS_02.mrc: truncated or not an MRC file: 5000 bytes, but its header promises 672768"
+    rows = [IndexRow("TS_02.mrc", "failed", reason=why), done]
+    head, first, last = summary(rows, None)
+    assert head.split("  ")[0] == "tomogram" and last == f"TS_02.mrc  failed  {why}"
+    for text in ("done", "464 x 928 x 928", "10 A", "2:00:00 h", "0.5000", "TS_01/report.html"):
+        assert text in first
+    for width in (60, 80, 120):
+        lines = summary(rows, width)
+        assert max(map(len, lines)) <= width and ("TS_01/report.html" in lines[1]) == (width == 120)
+        assert " ".join(" ".join(lines[2:]).split()) == f"TS_02.mrc failed {why}"
 
 
 def test_the_log_tells_of_the_last_run_and_what_resumed_it(tmp_path: Path, monkeypatch):

@@ -48,8 +48,8 @@ def run(
     overwrite
         Replace the run in the output folder.
     share
-        With --fit-each: begin the run or, where the same command has begun it, take part in it, as the tasks
-        of a job array do; each takes tomograms that none has taken.
+        With --fit-each or --model: begin the run or, where the same command has begun it, take part in it, as
+        the tasks of a job array do; each takes tomograms that none has taken.
     recipe
         The method, whose settings are the defaults: dewedge, deepdewedge (as published), cryocare or
         isonet.

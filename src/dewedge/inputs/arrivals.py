@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dewedge.errors import InputError, reason
-from dewedge.inputs.entries import entries_among
+from dewedge.inputs.entries import entries_among, tell_unused
 from dewedge.io.entries import Entry, HalvesEntry
 from dewedge.io.find import DEPTH, SUFFIXES, VOLUME_SUFFIXES
 from dewedge.io.half_names import without_half
@@ -115,6 +115,7 @@ class Arrivals:
         faults = Faults()
         for entry in entries_among([path for path in arrival.files if path.is_file()], self.config, faults):
             if entry.name == arrival.name:
+                tell_unused([entry], self.config)
                 return entry
         raise faults[0] if faults else InputError(f"{arrival.files[0]}: not complete any more")
 

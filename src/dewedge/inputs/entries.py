@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,10 @@ from dewedge.settings.sections import Config, SeriesSection, TomogramsSection
 
 logger = logging.getLogger(__name__)
 
+# Of many half tomograms.
+_NAMED = 6
+_READY_MADE = "ready-made half-sets, which are used as they are"
+
 
 def entries_of(config: Config, faults: Faults) -> list[Entry]:
     """Tilt series and half tomograms: those whose files are named, or else what lies in the paths.
@@ -38,8 +42,7 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
             raise InputError(
                 f"{paths[0]}: expected tilt series or ready-made half-sets (--half0, --half1), got both"
             )
-        for section in (config.reconstruct, config.images, config.split, config.series):
-            _refuse(section, "ready-made half-sets, which are used as they are", config.recipe)
+        _refuse_of_series(config)
         return [*named_halves(given)]
     if paths and not names_files(config.series):
         notes: list[str] = []
@@ -63,6 +66,12 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
     if not any(isinstance(entry, HalvesEntry) for entry in entries):
         _refuse(given, "tilt series, whose files tell")
         return entries
+    if all(isinstance(entry, HalvesEntry) for entry in entries):
+        _refuse_of_series(
+            config, "".join(f"; {note}" for note in entries[0].notes if note.startswith("give "))
+        )
+    else:
+        tell_unused(entries, config)
     return with_ranges(entries, given.tilt_range)
 
 
@@ -195,6 +204,15 @@ def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRa
     return [validated[i % len(validated)] for i in range(count)]
 
 
+def tell_unused(entries: Sequence[Entry], config: Config) -> None:
+    """Warn of keys that are ignored for those entries that are half tomograms, among tilt series."""
+    names = [entry.name for entry in entries if isinstance(entry, HalvesEntry)]
+    unused = ", ".join(f"{key} = {value}" for key, value in _unused_of_series(config))
+    if names and unused:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        logger.warning("%s: not used for %s%s, %s", unused, ", ".join(names[:_NAMED]), more, _READY_MADE)
+
+
 def _has_halves(entry: Entry, faults: Faults) -> bool:
     """True for half tomograms; a tilt series is at fault."""
     if isinstance(entry, HalvesEntry):
@@ -208,13 +226,32 @@ def _has_halves(entry: Entry, faults: Faults) -> bool:
     return False
 
 
-def _refuse(section: Section, given: str, recipe: str | None = None) -> None:
-    """Refuse keys that would be ignored for what is given, unless they are a recipe's own."""
+def _refuse_of_series(config: Config, remedy: str = "") -> None:
+    """Refuse keys of tilt series, which would be ignored for half-sets."""
+    for key, value in _unused_of_series(config):
+        raise InputError(f"{key} = {value}: cannot be used with {_READY_MADE}{remedy}")
+
+
+def _unused_of_series(config: Config) -> Iterator[tuple[str, object]]:
+    """Keys that half-sets have no use for."""
+    for section in (config.reconstruct, config.images, config.split, config.series):
+        yield from _changed(section, config.recipe)
+
+
+def _refuse(section: Section, given: str) -> None:
+    """Refuse keys that would be ignored for what is given."""
+    for key, value in _changed(section):
+        raise InputError(f"{key} = {value}: cannot be used with {given}")
+
+
+def _changed(section: Section, recipe: str | None = None) -> Iterator[tuple[str, object]]:
+    """Keys of a section that are neither the defaults nor a recipe's own, with their values."""
     owns = [] if recipe is None else read_recipe(recipe).settings.values()
     own = {key: value for table in owns if isinstance(table, dict) for key, value in table.items()}
     for key, field in type(section).model_fields.items():
-        if getattr(section, key) not in (field.default, own.get(key, field.default)):
-            raise InputError(f"{key} = {getattr(section, key)}: cannot be used with {given}")
+        value = getattr(section, key)
+        if value not in (field.default, own.get(key, field.default)):
+            yield key, value
 
 
 def names_files(section: SeriesSection) -> bool:

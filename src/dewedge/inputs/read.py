@@ -17,7 +17,7 @@ from dewedge.inputs.open_files import allow_many_files
 from dewedge.inputs.run_input import HalvesInput, Mask, RunInput, SeriesInput
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.image_numbers import image_numbers
-from dewedge.io.names import require_distinct
+from dewedge.io.names import names_apart, require_distinct
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
 from dewedge.learn.grey_scale import mean_and_covariance, measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
@@ -60,7 +60,7 @@ def read_inputs(config: Config) -> tuple[list[RunInput], Faults, Config]:
         inputs = [replace(item, remarks=(*item.remarks, smaller)) for item in inputs]
     usable: list[RunInput] = []
     for item in without_excluded(with_correction(inputs, config, faults), config):
-        with faults.collected():
+        with faults.collected(item.name):
             require_usable(item, config)
             usable.append(item)
     faults.require_some(usable)
@@ -112,7 +112,7 @@ def open_inputs(config: Config, faults: Faults) -> list[RunInput]:
     inputs: list[RunInput] = []
     for i, entry in enumerate(entries):
         mask = choose_mask(config.fit.mask, i, len(entries))
-        with faults.collected():
+        with faults.collected(entry.name):
             inputs.append(open_entry(entry, config, mask))
     return inputs
 
@@ -166,7 +166,7 @@ def open_halves(entry: HalvesEntry, mask: Mask | None) -> HalvesInput:
         If a file cannot be read, shapes differ, or the tilt range is not known.
     """
     half0, half1, full = entry.open()
-    remarks = (f"half-sets {entry.half0.name} and {entry.half1.name}", *entry.notes)
+    remarks = (f"half-sets {' and '.join(names_apart([entry.half0, entry.half1]))}", *entry.notes)
     mask = mask or entry.mask or "none"
     return HalvesInput(entry.name, half0, half1, full, known_range(entry), mask, remarks, entry.ctf)
 
@@ -188,7 +188,7 @@ def with_correction(inputs: Sequence[RunInput], config: Config, faults: Faults) 
         )
     completed: list[RunInput] = []
     for i, item in enumerate(inputs):
-        with faults.collected():
+        with faults.collected(item.name):
             if isinstance(item, SeriesInput):
                 file = section.ctf_file[i] if section.ctf_file else None
                 series, notes = with_ctf(item.series, section, file)
@@ -226,11 +226,13 @@ def without_excluded(inputs: Sequence[RunInput], config: Config) -> list[RunInpu
     return [item.select(kept, f"{len(numbers)} of {n} images left out as asked: {left_out}")]
 
 
-def with_fitting_cubes(config: Config, inputs: Sequence[RunInput]) -> tuple[Config, str]:
+def with_fitting_cubes(
+    config: Config, inputs: Sequence[RunInput], *, of_recipe: bool = False
+) -> tuple[Config, str]:
     """The configuration with smaller cubes where no tomogram has room for them, and a note that says so.
 
-    Cubes that were asked for, or that a recipe has, stay, as do those that suit some of the tomograms; then
-    the note is empty.
+    Cubes that were asked for stay, as do those that suit some of the tomograms; then the note is empty. Those
+    that a recipe has stay, too, unless they are ``of_recipe`` for certain and are to be made smaller.
 
     Raises
     ------
@@ -238,7 +240,7 @@ def with_fitting_cubes(config: Config, inputs: Sequence[RunInput]) -> tuple[Conf
         If the thickness of a tomogram is not known.
     """
     section = config.fit
-    if config.model is not None or "cube_size" in section.model_fields_set:
+    if config.model is not None or ("cube_size" in section.model_fields_set and not of_recipe):
         return config, ""
     shapes = [item.tomogram_shape(config.reconstruct) for item in inputs]
     sizes = [largest_cube(shape, section.cube_size, section.held_out) for shape in shapes]

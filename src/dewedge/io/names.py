@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.io.files import StrPath
@@ -18,8 +19,8 @@ LONGEST_BYTES = 200
 OWN = frozenset(
     [
         "beads.mrc", "checkpoint.safetensors", "compare.html", "compare.json", "compare.png",
-        "compare.toml", "compare_fsc.png", "config.toml", "controls", "dewedge.log", "fits",
-        "full.mrc", "half0.mrc", "half1.mrc", "independent", "inputs.json", "left_out.txt",
+        "compare.toml", "compare_fsc.png", "compare_loss.png", "config.toml", "controls", "dewedge.log",
+        "fits", "full.mrc", "half0.mrc", "half1.mrc", "independent", "inputs.json", "left_out.txt",
         "loss.csv", "loss.png", "mask.mrc", "model.safetensors", "planes.json", "refined.mrc",
         "refined.zarr", "refined_added.mrc", "refined_difference.mrc", "refined_half0.mrc",
         "refined_half1.mrc", "refined_measured.mrc", "refined_uncertainty.mrc", "report.html",
@@ -84,6 +85,19 @@ def require_distinct(named: Iterable[tuple[str, StrPath]]) -> None:
             both = name if name == known else f"{known} and {name}, alike on many disks"
             raise InputError(f"{files}: two inputs are named {both}: expected different names")
         first[key] = name, source
+
+
+def names_apart(paths: Sequence[Path]) -> list[str]:
+    """The names of files, each with as many of its folders as tell all of them apart.
+
+    Those of a file that is named twice are the same.
+    """
+    deepest = max((len(path.parts) for path in paths), default=0)
+    for depth in range(1, deepest + 1):
+        names = [str(Path(*path.parts[-depth:])) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            return names
+    return [str(path) for path in paths]
 
 
 def require_utf8(path: StrPath) -> None:

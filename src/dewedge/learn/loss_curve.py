@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 from dewedge import limits
+
+# Fewer epochs do not tell a trend from noise.
+_FEWEST_EPOCHS = 8
+# Of what a fit gained in all, the share that its last quarter may gain once it has converged.
+_GAIN = 0.05
 
 # pydantic looks at the bounds where it reads a value, and nobody else does; what is not a number has none.
 Count = Annotated[int, Field(ge=0, le=limits.STEPS)]
@@ -48,3 +56,26 @@ class EpochRow:
 
     def __str__(self) -> str:
         return f"epoch {self.epoch}  {self.losses}  {self.seconds:.0f} s"
+
+
+def convergence(rows: Sequence[EpochRow]) -> str:
+    """Whether a fit has converged, in words, by its held-out loss: its last quarter against the one before.
+
+    A difference counts beyond one standard error; a fall, beyond a share of all that was gained, too, for a
+    rate that falls to zero lets the loss fall a little to the end.
+    """
+    losses = [row.validation_loss for row in rows if row.validation_loss is not None]
+    if not losses:
+        return "convergence not told: nothing was held out"
+    if len(losses) < _FEWEST_EPOCHS:
+        return f"convergence not told by {len(losses)} epoch{'s' if len(losses) > 1 else ''}"
+    n = len(losses) // 4
+    before, last = losses[-2 * n : -n], losses[-n:]
+    fall = statistics.fmean(before) - statistics.fmean(last)
+    error = math.sqrt((statistics.variance(before) + statistics.variance(last)) / n)
+    means = f"from {statistics.fmean(before):.4f} to {statistics.fmean(last):.4f} in its last quarter"
+    if fall > max(error, _GAIN * (losses[0] - statistics.fmean(last))):
+        return f"not converged: the held-out loss still fell, {means}"
+    if fall < -error:
+        return f"fitted for too long: the held-out loss rose, {means}"
+    return "converged: the held-out loss hardly fell in its last quarter"

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dewedge.check.alignment import check_axis, check_order, find_tilt_axis
 from dewedge.check.angle_scale import check_angle_scale, describe_angle_scale, measure_angle_scale
@@ -49,17 +51,27 @@ from dewedge.settings.sections import Config, DeviceSection, TileSection
 logger = logging.getLogger(__name__)
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "dim"}
+# Of a list of many inputs, by keys of their rows.
+_COLUMNS = {"images": "images", "pixel": "pixel (A)", "tilts": "tilts (deg)", "tomogram": "tomogram"}
 # Shares of Nyquist at which the half-sets' correlation is shown.
 _SHOWN_FREQUENCIES = (0.1, 0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that was measured of one input, by name, and found in it."""
+    """All that was measured of one input, by name, and found in it; ``row`` is what a list of many tells."""
 
     name: str
     facts: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    row: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """Number of errors and warnings."""
+        counts = {kind: sum(f.severity == kind for f in self.findings) for kind in ("error", "warning")}
+        told = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count]
+        return ", ".join(told) or "nothing wrong"
 
 
 def check_files(config: Config, json_path: Path | None = None) -> None:
@@ -80,17 +92,17 @@ def check_files(config: Config, json_path: Path | None = None) -> None:
         for item in inputs:
             with step(f"check {item.name}"), counted("check", item.name):
                 reports.append(check_one(item, config))
-        if smaller:
-            reports.append(Report("run", {}, [_note_of_cubes(smaller)]))
+        of_run = [_note_of_cubes(smaller)] if smaller else []
         predicted = predict(inputs, config)
-        shortage = [] if predicted is None else find_shortage(predicted, config)
-        for fault in faults:
+        if predicted is not None:
+            of_run += find_shortage(predicted, config)
+        for name, fault in faults.by_name().items():
             why, do = "It is left out of a run", "Mend or leave it out"
-            reports.append(Report("input", {}, [Finding("error", "input", str(fault), "files", why, do)]))
-        print_reports(reports, predicted, shortage)
+            reports.append(Report(name, {}, [Finding("error", name, fault, "files", why, do)]))
+        print_reports(reports, predicted, of_run)
         if json_path is not None:
-            write_reports(json_path, reports, predicted, shortage)
-    count = len(errors(f for report in reports for f in report.findings)) + len(errors(shortage))
+            write_reports(json_path, reports, predicted, of_run)
+    count = len(errors(f for report in reports for f in report.findings)) + len(errors(of_run))
     if count:
         raise InputError(f"{count} error{'s' if count > 1 else ''} found: see above")
 
@@ -112,7 +124,8 @@ def check_inputs(
         wrong = errors(report.findings)
         found += [finding for finding in report.findings if finding.severity == "warning"]
         if wrong:
-            faults.append(InputError(f"{' '.join(map(str, wrong))} (--no-check goes on all the same)"))
+            with faults.collected(item.name):
+                raise InputError(f"{' '.join(map(str, wrong))} (--no-check goes on all the same)")
         else:
             usable.append(item)
     faults.require_some(usable)
@@ -123,10 +136,12 @@ def check_one(item: RunInput, config: Config) -> Report:
     """All that is measured of one input and found in it."""
     report = _check_halves(item) if isinstance(item, HalvesInput) else _check_series(item, config)
     report.findings.extend(check_ctf(item, config.ctf, config.reconstruct.bin))
+    report.row.update(_row(item))
     try:
         shape = item.tomogram_shape(config.reconstruct)
         if config.model is None:
             held_out_side(item.name, shape, config.fit.cube_size, config.fit.held_out)
+        report.row["tomogram"] = " x ".join(map(str, shape))
         report.facts["tomogram"] = f"{shape} (z, y, x), cubes of {config.fit.cube_size}"
     except InputError as error:
         known = isinstance(item, HalvesInput) or config.reconstruct.thickness or item.thickness
@@ -140,6 +155,21 @@ def check_one(item: RunInput, config: Config) -> Report:
         report.findings.append(finding)
     report.findings.sort(key=lambda finding: list(_STYLES).index(finding.severity))
     return report
+
+
+def _row(item: RunInput) -> dict[str, str]:
+    """What a list of many tells of an input."""
+    if isinstance(item, HalvesInput):
+        data, size_A = "half-sets", item.half0.voxel_size_A
+    else:
+        geometry = item.series[0].geometry
+        data, size_A = (
+            " x ".join(map(str, (geometry.n_tilts, *geometry.image_shape_yx))),
+            geometry.pixel_size_A,
+        )
+    low, high = item.tilt_range
+    size = "not known" if size_A is None else f"{size_A:.4g}"
+    return {"images": data, "pixel": size, "tilts": f"{low:g} to {high:g}"}
 
 
 def _check_series(item: SeriesInput, config: Config) -> Report:
@@ -357,25 +387,38 @@ def find_shortage(predicted: Forecast, config: Config) -> list[Finding]:
     return check_forecast("run", predicted, config.fit.cube_size, config.fit.batch_size)
 
 
-def print_reports(reports: Sequence[Report], predicted: Forecast | None, shortage: Sequence[Finding]) -> None:
-    """Print a table for each input to stdout, then a line for each finding."""
+def print_reports(reports: Sequence[Report], predicted: Forecast | None, of_run: Sequence[Finding]) -> None:
+    """Print to stdout a list of several inputs, a table and the findings of each, and the forecast."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200
+    if len(reports) > 1:
+        console.print(_list_of(reports))
     for report in reports:
-        table = Table(title=report.name, title_justify="left", show_header=False)
+        table = Table(title=Text(report.name), title_justify="left", show_header=False)
         for what, value in report.facts.items():
-            table.add_row(what, value)
+            table.add_row(Text(what), Text(value))
         if report.facts:
             console.print(table)
         for finding in report.findings:
             print_finding(console, finding)
-        if not errors(report.findings) and not any(f.severity == "warning" for f in report.findings):
+        if not any(finding.severity in ("error", "warning") for finding in report.findings):
             console.print(f"{report.name}: nothing wrong was found", markup=False)
     if predicted is not None:
         console.print(f"forecast: {predicted}", markup=False)
-    for finding in shortage:
+    for finding in of_run:
         print_finding(console, finding)
+
+
+def _list_of(reports: Sequence[Report]) -> Table:
+    """A row for each input."""
+    table = Table("input", "found", *_COLUMNS.values(), box=SIMPLE_HEAD, pad_edge=False)
+    for report in reports:
+        worst = report.findings[0].severity if report.findings else "note"
+        style = _STYLES[worst] if worst != "note" else ""
+        cells = (Text(report.row.get(key, "")) for key in _COLUMNS)
+        table.add_row(Text(report.name), Text(report.verdict, style), *cells)
+    return table
 
 
 def print_finding(console: Console, finding: Finding) -> None:
@@ -385,12 +428,12 @@ def print_finding(console: Console, finding: Finding) -> None:
 
 
 def write_reports(
-    path: Path, reports: Sequence[Report], predicted: Forecast | None, shortage: Sequence[Finding]
+    path: Path, reports: Sequence[Report], predicted: Forecast | None, of_run: Sequence[Finding]
 ) -> None:
     """Write all that was measured and found as JSON."""
     values = {
         "inputs": [asdict(report) for report in reports],
         "forecast": None if predicted is None else asdict(predicted),
-        "shortage": [asdict(finding) for finding in shortage],
+        "run": [asdict(finding) for finding in of_run],
     }
     write_text_atomic(path, json.dumps(values, indent=2) + "\n")

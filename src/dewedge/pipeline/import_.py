@@ -16,6 +16,7 @@ from dewedge.inputs.open_files import allow_many_files
 from dewedge.io.dataset_file import tilt_stars, write_dataset
 from dewedge.io.entries import Entry, SeriesEntry
 from dewedge.io.find import find_series
+from dewedge.io.names import names_apart
 from dewedge.io.programs.aretomo_metrics import Bound, read_metrics, require_columns
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import claimed
@@ -127,7 +128,7 @@ def described(entry: Entry) -> list[str]:
         half0, half1, _ = entry.open()
         kind, shape = "half tomograms", half0.data.shape
         tilt_range, size = entry.tilt_range, half0.voxel_size_A
-        halves = f"{half0.path.name}, {half1.path.name}"
+        halves = ", ".join(names_apart([half0.path, half1.path]))
     return [
         entry.name,
         entry.program,

@@ -146,7 +146,8 @@ def _of_files(ready: Prepared, tomograms: Sequence[Tomogram], config: Config) ->
         written += [folder.mask] if tomogram.item.mask != "none" else []
         coarse = series and config.reconstruct.algorithm == "fbp" and config.refine.tv_share > 0
         written += [folder.tv] if coarse else []
-        written += [*folder.of_fit, folder.log] if config.fit_each else []
+        written += folder.of_fit if config.fit_each else []
+        written += [folder.log] if ready.folder.by_turns else []
     if config.model is not None:
         written.append(run.model)
     elif not config.fit_each:

@@ -22,6 +22,7 @@ from dewedge.inputs.planes import read_planes
 from dewedge.io.files import read_text, write_text_atomic
 from dewedge.io.formats import read_volume
 from dewedge.io.mrc import read_mrc
+from dewedge.io.names import names_apart
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.loss_curve import EpochRow
 from dewedge.pipeline.measures import held_out_box
@@ -86,12 +87,15 @@ def write_page(run: ResultFolder, folder: ResultFolder) -> None:
     write_text_atomic(folder.report, page(contents(run, folder), folder.report))
 
 
-def write_index_of(run: ResultFolder, folders: Sequence[ResultFolder], goes_on: bool = False) -> None:
-    """Write the index of a run of several tomograms, in its folder."""
+def write_index_of(
+    run: ResultFolder, folders: Sequence[ResultFolder], goes_on: bool = False
+) -> list[IndexRow]:
+    """Write the index of a run of several tomograms, in its folder; its rows, none for one tomogram."""
     if list(folders) == [run]:
-        return
-    begun = [folder for folder in folders if folder.full.is_file()]
-    write_text_atomic(run.report, index(run.name, index_rows(run, begun, run.path), goes_on))
+        return []
+    rows = index_rows(run, folders, run.path)
+    write_text_atomic(run.report, index(run.name, rows, goes_on))
+    return rows
 
 
 def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
@@ -210,29 +214,32 @@ def file_names(run: ResultFolder, folder: ResultFolder) -> list[str]:
     """Names of the files that a tomogram was made of."""
     records = read_records(run.inputs, folder.inputs)
     chosen = records.values() if folder == run else [records[key] for key in records if key == folder.name]
-    return [Path(path).name for record in chosen for path in record.files]
+    return names_apart([Path(path) for record in chosen for path in record.files])
 
 
 def index_rows(run: ResultFolder, folders: Sequence[ResultFolder], where: Path) -> list[IndexRow]:
-    """What an index in the folder ``where`` tells of tomograms of a run."""
+    """What an index in the folder ``where`` tells of tomograms of a run that have begun; last what failed."""
     log = read_log(run.log)
-    return [_index_row(run, folder, where, log) for folder in folders]
+    begun = [folder for folder in folders if folder.full.is_file() and folder.name not in log.not_done]
+    rows = [_index_row(run, folder, where, log) for folder in begun]
+    return rows + [IndexRow(name, "failed", reason=why) for name, why in sorted(log.not_done.items())]
 
 
 def _index_row(run: ResultFolder, folder: ResultFolder, where: Path, log: Logged) -> IndexRow:
     finished = folder.result.exists()
     volume = read_volume(folder.result if finished else folder.full)
     rows = loss_rows(run, folder)
-    told = judged(folder)
+    told, own = judged(folder), log_of(log, run, folder)
     return IndexRow(
         name=folder.name,
+        state="done" if finished else "not finished",
         page=os.path.relpath(folder.report, where) if folder.report.is_file() else None,
         thumbnail=thumbnail(middle_section(volume.data)),
         shape_zyx=volume.data.shape,
         voxel_size_A=volume.voxel_size_A,
         held_out_loss=rows[-1].validation_loss if rows else None,
         fit_seconds=rows[-1].seconds if rows else None,
-        warnings=len(log_of(log, run, folder).warnings),
+        seconds=own.seconds if own.steps else None,
+        warnings=len(own.warnings),
         verdict=None if told is None else told.verdict,
-        is_finished=finished,
     )

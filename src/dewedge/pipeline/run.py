@@ -35,10 +35,13 @@ from dewedge.pipeline.stages import (
 from dewedge.pipeline.turns import take_turns
 from dewedge.pipeline.warp import copy_to_warp, paths_in_warp
 from dewedge.report.figure import dispensable
+from dewedge.report.run.index import IndexRow
+from dewedge.report.run.summary import summary
 from dewedge.runtime import results
 from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
+from dewedge.runtime.log import show_table
 from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.settings.sections import Config
 
@@ -108,26 +111,29 @@ def run(
             tomograms, warnings = checked(tomograms, config, fabric, faults)
         with folder.begun(fabric):
             if fabric.is_global_zero:
-                tell(() if folder.by_turns else tomograms, faults, warnings)
+                missing = [one for one in tomograms if not one.folder.result.exists()]
+                tell(() if folder.by_turns else missing, faults, warnings)
+                if not folder.by_turns and len(missing) < len(tomograms):
+                    there = len(tomograms) - len(missing)
+                    logger.info("%d of %d tomograms were refined before", there, len(tomograms))
+            if config.model is not None:
+                on_first_process(fabric, partial(copy_model, config.model, folder.model))
             if folder.by_turns:
                 faults += take_turns(
                     folder,
                     fabric,
-                    lambda number: is_done(tomograms[number], config),
-                    lambda number, own: process_alone(tomograms[number], config, own),
+                    lambda number: is_done(tomograms[number], folder, config),
+                    lambda number, own: process_alone(tomograms[number], folder, config, own),
                     lambda: list_tomograms(output, folders, goes_on=True),
                 )
             else:
                 process(tomograms, folder, config, fabric, resume, faults)
             goes_on = share and not all(one.result.exists() or one.left_out.exists() for one in folders)
-            on_first_process(fabric, lambda: list_tomograms(output, folders, goes_on))
-            if lists:
-                results.tell(results.described(ResultFolder(output), folders))
+            on_first_process(fabric, lambda: end(output, folders, faults, goes_on, lists))
     done = sum(one.result.exists() for one in folders)
     if done:
         logger.info("look at %s", folder.report)
         logger.info("done: %s" if done == total else f"{done} of {total} inputs are done: %s", output)
-        faults.log("not done")
     if faults:
         raise faults.summary(total)
 
@@ -157,13 +163,14 @@ def prepared(
     require_fitted(config, [item.name for item in inputs], faults)
     total = len(inputs) + len(faults)
     several = total > 1 or always_folders
-    if share and not (config.fit_each and several):
+    by_turns = several and (config.fit_each or config.model is not None)
+    if share and not by_turns:
         raise InputError(
-            "--share: of several inputs with a network each: expected --fit-each, and more inputs"
+            "--share: of several inputs with a network each, or a given one: expected --fit-each or --model, "
+            "and more inputs"
         )
     folders = tomogram_folders(output, [item.name for item in inputs], several)
     made_of = [source_of(item, own.reconstructed) for item, own in zip(inputs, folders, strict=True)]
-    by_turns = config.fit_each and several
     folder = replace(folder, config=config, tomograms=folders, made_of=made_of, by_turns=by_turns)
     sources = [path for item in inputs for path in item.files]
     sources += initial_files(config.fit) if config.model is None else [config.model]
@@ -218,13 +225,14 @@ def tell(tomograms: Sequence[Tomogram], faults: Faults, warnings: Sequence[Findi
         logger.warning("%s: %s", warning.severity, warning)
 
 
-def is_done(tomogram: Tomogram, config: Config) -> bool:
-    """True if all is there that there will be of a tomogram with a network of its own."""
-    folder = tomogram.folder
+def is_done(tomogram: Tomogram, run: ResultFolder, config: Config) -> bool:
+    """True if all is there that there will be of a tomogram that is taken by turns in the folder of a run."""
+    folder, given = tomogram.folder, config.model is not None
+    model = run.model if given else folder.model
     copies = paths_in_warp([tomogram.item]) if config.to_warp else []
     done = (
-        model_of(folder.model, config) is not None
-        and all(is_newer(path, folder.model) for path in folder.refined_as(config.output_format))
+        (given or model_of(model, config) is not None)
+        and all(is_newer(path, model) for path in folder.refined_as(config.output_format))
         and all(is_newer(path, folder.result) for path in (folder.report, *copies))
     )
     if done:
@@ -232,17 +240,21 @@ def is_done(tomogram: Tomogram, config: Config) -> bool:
     return done
 
 
-def process_alone(tomogram: Tomogram, config: Config, fabric: Fabric) -> Faults:
-    """Check, and `process`, a tomogram that has a network of its own; what is there stays."""
+def process_alone(tomogram: Tomogram, run: ResultFolder, config: Config, fabric: Fabric) -> Faults:
+    """Check, and `process`, a tomogram that is taken by turns in the folder of a run; what is there stays.
+
+    Its network is its own, or that which is given and lies in the folder of the run.
+    """
     faults = Faults()
-    with faults.left_out():
+    with faults.left_out(tomogram.name):
         usable, warnings = [tomogram], list[Finding]()
         if not config.no_check:
             usable, warnings = checked(usable, config, fabric, faults)
         if fabric.is_global_zero:
             tell(usable, Faults(), warnings)
         is_begun = on_first_process(fabric, lambda: any(path.exists() for path in tomogram.folder.of_fit))
-        process(usable, tomogram.folder, config, fabric, is_begun, faults)
+        of_model = tomogram.folder if config.model is None else run
+        process(usable, of_model, config, fabric, is_begun, faults)
     return faults
 
 
@@ -254,19 +266,21 @@ def process(
     resume: bool,
     faults: Faults,
 ) -> None:
-    """Half-sets, fit, refinement and report of tomograms that share one network, kept in ``folder``."""
+    """Half-sets, fit, refinement and report of tomograms that share one network, kept in ``folder``.
+
+    A model that is applied instead of a fit lies there already.
+    """
     numbers, wrong = on_first_process(fabric, lambda: make_halves(tomograms, config, fabric))
     faults += wrong
     usable = [tomograms[i] for i in numbers]
     if not usable:
         return
     if config.model is not None:
-        on_first_process(fabric, partial(copy_model, config.model, folder.model))
         model: Model | None = load_model(folder.model)
     else:
         model = fitted_model(folder.model, config, usable) if resume else None
     if model is not None:
-        refine_all(usable, folder.model, model, config, fabric)
+        refine_each(usable, folder.model, model, config, fabric)
     else:
         fitted = [tomogram for tomogram in usable if is_fitted(tomogram, config)]
         if not fitted:
@@ -277,15 +291,34 @@ def process(
         with live.going_on():
             model = fit_model(pairs, config.fit, fabric, folder, resume, live.look)
             live.refining()
-            refine_all(usable, folder.model, model, config, fabric)
-    if config.to_warp:
-        items, refined = [one.item for one in usable], [one.folder.refined for one in usable]
-        on_first_process(fabric, lambda: copy_to_warp(items, refined))
+            refine_each(usable, folder.model, model, config, fabric)
     on_first_process(fabric, lambda: report(usable, config))
 
 
-def list_tomograms(output: Path, folders: Sequence[ResultFolder], goes_on: bool = False) -> None:
-    """Write the index of a run of several tomograms."""
-    run = ResultFolder(output)
+def refine_each(
+    tomograms: Sequence[Tomogram], model_path: Path, model: Model, config: Config, fabric: Fabric
+) -> None:
+    """Refine one tomogram after the other; each is copied to Warp, if it is to be, before the next."""
+    for tomogram in tomograms:
+        refine_all([tomogram], model_path, model, config, fabric)
+        if config.to_warp:
+            on_first_process(fabric, partial(copy_to_warp, [tomogram.item], [tomogram.folder.refined]))
+
+
+def end(output: Path, folders: Sequence[ResultFolder], faults: Faults, goes_on: bool, lists: bool) -> None:
+    """Write the index of a run of several tomograms and, where it ``lists``, tell files and tomograms."""
+    for name, why in faults.by_name().items():
+        logger.debug("not done: %s: %s", name, why)
+    rows = list_tomograms(output, folders, goes_on)
+    if lists:
+        results.tell(results.described(ResultFolder(output), folders))
+        if rows:
+            show_table(partial(summary, rows))
+
+
+def list_tomograms(output: Path, folders: Sequence[ResultFolder], goes_on: bool = False) -> list[IndexRow]:
+    """Write the index of a run of several tomograms; its rows."""
+    run, rows = ResultFolder(output), list[IndexRow]()
     with dispensable(run.report):
-        write_index_of(run, folders, goes_on)
+        rows = write_index_of(run, folders, goes_on)
+    return rows

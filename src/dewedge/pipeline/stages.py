@@ -80,7 +80,7 @@ def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -
     """
     faults, usable = Faults(), []
     for i, tomogram in enumerate(tomograms):
-        with faults.left_out():
+        with faults.left_out(tomogram.name):
             make_halves_of(tomogram, config, fabric)
             if len(tomograms) > 1 and is_fitted(tomograms[i], config):
                 # One that cannot be drawn from would end the fit of all.

@@ -1,4 +1,4 @@
-"""Tomograms that are fitted each for itself, taken by turns by however many processes.
+"""Tomograms of which each is done for itself, taken by turns by however many processes.
 
 Processes of one launcher, tasks of a job array and commands on several machines do the same: each takes the
 next tomogram whose folder nobody has locked, so that what one left undone is taken over by the next that
@@ -31,7 +31,7 @@ def take_turns(
     fabric: Fabric,
     is_done: Callable[[int], bool],
     work: Callable[[int, Fabric], Faults],
-    look: Callable[[], None],
+    look: Callable[[], object],
 ) -> Faults:
     """Work on each tomogram of a run, which has begun, that is not done and that nobody has taken.
 
@@ -71,13 +71,19 @@ def take_turns(
             on_first_process(own, look)
     # The others may be at their last ones.
     fabric.barrier()
-    left_out = [folder.left_out for folder in folders if is_left_out(folder, begun_ns)]
-    return Faults(InputError(read_text(path).strip()) for path in left_out)
+    return Faults(_fault_of(folder) for folder in folders if is_left_out(folder, begun_ns))
 
 
 def is_left_out(folder: ResultFolder, since_ns: int) -> bool:
     """True if a process has found, at this time or later, that the tomogram cannot be used."""
     return folder.left_out.is_file() and folder.left_out.stat().st_mtime_ns >= since_ns
+
+
+def _fault_of(folder: ResultFolder) -> InputError:
+    """Why a tomogram was left out."""
+    fault = InputError(read_text(folder.left_out).strip())
+    fault.input_name = folder.name
+    return fault
 
 
 def _work_in(folder: ResultFolder, run: RunFolder, fabric: Fabric, work: Callable[[Fabric], Faults]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dewedge.geometry import TiltRange
+from dewedge.learn.loss_curve import EpochRow, convergence
 from dewedge.report.figure import image_tag
 from dewedge.report.page import filled
 from dewedge.scores.fsc import ShellCorrelation, resolution_at
@@ -44,6 +45,8 @@ class ComparedMethod:
         Sub-tomograms drawn and seconds taken by all its fits; None without a fit.
     stages
         Settings of each network, by the names of its stages.
+    losses
+        Loss curve of each network, by the names of its stages.
     """
 
     recipe: Recipe
@@ -53,6 +56,11 @@ class ComparedMethod:
     samples: int | None
     fit_seconds: float | None
     stages: Mapping[str, Mapping[str, object]]
+    losses: Mapping[str, Sequence[EpochRow]]
+
+    def titled(self, stage: str) -> str:
+        """What a stage is called: as its method, where that has no other."""
+        return self.recipe.title if len(self.stages) == 1 else f"{self.recipe.title}: {stage}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +95,13 @@ class Comparison:
         """Unit of the resolutions in the table."""
         return "voxels" if self.voxel_size_A is None else "Å"
 
+    @property
+    def losses(self) -> dict[str, Sequence[EpochRow]]:
+        """Loss curves of all networks, by their titles."""
+        return {
+            method.titled(stage): rows for method in self.methods for stage, rows in method.losses.items()
+        }
+
     def resolution(self, curve: ShellCorrelation) -> float:
         """Resolution at which an FSC falls below 0.143, in Angstrom, or in voxels if that is not known."""
         return resolution_at(curve, self.voxel_size_A or 1.0, THRESHOLD)
@@ -119,6 +134,7 @@ class Comparison:
                     f"half_sets_{unit}": _number(self.resolution(method.scores.half_sets)),
                     "against_raw_fsc": _numbers(method.scores.against_raw),
                     "half_sets_fsc": _numbers(method.scores.half_sets),
+                    "convergence": {name: convergence(rows) for name, rows in method.losses.items()},
                     "stages": {name: dict(stage) for name, stage in method.stages.items()},
                 }
                 for method in self.methods
@@ -162,8 +178,36 @@ def _draw(axes: Axes, comparison: Comparison, curve_of: Callable[[HalfSetScores]
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def page(comparison: Comparison, pictures_png: bytes, curves_png: bytes) -> str:
-    """The page as HTML."""
+def losses_figure(curves: Mapping[str, Sequence[EpochRow]]) -> Figure:
+    """Loss of each fit, and below it that on its held-out region, against minutes: a column a network."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3 * len(curves), 4), layout="constrained", facecolor="white")
+    panels = figure.subplots(2, len(curves), sharex="col", squeeze=False)
+    for column, (title, rows) in enumerate(curves.items()):
+        fit, held_out = panels[:, column]
+        minutes = [row.seconds / 60 for row in rows]
+        told = [(at, row.validation_loss) for at, row in zip(minutes, rows, strict=True)]
+        told = [(at, loss) for at, loss in told if loss is not None]
+        marker = "." if len(rows) < 50 else ""
+        fit.plot(minutes, [row.fit_loss for row in rows], marker=marker, color="0.55")
+        if told:
+            held_out.plot(*zip(*told, strict=True), marker=marker, color="tab:blue")
+        else:
+            held_out.set_yticks([])
+            where = {"ha": "center", "va": "center", "transform": held_out.transAxes}
+            held_out.text(0.5, 0.5, "nothing held out", **where)
+        fit.set_title(title, fontsize=11)
+        held_out.set_xlabel("minutes")
+    for panel, name in zip(panels[:, 0], ("loss, fit", "loss, held-out region"), strict=True):
+        panel.set_ylabel(name)
+    for panel in panels.flat:
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def page(comparison: Comparison, pictures_png: bytes, curves_png: bytes, losses_png: bytes) -> str:
+    """The page as HTML; without a picture of losses where no network was fitted."""
     low, high = comparison.tilt_range
     voxel = comparison.voxel_size_A
     size = "voxel size not known" if voxel is None else f"{voxel:.4g} Å per voxel"
@@ -176,6 +220,7 @@ def page(comparison: Comparison, pictures_png: bytes, curves_png: bytes) -> str:
         rows="\n".join(_row(comparison, method) for method in comparison.methods),
         pictures=image_tag(pictures_png, "Central sections of every method's tomogram: xy above, xz below"),
         curves=image_tag(curves_png, "Fourier shell correlations of every method"),
+        losses=image_tag(losses_png, "Loss curves of every network") if losses_png else "",
         settings=_settings_table(comparison.methods),
         about="\n".join(
             f"<tr><th scope=row>{escape(name)}</th><td>{escape(text)}</td></tr>"
@@ -196,7 +241,15 @@ def _row(comparison: Comparison, method: ComparedMethod) -> str:
         comparison.resolution_text(scores.against_raw),
         comparison.resolution_text(scores.half_sets) + too_high,
     ]
-    summary = f'{escape(method.recipe.summary)}<br><span class="small">{escape(method.detail)}</span>'
+    details = [
+        method.detail,
+        *(
+            text if len(method.losses) == 1 else f"{stage}: {text}"
+            for stage, text in ((stage, convergence(rows)) for stage, rows in method.losses.items())
+        ),
+    ]
+    small = "".join(f'<br><span class="small">{escape(text)}</span>' for text in details)
+    summary = f"{escape(method.recipe.summary)}{small}"
     return (
         f'<tr><th scope="row">{escape(method.recipe.title)}</th><td class="summary">{summary}</td>'
         f"<td>{escape(method.fitted_to or 'nothing')}</td>"
@@ -207,18 +260,14 @@ def _row(comparison: Comparison, method: ComparedMethod) -> str:
 
 def _settings_table(methods: Sequence[ComparedMethod]) -> str:
     """The settings in which the networks differ, a row each."""
-    columns = [
-        (method.recipe.title if len(method.stages) == 1 else f"{method.recipe.title}: {name}", stage)
-        for method in methods
-        for name, stage in method.stages.items()
-    ]
+    columns = [(method.titled(name), stage) for method in methods for name, stage in method.stages.items()]
     if len(columns) < 2:
         return "<p>One network at most was fitted.</p>"
     keys = [key for key in columns[0][1] if len({str(stage[key]) for _, stage in columns}) > 1]
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title, _ in columns)
     rows = [
         f'<tr><th scope="row">{escape(key)}</th>'
-        + "".join(f"<td>{escape(_setting(stage[key]))}</td>" for _, stage in columns)
+        + "".join(f"<td>{escape(setting_text(stage[key]))}</td>" for _, stage in columns)
         + "</tr>"
         for key in keys
     ]
@@ -228,7 +277,8 @@ def _settings_table(methods: Sequence[ComparedMethod]) -> str:
     )
 
 
-def _setting(value: object) -> str:
+def setting_text(value: object) -> str:
+    """The value of a setting for people."""
     return "none" if value is None else str(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from dewedge.errors import InputError, UnwritableError
 
@@ -18,8 +19,8 @@ class Faults(list[InputError]):
     """Errors of those of several inputs that cannot be used, one of each."""
 
     @contextmanager
-    def collected(self) -> Iterator[None]:
-        """Keep what is wrong with one input instead of raising it.
+    def collected(self, name: str = "") -> Iterator[None]:
+        """Keep what is wrong with one input, whose name may be known, instead of raising it.
 
         A file that cannot be written is raised: that is no input's fault.
         """
@@ -28,13 +29,14 @@ class Faults(list[InputError]):
         except UnwritableError:
             raise
         except InputError as error:
+            error.input_name = error.input_name or name
             self.append(error)
 
     @contextmanager
-    def left_out(self) -> Iterator[None]:
+    def left_out(self, name: str = "") -> Iterator[None]:
         """Do as `collected`, and log that the input is left out."""
         before = len(self)
-        with self.collected():
+        with self.collected(name):
             yield
         self.log("left out", before)
 
@@ -42,6 +44,15 @@ class Faults(list[InputError]):
         """Log, a line each, what became of the inputs whose faults are kept from ``start`` on."""
         for fault in self[start:]:
             logger.info("%s: %s", what, fault)
+
+    def by_name(self) -> dict[str, str]:
+        """What is wrong with each input: that of a name, or of the file that the message begins with."""
+        told: dict[str, str] = {}
+        for fault in self:
+            text = str(fault)
+            name = fault.input_name or Path(text.partition(": ")[0]).name
+            told.setdefault(name, text.removeprefix(f"{name}: "))
+        return told
 
     def require_some(self, usable: Sequence[object]) -> None:
         """Raise what is wrong if nothing is left to go on with."""

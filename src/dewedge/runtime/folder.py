@@ -47,7 +47,7 @@ class ResultFolder:
     inputs = _File("inputs.json")
     # Of a tomogram or a fit of a folder that is watched: how far it is.
     status = _File("status.json")
-    # Why it was left out, of tomograms that are fitted each for itself.
+    # Why it was left out, of tomograms that are taken by turns.
     left_out = _File("left_out.txt")
     model = _File("model.safetensors")
     checkpoint = _File("checkpoint.safetensors")

@@ -10,7 +10,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -134,6 +134,22 @@ def log_file() -> Path | None:
         if isinstance(handler, LogFile) and handler.is_written:
             return Path(handler.baseFilename)
     return None
+
+
+def show_table(lines: Callable[[int | None], Sequence[str]]) -> None:
+    """Show lines on the terminal without times, and keep them in the log.
+
+    ``lines`` makes them for a width in characters, None for any.
+    """
+    for line in lines(None):
+        logger.debug(line)
+    for handler in logger.handlers:
+        if isinstance(handler, RichHandler):
+            for line in lines(console.width):
+                console.print(printable(line), markup=False, soft_wrap=True)
+        elif type(handler) is logging.StreamHandler:
+            handler.stream.write("".join(f"{printable(line)}\n" for line in lines(None)))
+            handler.flush()
 
 
 def repeat_warnings() -> None:

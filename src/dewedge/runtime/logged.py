@@ -16,6 +16,7 @@ _COMMAND = re.compile(r"(dewedge \S+): (.*)")
 _VERSIONS = re.compile(r"[^,]*, (.*), (Python \S+, torch \S+, numpy \S+)")
 _MACHINE = re.compile(r"\d+ CPU cores, \d+ threads")
 _DEVICE = re.compile(r".*, \d+ process\(es\)")
+_NOT_DONE = re.compile(r"not done: (.+?): (.*)")
 _STEP = re.compile(r"(.*): (\d\S* (?:s|min|h)), peak memory (.*)")
 
 
@@ -31,11 +32,27 @@ class Logged:
         Name of each step that was done, how long it took, and the peak of memory until then.
     warnings
         As they were told, without the word.
+    not_done
+        Why inputs were not done, by name, when it ended last.
     """
 
     facts: Mapping[str, str] = field(default_factory=dict)
     steps: Sequence[tuple[str, str, str]] = ()
     warnings: Sequence[str] = ()
+    not_done: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps."""
+        return sum(in_seconds(took) for _, took, _ in self.steps)
+
+
+def in_seconds(text: str) -> float:
+    """Seconds of what `dewedge.runtime.log.duration` wrote."""
+    seconds = 0.0
+    for part in text.split()[0].split(":"):
+        seconds = 60 * seconds + float(part)
+    return seconds
 
 
 def read_log(path: Path) -> Logged:
@@ -49,6 +66,7 @@ def read_log(path: Path) -> Logged:
     facts: dict[str, str] = {}
     steps: list[tuple[str, str, str]] = []
     warnings: dict[str, None] = {}
+    not_done: dict[str, str] = {}
     for line in read_text(path).splitlines() if path.is_file() else ():
         parts = _LINE.fullmatch(line)
         if parts is None:
@@ -60,6 +78,7 @@ def read_log(path: Path) -> Logged:
             if not {"--resume", "--share"} & set(command[2].split()):
                 # Another run, which replaced what was there before.
                 facts, steps, warnings = {}, [], {}
+            not_done = {}
             facts.setdefault("command", command[2])
             facts["versions"] = command[1]
         elif versions := _VERSIONS.fullmatch(message):
@@ -71,4 +90,6 @@ def read_log(path: Path) -> Logged:
             facts["computed on"] = message
         elif done := _STEP.fullmatch(message):
             steps.append((done[1], done[2], done[3]))
-    return Logged(facts, steps, tuple(warnings))
+        elif left := _NOT_DONE.fullmatch(message):
+            not_done[left[1]] = left[2]
+    return Logged(facts, steps, tuple(warnings), not_done)

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from dewedge.errors import InputError
-from dewedge.inputs.read import read_inputs, require_cubes_for_network, require_usable
+from dewedge.inputs.read import read_all, require_cubes_for_network, require_usable
 from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput, source_of
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.objective import OBJECTIVES
@@ -20,12 +20,14 @@ from dewedge.pipeline.compare.methods import (
     ComparisonSettings,
     Method,
     Stage,
+    fitting,
     read_comparison,
     write_comparison,
 )
 from dewedge.pipeline.compare.report import (
     CURVES,
     FIGURES,
+    LOSSES,
     PAGE,
     PICTURES,
     Estimate,
@@ -38,6 +40,7 @@ from dewedge.pipeline.reconstruct import reconstruct_halves
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.stages import Tomogram, fitted_model, make_halves_of, read_pair, require_crops
 from dewedge.runtime.devices import launch, launched, on_first_process
+from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.run_folder import RunFolder, first_difference, require_output
 from dewedge.settings.recipes import RECIPES, read_recipe
@@ -62,7 +65,7 @@ class ComparisonFolder(RunFolder):
 
     @property
     def results(self) -> list[Path]:
-        files = [self.path / name for name in (SETTINGS, PAGE, PICTURES, CURVES, FIGURES)]
+        files = [self.path / name for name in (SETTINGS, PAGE, PICTURES, CURVES, LOSSES, FIGURES)]
         files.append(self.inputs)
         return files + [path for folder in self.tomograms for path in folder.of_tomogram]
 
@@ -106,25 +109,26 @@ def compare(
     for stage in stages:
         require_cubes_for_network(stage.config.fit)
         require_initial_weights(stage)
-    inputs, faults, _ = read_inputs(base)
-    if faults:
-        raise faults[0]
+    inputs = read_all(base)
     if len(inputs) != 1:
         names = ", ".join(item.name for item in inputs)
         raise InputError(f"expected one tilt series, or one pair of half tomograms, got {names}")
-    item = inputs[0]
-    for stage in stages:
-        require_usable(item, stage.config)
+    methods, notes = fitting(methods, inputs[0], settings.given)
+    stages = [stage for method in methods for stage in method.stages if stage.recipe.network]
+    item = replace(inputs[0], remarks=(*inputs[0].remarks, *notes))
+    configs = [stage.config for stage in stages] or [base]
+    for config in configs:
+        require_usable(item, config)
     for name in ("sirt", "tv"):
         if name in settings.methods:
             require_series(item, name)
     folder = replace(folder, made_of=[source_of(item, ResultFolder(output / RAW).reconstructed)])
     folder.require_usable(item.files)
     if not base.no_check:
-        for warning in check_inputs(inputs, base, faults)[1]:
+        for warning in check_inputs([item], configs[0], Faults())[1]:
             logger.warning("%s: %s", warning.severity, warning)
         for stage in stages:
-            require_memory(inputs, stage.config)
+            require_memory([item], stage.config)
             if not resume:
                 require_initial_voxel(
                     stage.config.fit, {item.name: item.voxel_size_A(stage.config.reconstruct)}

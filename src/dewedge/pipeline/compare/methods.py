@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from dewedge.errors import InputError, shown
+from dewedge.inputs.read import with_fitting_cubes
+from dewedge.inputs.run_input import RunInput
 from dewedge.io.nested import read_toml
 from dewedge.settings.file import explain, merged, resolve_config, write_settings
 from dewedge.settings.recipes import Recipe, read_recipe
@@ -159,9 +161,38 @@ def _stage_config(recipe_name: str, given: Mapping[str, Any], count: int) -> Con
         # How often, not whether: this method never replaces the wedge of its inputs.
         settings.get("fit", {}).pop("update_interval", None)
     config = resolve_config(None, settings)
-    refine = config.refine
-    if "overlap" not in given.get("refine", {}):
-        # A third of the tile at most, as published: recipes are written for cubes of 96.
-        tile = refine.edge(config.fit.network(), config.fit.cube_size)
-        refine = refine.model_copy(update={"overlap": min(refine.overlap, tile // 3)})
-    return config.model_copy(update={"refine": refine, "fit": config.fit.share(count)})
+    return _with_overlap(config.model_copy(update={"fit": config.fit.share(count)}), given)
+
+
+def _with_overlap(config: Config, given: Mapping[str, Any]) -> Config:
+    """The configuration with tiles that overlap by no more than suits them, unless the overlap is given."""
+    if "overlap" in given.get("refine", {}):
+        return config
+    # A third of the tile at most, as published: recipes are written for cubes of 96.
+    tile = config.refine.edge(config.fit.network(), config.fit.cube_size)
+    refine = config.refine.model_copy(update={"overlap": min(config.refine.overlap, tile // 3)})
+    return config.model_copy(update={"refine": refine})
+
+
+def fitting(
+    methods: Sequence[Method], item: RunInput, given: Mapping[str, Any]
+) -> tuple[list[Method], list[str]]:
+    """The methods with smaller cubes where the input has no room for those of their recipes, and notes on it.
+
+    Cubes that were ``given`` for all stay.
+    """
+    if "cube_size" in given.get("fit", {}):
+        return list(methods), []
+    notes: dict[str, list[str]] = {}
+
+    def fitted(stage: Stage) -> Stage:
+        if not stage.recipe.network:
+            return stage
+        config, note = with_fitting_cubes(stage.config, [item], of_recipe=True)
+        if not note:
+            return stage
+        notes.setdefault(note, []).append(stage.recipe.name)
+        return replace(stage, config=_with_overlap(config, given))
+
+    smaller = [replace(method, stages=tuple(map(fitted, method.stages))) for method in methods]
+    return smaller, [f"{', '.join(dict.fromkeys(names))}: {note}" for note, names in notes.items()]

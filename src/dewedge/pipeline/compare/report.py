@@ -19,23 +19,38 @@ from dewedge.inputs.run_input import HalvesInput, RunInput
 from dewedge.io.files import write_text_atomic
 from dewedge.io.mrc import read_mrc
 from dewedge.learn.checkpoint import Model
+from dewedge.learn.loss_curve import EpochRow
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.pipeline.compare.methods import Method, Stage
 from dewedge.pipeline.reconstruct import reconstruction_label
-from dewedge.report.compare_page import ComparedMethod, Comparison, fsc_figure, page
+from dewedge.report.compare_page import (
+    ComparedMethod,
+    Comparison,
+    fsc_figure,
+    losses_figure,
+    page,
+    setting_text,
+)
 from dewedge.report.comparison import comparison_figure
 from dewedge.report.figure import dispensable, write_figure
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.log import command_line, step
 from dewedge.scores.half_sets import HalfSetScores, half_set_scores
+from dewedge.settings.file import resolve_config
 
 logger = logging.getLogger(__name__)
 
 PAGE = "compare.html"
 PICTURES = "compare.png"
 CURVES = "compare_fsc.png"
+LOSSES = "compare_loss.png"
 FIGURES = "compare.json"
 PICTURES_A_ROW = 4
+
+# Where the settings of a method come from, as a page says it; those of all others from their recipes.
+_SOURCES = {"deepdewedge": "published", "dewedge": "default"}
+# Of a fit, keys that say how long it takes or what it starts from rather than how it is done.
+_ANY = {"budget", "epochs", "seed", "mask", "init", "activation_checkpointing", "channels", "cube_size"}
 
 
 @dataclass(frozen=True)
@@ -89,9 +104,13 @@ def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path) -> N
         size = full.voxel_size_A
         write_figure(output / PICTURES, lambda: comparison_figure(volumes, size, columns=PICTURES_A_ROW))
         write_figure(output / CURVES, lambda: fsc_figure(comparison))
+        losses = comparison.losses
+        if losses:
+            write_figure(output / LOSSES, lambda: losses_figure(losses))
         with dispensable(output / PAGE):
             pictures, curves = (_content(output / name) for name in (PICTURES, CURVES))
-            write_text_atomic(output / PAGE, page(comparison, pictures, curves))
+            of_losses = _content(output / LOSSES) if losses else b""
+            write_text_atomic(output / PAGE, page(comparison, pictures, curves, of_losses))
     for row in compared:
         logger.info("%s: CC with the signal %.3f", row.recipe.title, row.scores.cc_signal)
 
@@ -106,8 +125,7 @@ def compared_method(outcome: Outcome, scores: HalfSetScores, item: RunInput) -> 
     method, models = outcome.method, outcome.models
     fitted = [stage for stage in method.stages if stage.recipe.network]
     if fitted:
-        sizes = [f"{model.network.channels} channels, cubes of {model.cube_size}" for model in models]
-        detail = "; ".join(dict.fromkeys(sizes))
+        detail = "; ".join(dict.fromkeys(map(described, fitted, models)))
     elif isinstance(item, HalvesInput):
         detail = "here as given"
     else:
@@ -125,7 +143,26 @@ def compared_method(outcome: Outcome, scores: HalfSetScores, item: RunInput) -> 
         samples=sum(row["samples"] for row in last) if last else None,
         fit_seconds=sum(row["seconds"] for row in last) if last else None,
         stages={stage.recipe.name: network_settings(stage) for stage in fitted},
+        losses={
+            stage.recipe.name: [EpochRow(**row) for row in model.details["epochs"]]
+            for stage, model in zip(fitted, models, strict=True)
+        },
     )
+
+
+def described(stage: Stage, model: Model) -> str:
+    """Size of a network and its cubes, with all that is not as in the recipe, and what it is there."""
+    own, fit = resolve_config(None, {"recipe": stage.recipe.name}).fit, stage.config.fit
+    now = [f"{model.network.channels} channels", f"cubes of {model.cube_size}"]
+    recipe = [f"{own.network().channels} channels", f"cubes of {own.cube_size}"]
+    for key in sorted(set(type(fit).model_fields) - _ANY):
+        if getattr(fit, key) != getattr(own, key):
+            name = key.replace("_", " ")
+            now.append(f"{name} {setting_text(getattr(fit, key))}")
+            recipe.append(f"{name} {setting_text(getattr(own, key))}")
+    source = _SOURCES.get(stage.recipe.name, "by its recipe")
+    other = [text for text in recipe if text not in now]
+    return f"{', '.join(now)} ({source}{': ' if other else ''}{', '.join(other)})"
 
 
 def network_settings(stage: Stage) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 from urllib.parse import quote
 
 from dewedge.report.page import filled, part
@@ -12,9 +13,20 @@ from dewedge.report.run.page import refresh
 from dewedge.report.trust.judged import Level, Verdict
 from dewedge.runtime.log import duration
 
-COLUMNS = ("tomogram", "voxel (Å)", "size (z, y, x)", "held-out loss", "fit", "warnings", "filled wedge")
+COLUMNS = (
+    "tomogram",
+    "voxel (Å)",
+    "size (z, y, x)",
+    "held-out loss",
+    "fit",
+    "all steps",
+    "warnings",
+    "filled wedge",
+)
 ORDER: Sequence[Level] = ("good", "some", "none", "unknown")
 NOTHING = "-"
+
+RowState = Literal["done", "not finished", "failed"]
 
 
 @dataclass(frozen=True)
@@ -30,36 +42,47 @@ class IndexRow:
     thumbnail
         Address that holds a picture.
     shape_zyx, voxel_size_A
-        Of the tomogram.
+        Of the tomogram; without a shape there is none.
     held_out_loss, fit_seconds
         At the end of its fit.
+    seconds
+        Of all steps that were its own.
     warnings
         Number of them.
     verdict
         None where `dewedge trust` was not asked.
-    is_finished
-        Whether it is refined.
+    state
+        Whether it is refined, or why not.
+    reason
+        Why it has failed.
     """
 
     name: str
-    page: str | None
-    thumbnail: str
-    shape_zyx: Sequence[int]
-    voxel_size_A: float | None
-    held_out_loss: float | None
-    fit_seconds: float | None
-    warnings: int
-    verdict: Verdict | None
-    is_finished: bool
+    state: RowState
+    page: str | None = None
+    thumbnail: str = ""
+    shape_zyx: Sequence[int] = ()
+    voxel_size_A: float | None = None
+    held_out_loss: float | None = None
+    fit_seconds: float | None = None
+    seconds: float | None = None
+    warnings: int | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
+
+    @property
+    def size(self) -> str:
+        return " x ".join(map(str, self.shape_zyx))
 
 
 def index(title: str, rows: Sequence[IndexRow], goes_on: bool = False) -> str:
     """The page as HTML; it loads itself again while the run ``goes_on``."""
-    finished = sum(row.is_finished for row in rows)
+    states = [row.state for row in rows]
+    failed = f", {states.count('failed')} failed" if "failed" in states else ""
     return filled(
         "index_page.html",
         title=escape(title),
-        facts=f"{finished} of {len(rows)} tomograms are finished",
+        facts=f"{states.count('done')} of {len(rows)} tomograms are finished{failed}",
         refresh=refresh(goes_on),
         state="",
         head=head_html(COLUMNS),
@@ -69,23 +92,31 @@ def index(title: str, rows: Sequence[IndexRow], goes_on: bool = False) -> str:
 
 
 def _row(row: IndexRow) -> str:
-    size = " x ".join(map(str, row.shape_zyx))
     voxel, loss = ("" if value is None else f"{value:.4g}" for value in (row.voxel_size_A, row.held_out_loss))
-    seconds = "" if row.fit_seconds is None else f"{row.fit_seconds:.0f}"
-    time = NOTHING if row.fit_seconds is None else duration(row.fit_seconds)
+    warnings = "" if row.warnings is None else str(row.warnings)
     cells = [
         (voxel, voxel or NOTHING, "number"),
-        (size, size, "number"),
+        (row.size, row.size or NOTHING, "number"),
         (loss, loss or NOTHING, "number"),
-        (seconds, time, "number"),
-        (str(row.warnings), str(row.warnings), "number"),
+        *(
+            ("" if seconds is None else f"{seconds:.0f}", time_text(seconds), "number")
+            for seconds in (row.fit_seconds, row.seconds)
+        ),
+        (warnings, warnings or NOTHING, "number"),
     ]
     if row.verdict is not None:
         level = row.verdict.level
         cells.append((str(ORDER.index(level)), escape(row.verdict.sentence), f"verdict {level}"))
+    elif row.state == "failed":
+        cells.append(("", f'<span class="wrong">failed</span>: {escape(row.reason)}', "state"))
     else:
-        cells.append(("", "not asked" if row.is_finished else "not finished", "small"))
+        cells.append(("", "not asked" if row.state == "done" else row.state, "small"))
     return row_html(row.name, row.page, row.thumbnail, cells)
+
+
+def time_text(seconds: float | None) -> str:
+    """A time as people read it, if it is known."""
+    return NOTHING if seconds is None else duration(seconds)
 
 
 def head_html(columns: Sequence[str]) -> str:
