@@ -78,8 +78,8 @@ def _command(name: str, app: App, examples: Sequence[str] = ()) -> Iterator[str]
         yield _entry(names, [_kind(argument.hint), default], argument.parameter.help or "")
     if settings:
         yield "Settings, by the tables of the configuration:"
-        yield "\n".join(
-            f"- [{section}](configuration.md#{section}): {', '.join(settings[section])}"
+        yield "| table | flags |\n|---|---|\n" + "\n".join(
+            f"| [{section}](configuration.md#{section}) | {' · '.join(settings[section])} |"
             for section in _SECTIONS
             if section in settings
         )

@@ -159,9 +159,10 @@ def without_code(text: str) -> str:
 
 
 def sentences(text: str) -> Iterator[str]:
-    """Sentences of a page; code is a word, and each item, cell and heading a text of its own."""
+    """Sentences of a page; code is a word, names between middle dots are one; items, cells, headings stand alone."""
     text = re.sub(r"`[^`]*`", "code", without_code(text))
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"code(?: · code)+", "code", text)
     text = re.sub(r"^(#+ |:   |- |\d+\. |> )", "\n", text, flags=re.MULTILINE)
     for block in re.split(r"\n\s*\n|\|", text):
         yield from filter(None, (each.strip() for each in re.split(r"(?<=[.!?])[*\")]*\s+", block)))

@@ -69,8 +69,8 @@ EXAMPLES = {
 }
 
 EXIT_STATUS = (
-    "Exit status: 0 done, also with warnings; 1 a fault of dewedge's own, or memory ran out; 2 an input, a "
-    "flag or the output cannot be used; 130 stopped by Ctrl-C, 143 by SIGTERM."
+    "Exit status: 0 done, also with warnings; 1 a fault of dewedge's own, or memory ran out. 2 an input, a "
+    "flag or the output cannot be used. 130 stopped by Ctrl-C, 143 by SIGTERM."
 )
 
 UNITS = ("_A", "_deg", "_e_per_A2")
