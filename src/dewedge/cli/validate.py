@@ -31,8 +31,8 @@ def validate(
     """Run on part of the tilts, and hold the result against those kept back: docs/guide/validate.md.
 
     The refined tomogram is correlated with the reconstruction of the whole series, in the directions that
-    only the tilts kept back measured. Its projections are held against the images. Written: validate.md, validate.json,
-    validate.png, and a run for each seed.
+    only the tilts kept back measured. Its projections are held against the images. Written: validate.md,
+    validate.json, validate.png, and a run for each seed.
 
     Parameters
     ----------

@@ -101,8 +101,8 @@ class FitSection(Section):
     )
     measured: Literal["tilts", "wedge"] = Field(
         default=FitOptions.measured,
-        description="What the target measured. tilts: the planes of its single tilts, with the transfer of each, "
-        "where they are known. wedge: all that their range holds alike, as published.",
+        description="What the target measured. tilts: the planes of its single tilts, with the transfer of "
+        "each, where they are known. wedge: all that their range holds alike, as published.",
     )
     frequency_weight: Literal["signal", "none"] = Field(
         default=FitOptions.frequency_weight,
@@ -125,9 +125,9 @@ class FitSection(Section):
     )
     online_fill: float = Field(
         default=FitOptions.online_fill,
-        description="Share of the fit, at its end, in which each batch has the missing wedge of its inputs filled "
-        "anew. The prediction that fills it is given nothing of what is cut from them. Each batch costs one "
-        "pass more.",
+        description="Share of the fit, at its end, in which each batch has the missing wedge of its inputs "
+        "filled anew. The prediction that fills it is given nothing of what is cut from them. Each batch "
+        "costs one pass more.",
     )
     exact_rotations: float = Field(
         default=FitOptions.exact_rotations,
@@ -183,10 +183,10 @@ class FitSection(Section):
     patience: int | None = Field(
         default=FitOptions.patience,
         le=COUNT,
-        description="Epochs after which a fit that does not gain any more ends; a quarter of those so far, if that "
-        "is more. It gains if the mean held-out loss over these epochs is lower than over as many before "
-        "them. The learning rate falls to zero within a quarter of the steps so far; a constant rate ends "
-        "the fit at once. none to never end early; without a region held out there is no early end.",
+        description="Epochs after which a fit that does not gain any more ends; a quarter of those so far, "
+        "if that is more. It gains if the mean held-out loss over these epochs is lower than over as many "
+        "before them. The learning rate falls to zero within a quarter of the steps so far; a constant rate "
+        "ends the fit at once. none to never end early; without a region held out there is no early end.",
     )
     activation_checkpointing: bool = Field(
         default=FitOptions.activation_checkpointing,

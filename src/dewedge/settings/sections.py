@@ -71,8 +71,8 @@ class SplitSection(Section):
 
     split: Literal["auto", "tilts", "random", "frames"] = Field(
         default="auto",
-        description="tilts: even and odd ones, by order of acquisition. random: a random fraction of the tilts. "
-        "frames: averages of even and odd frames. auto: frames where they are there, else tilts.",
+        description="tilts: even and odd ones, by order of acquisition. random: a random fraction of the "
+        "tilts. frames: averages of even and odd frames. auto: frames where they are there, else tilts.",
     )
     fraction: float = Field(
         default=0.5, gt=0, lt=1, description="Share of the tilts in half-set 0, for --split random."
@@ -149,9 +149,10 @@ class CtfSection(Section):
 
     ctf: Literal["auto", "none", "phase-flip", "wiener", "wiener-tomogram"] = Field(
         default="auto",
-        description="Correct the CTF. phase-flip and wiener: flip the phases of each image, or deconvolve it, in "
-        "strips along the tilt axis. wiener-tomogram: deconvolve the tomograms. auto flips phases of tilt images whose "
-        "defocus was measured, not only asked of the microscope, and that were not corrected before.",
+        description="Correct the CTF. phase-flip and wiener: flip the phases of each image, or deconvolve "
+        "it, in strips along the tilt axis. wiener-tomogram: deconvolve the tomograms. auto flips phases of "
+        "tilt images whose defocus was measured, not only asked of the microscope, and that were not "
+        "corrected before.",
     )
     ctf_file: Paths = Field(
         default=[],
@@ -200,8 +201,8 @@ class TileSection(Section):
     average_rotations: Rotations = Field(
         default=2,
         description="Average so many predictions, of the tomogram turned by 180 degrees: 2 about the tilt "
-        "axis, 4 about all axes. Where the tilt range is not symmetric, 4 is 2. Each is the average of two, one "
-        "voxel apart, but for --preset paper.",
+        "axis, 4 about all axes. Where the tilt range is not symmetric, 4 is 2. Each is the average of two, "
+        "one voxel apart, but for --preset paper.",
     )
 
     wedge_amplitude: Literal["confirmed", "predicted"] = Field(
