@@ -5,7 +5,8 @@ BIN = $(VENV)/bin
 
 .PHONY: demo test test-cli test-others lint docs package
 
-demo: $(VENV)/installed
+# Needs the package alone, neither tests nor documents.
+demo: $(VENV)/dewedge
 	$(BIN)/dewedge demo -o dewedge_demo --overwrite
 
 # In two parts, for make -j2.
@@ -32,8 +33,10 @@ docs: $(VENV)/installed
 package: $(VENV)/installed
 	$(BIN)/python packaging/check.py
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/dewedge: INSTALL = .
+$(VENV)/installed: INSTALL = .[test,docs,release]
+$(VENV)/dewedge $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): up to 2 GB and some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,docs,release]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '$(INSTALL)'
 	touch $@

@@ -78,8 +78,8 @@ def _command(name: str, app: App, examples: Sequence[str] = ()) -> Iterator[str]
         yield _entry(names, [_kind(argument.hint), default], argument.parameter.help or "")
     if settings:
         yield "Settings, by the tables of the configuration:"
-        yield "\n".join(
-            f"- [{section}](configuration.md#{section}): {', '.join(settings[section])}"
+        yield "| table | flags |\n|---|---|\n" + "\n".join(
+            f"| [{section}](configuration.md#{section}) | {' · '.join(settings[section])} |"
             for section in _SECTIONS
             if section in settings
         )
@@ -125,7 +125,7 @@ def _keys(name: str, section: type[Section], skip: Iterable[str] = ()) -> Iterat
 
 
 def recipes() -> str:
-    """Return the page of all recipes, each as its file."""
+    """Return the page of all recipes, each as its file; its summary stands above."""
     blocks = [
         "# Recipes",
         "A recipe is a method: settings that stand below the configuration file and the flags. `dewedge run "
@@ -135,6 +135,7 @@ def recipes() -> str:
     for name in RECIPES:
         recipe = read_recipe(name)
         toml = resources.files(recipe_files).joinpath(f"{name}.toml").read_text("utf-8")
+        toml = re.sub(r"^summary = .*\n", "", toml, flags=re.MULTILINE)
         blocks += [f"## {name}", recipe.summary, f"```toml\n{toml.strip()}\n```"]
     return _joined(blocks)
 

@@ -44,14 +44,14 @@ EXAMPLES = {
     "check": ("dewedge check TS_01.mrc --thickness 1200 --bin 6 -o OUT",),
     "reconstruct": (
         "dewedge reconstruct TS_01.mrc --thickness 1200 --bin 6 -o TS_01_rec.mrc",
-        "dewedge reconstruct TS_01.mrc --thickness 1200 --bin 6 --algorithm tv -o TS_01_tv.mrc",
+        "dewedge reconstruct TS_01.mrc --thickness 1200 --bin 6 --algorithm tv -o TV.mrc",
     ),
     "frames": ("dewedge frames MOVIES/ --mdoc TS_01.mrc.mdoc --gain gain.mrc -o TS_01_frames",),
     "split": ("dewedge split TS_01.mrc -o halves",),
     "fit": ("dewedge fit --half0 even.mrc --half1 odd.mrc --tilt-range -60 60 -o MODEL",),
     "refine": (
         "dewedge refine OUT/model.safetensors TS_02.mrc -o TS_02_refined.mrc",
-        "dewedge refine OUT/model.safetensors --half0 even.mrc --half1 odd.mrc -o refined.zarr",
+        "dewedge refine OUT/model.safetensors --half0 A.mrc --half1 B.mrc -o refined.zarr",
     ),
     "simulate": (
         "dewedge simulate -o SIM --name TS",
@@ -69,8 +69,8 @@ EXAMPLES = {
 }
 
 EXIT_STATUS = (
-    "Exit status: 0 done, also with warnings; 1 a fault of dewedge's own, or memory ran out; 2 an input, a "
-    "flag or the output cannot be used; 130 stopped by Ctrl-C, 143 by SIGTERM."
+    "Exit status: 0 done, also with warnings; 1 a fault of dewedge's own, or memory ran out. 2 an input, a "
+    "flag or the output cannot be used. 130 stopped by Ctrl-C, 143 by SIGTERM."
 )
 
 UNITS = ("_A", "_deg", "_e_per_A2")

@@ -28,11 +28,11 @@ def compare(
     methods
         Of fbp, sirt, tv, cryocare, isonet, cryocare+isonet, deepdewedge, dewedge: separated by commas, or
         repeated. If not given: fbp,cryocare,isonet,deepdewedge,dewedge. A flag given below holds for all of
-        them; without it each has the setting of its recipe, which need not be the default shown there.
+        them. Without it each has the setting of its recipe, which need not be the default shown there.
         --objective, --algorithm and --iterations, which make a method what it is, are refused.
     config
-        TOML file with keys of the flags below, which hold for all methods, as every comparison writes one
-        (compare.toml); flags win over it, and both over the methods' own settings.
+        TOML file with keys of the flags below, such as the compare.toml that every comparison writes. They
+        hold for all methods. Flags win over it, and both over the methods' own settings.
     resume
         Continue the comparison in the output folder; no other flag is needed. Methods can be added.
     overwrite

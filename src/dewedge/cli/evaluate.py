@@ -22,8 +22,8 @@ def evaluate(
     """Score tomograms against the truth; or, without one, tell what finished runs betray about themselves.
 
     With --truth: correlation outside and inside the wedge, resolution of particles. Without: roundness of
-    beads and compact objects, power inside the wedge, weave, seams; of a run also what half-set 1 says of
-    the refined half-set 0 and the other way round, in the region held out of the fit.
+    beads and compact objects, power inside the wedge, weave, seams. Of a run also what half-set 1 says of the
+    refined half-set 0, and the other way round, in the held-out region.
 
     Parameters
     ----------

@@ -24,8 +24,8 @@ def frames(
     ----------
     movies
         Folders or files: MRC, TIFF or EER; with --angles, files in the order of the angles. They are averaged
-        as they are: where the specimen moved, correct it first with MotionCor3, WarpTools or RELION, and give
-        the even and odd averages these write to dewedge run.
+        as they are. Where the specimen moved, correct it first with MotionCor3, WarpTools or RELION. Give the
+        even and odd averages these write to dewedge run.
     output
         Folder of NAME_EVN.mrc, NAME_ODD.mrc, NAME.tlt and NAME.mdoc.
     mdoc

@@ -36,9 +36,9 @@ def run(
     Parameters
     ----------
     paths
-        Tilt series or half tomograms: stacks, folders, files of AreTomo (.aln), RELION 5 (.star), Warp
-        (.settings, .xml, .tomostar), SerialEM (.mdoc), IsoNet2 (.star), DeepDeWedge (.yaml), or of dewedge
-        import (.star).
+        Tilt series or half tomograms: stacks, folders, or files that describe them. These are of AreTomo
+        (.aln), RELION 5 (.star), Warp (.settings, .xml, .tomostar), SerialEM (.mdoc), IsoNet2 (.star),
+        DeepDeWedge (.yaml), or of dewedge import (.star).
     output
         Folder of the results; of several series, each gets a folder in it.
     config
@@ -48,8 +48,8 @@ def run(
     overwrite
         Replace the run in the output folder.
     share
-        With --fit-each or --model: begin the run or, where the same command has begun it, take part in it, as
-        the tasks of a job array do; each takes tomograms that none has taken.
+        With --fit-each or --model: begin the run or, where the same command has begun it, take part in it.
+        The tasks of a job array do so; each takes tomograms that none has taken.
     recipe
         The method, whose settings are the defaults: dewedge, deepdewedge (as published), cryocare or
         isonet.
@@ -61,8 +61,8 @@ def run(
     model
         The model.safetensors of an earlier run or fit, which is applied to all inputs; no network is fitted.
     to_warp
-        Copy each refined tomogram of a project of Warp to where Warp keeps denoised ones: the folder denoised
-        beside reconstruction, by the name of its half tomograms.
+        Copy each refined tomogram of a project of Warp to where Warp keeps denoised ones. That is the folder
+        denoised beside reconstruction, by the name of its half tomograms.
     no_check
         Do not look at the input as dewedge check does; else its errors leave an input out.
     output_format

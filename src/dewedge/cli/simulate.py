@@ -47,8 +47,8 @@ def simulate(
 ) -> None:
     """Simulate a specimen with known truth and its tilt series.
 
-    With --realistic the images are those of a microscope, with all effects that are not switched off; with
-    single effects, such as --ctf, with these only.
+    With --realistic the images are those of a microscope, with all effects that are not switched off. With
+    single effects, such as --ctf, they have these only.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ def trust(
 ) -> None:
     """Tell how far the filled wedge of a finished run is to be believed: docs/guide/trust.md.
 
-    A second wedge is cut where there were tilts, the network fills it, and what it put there is held against
+    A second wedge is cut where there were tilts, and the network fills it. What it put there is held against
     the half-set that it was not given: a minute or less. The measured part is projected at every tilt and
     held against the images, and the images are asked whether the tilt angles are right. The run is made again
     without its outermost tilts, and the result held against them: as long as the run. Two networks fitted to
@@ -28,11 +28,11 @@ def trust(
     wedge can be. The same fit is made to pure noise and to a specimen without objects: half as
     long as the fit.
 
-    Written into the run's folder: trust.html (a verdict, figures and pictures), trust.json,
-    refined_measured.mrc (the result at measured frequencies, safe for averaging and template matching),
-    refined_added.mrc (what the network put inside the wedge), refined_uncertainty.mrc (one standard
-    deviation of its error), refined_difference.mrc (of the two fits), and the folders withheld, independent
-    and controls.
+    Written into the run's folder: trust.html (a verdict, figures and pictures) and trust.json.
+    refined_measured.mrc is the result at measured frequencies, safe for averaging and template matching.
+    refined_added.mrc is what the network put inside the wedge, refined_uncertainty.mrc one standard deviation
+    of its error. refined_difference.mrc is that of the two fits. The fits lie in the folders withheld,
+    independent and controls.
 
     Parameters
     ----------

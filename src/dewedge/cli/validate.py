@@ -30,9 +30,9 @@ def validate(
 ) -> None:
     """Run on part of the tilts, and hold the result against those kept back: docs/guide/validate.md.
 
-    In the directions that only the tilts kept back measured, the refined tomogram is correlated with the
-    reconstruction of the whole series, and reprojected with the images. Written: validate.md, validate.json,
-    validate.png, and a run for each seed.
+    The refined tomogram is correlated with the reconstruction of the whole series, in the directions that
+    only the tilts kept back measured. Its projections are held against the images. Written: validate.md,
+    validate.json, validate.png, and a run for each seed.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def validate(
     between_deg
         inner: tilts between these two, a tenth and six tenths of the highest if not given.
     gap_deg
-        Distance of the directions that are judged from the nearest tilt given; 11 degrees if not given, but
+        Distance of the directions that are judged from the nearest tilt given. If not given, 11 degrees, but
         at most a third of the angle between the tilts given on both sides.
     shells
         Edges of the shells of frequency in cycles per voxel; 0.02 0.04 0.06 0.08 0.11 if not given. Below

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from dewedge.geometry import Floats
 from dewedge.scores.spectra import ShellSums
 
-# What the estimate is off by beside its own scatter, one sigma (docs/explain/trust.md).
+# What the estimate is off by beside its own scatter, one sigma (docs/notebook/trust.md).
 MODEL_ERROR = 0.06
 # Normal quantile of the bounds, between which 90 % lie.
 QUANTILE = 1.645
@@ -40,7 +40,7 @@ QUANTILE = 1.645
 LEAST_COMMON = 0.1
 LEAST_SIGMA = 3.0
 # A slab's specimen looks different along z where structure is as coarse as a fifth of its thickness: of a
-# flat cell, what is told there is too high by up to 0.25 (docs/explain/trust.md).
+# flat cell, what is told there is too high by up to 0.25 (docs/notebook/trust.md).
 LEAST_PERIODS = 5.0
 # Standard deviation between azimuths beyond which they tell different things.
 MOST_SPREAD = 0.2

@@ -290,7 +290,7 @@ def planes_overlap_to(halves_deg: Sequence[ArrayLike], withheld_deg: ArrayLike, 
     """Frequency, in cycles per voxel, up to which the withheld planes of each half-set overlap.
 
     It is one over the thickness and the widest step between withheld tilts that are neighbours in a half-set;
-    0 without such. Up to it, what both share is at least 0.93 of the signal's power (docs/explain/trust.md).
+    0 without such. Up to it, what both share is at least 0.93 of the signal's power (docs/notebook/trust.md).
 
     Examples
     --------

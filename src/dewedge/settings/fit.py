@@ -77,8 +77,8 @@ class FitSection(Section):
         default="dewedge",
         description="What is minimised. dewedge: denoise and fill the wedge at once. noise2noise: denoise "
         "only, from one half to the other or back, as cryoCARE. isonet: fill the wedge of the full "
-        "tomogram, without halves, by the mean absolute error and with inputs of equal range in each round, "
-        "as IsoNet.",
+        "tomogram, without halves, as IsoNet. That is by the mean absolute error, and with inputs of equal "
+        "range in each round.",
     )
     learning_rate: float | None = Field(
         default=None,
@@ -101,8 +101,8 @@ class FitSection(Section):
     )
     measured: Literal["tilts", "wedge"] = Field(
         default=FitOptions.measured,
-        description="What the target measured: the planes of its single tilts, with the transfer of each, "
-        "where they are known; or all that their range holds alike (wedge), as published.",
+        description="What the target measured. tilts: the planes of its single tilts, with the transfer of "
+        "each, where they are known. wedge: all that their range holds alike, as published.",
     )
     frequency_weight: Literal["signal", "none"] = Field(
         default=FitOptions.frequency_weight,
@@ -111,8 +111,8 @@ class FitSection(Section):
     )
     clip: float | None = Field(
         default=FitOptions.clip,
-        description="Inputs and targets are clipped at so many standard deviations from the mean, and what a "
-        "tomogram has beyond that is given back after refinement; none to clip nothing.",
+        description="Inputs and targets are clipped at so many standard deviations from the mean. What a "
+        "tomogram has beyond that is given back after refinement. none to clip nothing.",
     )
     wedge_weight: float = Field(
         default=FitOptions.wedge_weight, description="Weight of the frequencies cut from the input only."
@@ -120,14 +120,14 @@ class FitSection(Section):
     update_interval: int | Literal["auto"] | None = Field(
         default=FitOptions.update_interval,
         description="Epochs in a round, after which the missing wedge of the inputs is replaced by the "
-        "network's prediction; auto for rounds ten times as long as that takes, none to never do it, as "
+        "network's prediction. auto for rounds ten times as long as that takes. none to never do it, as "
         "does noise2noise.",
     )
     online_fill: float = Field(
         default=FitOptions.online_fill,
-        description="Share of the fit, at its end, in which the inputs' own missing wedge is filled anew in "
-        "each batch, by a prediction that is given nothing of what is cut from them. Each batch costs one "
-        "pass more.",
+        description="Share of the fit, at its end, in which each batch has the missing wedge of its inputs "
+        "filled anew. The prediction that fills it is given nothing of what is cut from them. Each batch "
+        "costs one pass more.",
     )
     exact_rotations: float = Field(
         default=FitOptions.exact_rotations,
@@ -146,13 +146,13 @@ class FitSection(Section):
     )
     standardise: Literal["half-sets", "inputs"] = Field(
         default=FitOptions.standardise,
-        description="What has a standard deviation of 1: the half-sets, or the inputs of the network, turned "
-        "and with the wedge cut, and any tomogram that is refined, as published.",
+        description="What has a standard deviation of 1: half-sets, or inputs of the network, turned "
+        "and cut, and any tomogram that is refined, as published.",
     )
     noise_level: float = Field(
         default=FitOptions.noise_level,
-        description="isonet: noise that is added to the inputs, and by how much it rises: its standard "
-        "deviation in units of the range from the 4th to the 96th percentile of a crop.",
+        description="isonet: noise that is added to the inputs, and by how much it rises. It is a standard "
+        "deviation, in units of a crop's range from the 4th to the 96th percentile.",
     )
     noise_start: float = Field(
         default=FitOptions.noise_start,
@@ -177,21 +177,21 @@ class FitSection(Section):
     )
     keep: Literal["last", "best"] = Field(
         default=FitOptions.keep,
-        description="Which weights are the result: the last ones, when the rate has fallen to zero, or those "
-        "of the best epoch on the held-out region, as published for a constant rate.",
+        description="Which weights are the result. last: those at the end, when the rate has fallen to zero. "
+        "best: those of the best epoch on the held-out region, as published for a constant rate.",
     )
     patience: int | None = Field(
         default=FitOptions.patience,
         le=COUNT,
-        description="When the mean loss on the held-out region over this many epochs, and at least a quarter "
-        "of those so far, is no lower than over as many before them, the learning rate falls to zero within "
-        "a quarter of the steps so far, and the fit ends; a constant rate ends it at once. none to never "
-        "end early, nor is there an end without a region held out.",
+        description="Epochs after which a fit that does not gain any more ends; a quarter of those so far, "
+        "if that is more. It gains if the mean held-out loss over these epochs is lower than over as many "
+        "before them. The learning rate falls to zero within a quarter of the steps so far; a constant rate "
+        "ends the fit at once. none to never end early; without a region held out there is no early end.",
     )
     activation_checkpointing: bool = Field(
         default=FitOptions.activation_checkpointing,
-        description="Compute the activations within the network's blocks again in the backward pass instead "
-        "of keeping them: less memory, for large cubes and networks, and a third more time.",
+        description="Compute the activations within the network's blocks again in the backward pass, and do "
+        "not keep them. It takes less memory, for large cubes and networks, and a third more time.",
     )
     seed: int = Field(
         default=FitOptions.seed,

@@ -71,8 +71,8 @@ class SplitSection(Section):
 
     split: Literal["auto", "tilts", "random", "frames"] = Field(
         default="auto",
-        description="Even and odd tilts by order of acquisition; a random fraction of the tilts; averages of "
-        "even and odd frames; auto takes frames where they are there, else tilts.",
+        description="tilts: even and odd ones, by order of acquisition. random: a random fraction of the "
+        "tilts. frames: averages of even and odd frames. auto: frames where they are there, else tilts.",
     )
     fraction: float = Field(
         default=0.5, gt=0, lt=1, description="Share of the tilts in half-set 0, for --split random."
@@ -118,13 +118,14 @@ class ReconstructSection(Section):
     )
     filter: Literal["ramp", "hamming", "radial", "radial-cosine"] = Field(
         default="radial",
-        description="Filter of the back-projection: |kx|; that times a Hamming window of kx, or one of the "
-        "distance from zero frequency (radial), alike in all directions; or times a cosine of it.",
+        description="Filter of the back-projection. ramp: |kx|. hamming: that times a Hamming window of kx. "
+        "radial: that times one of the distance from zero frequency, alike in all directions. "
+        "radial-cosine: that times a cosine of the distance.",
     )
     refine_axis: bool = Field(
         default=False,
-        description="Measure by what the tilt axis lies beside the images' middle and is turned, by the "
-        "sharpness of a small reconstruction, and put it right; dewedge check tells what it would do.",
+        description="Measure how far the tilt axis lies beside the images' middle and is turned, by the "
+        "sharpness of a small reconstruction, and put it right. dewedge check tells what it would do.",
     )
     algorithm: Literal["fbp", "sirt", "tv"] = Field(
         default="fbp",
@@ -148,9 +149,10 @@ class CtfSection(Section):
 
     ctf: Literal["auto", "none", "phase-flip", "wiener", "wiener-tomogram"] = Field(
         default="auto",
-        description="Correct the CTF: flip the phases of each image or deconvolve it by a Wiener filter, in "
-        "strips along the tilt axis; or deconvolve the tomograms. auto flips phases of tilt images whose "
-        "defocus was measured, not only asked of the microscope, and that were not corrected before.",
+        description="Correct the CTF. phase-flip and wiener: flip the phases of each image, or deconvolve "
+        "it, in strips along the tilt axis. wiener-tomogram: deconvolve the tomograms. auto flips phases of "
+        "tilt images whose defocus was measured, not only asked of the microscope, and that were not "
+        "corrected before.",
     )
     ctf_file: Paths = Field(
         default=[],
@@ -199,8 +201,8 @@ class TileSection(Section):
     average_rotations: Rotations = Field(
         default=2,
         description="Average so many predictions, of the tomogram turned by 180 degrees: 2 about the tilt "
-        "axis, 4 about all axes (as 2 if the tilt range is not symmetric). Each is the average of two, one "
-        "voxel apart, but for --preset paper.",
+        "axis, 4 about all axes. Where the tilt range is not symmetric, 4 is 2. Each is the average of two, "
+        "one voxel apart, but for --preset paper.",
     )
 
     wedge_amplitude: Literal["confirmed", "predicted"] = Field(
