@@ -29,9 +29,9 @@ def trust(
     long as the fit.
 
     Written into the run's folder: trust.html (a verdict, figures and pictures), trust.json,
-    refined_measured.mrc (the result at measured frequencies, safe for averaging and template matching),
-    refined_added.mrc (what the network put inside the wedge), refined_uncertainty.mrc (one standard
-    deviation of its error), refined_difference.mrc (of the two fits), and the folders withheld, independent
+    refined_measured (the result at measured frequencies, safe for averaging and template matching),
+    refined_added (what the network put inside the wedge), refined_uncertainty (one standard
+    deviation of its error), refined_difference (of the two fits), and the folders withheld, independent
     and controls.
 
     Parameters

@@ -40,6 +40,7 @@ from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
 from dewedge.runtime.run_folder import RunFolder, require_output
+from dewedge.runtime.stored import drop_halves
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ def run(
     share: bool = False,
     always_folders: bool = False,
     lists: bool = True,
+    keep_halves: bool = False,
 ) -> None:
     """Read, align, split, reconstruct, fit, refine and report.
 
@@ -92,6 +94,8 @@ def run(
         Give a single input a folder in the output folder, too, as there may be more when it is resumed.
     lists
         Log every file that is there at the end.
+    keep_halves
+        Keep half-sets for what follows, whatever the configuration says.
 
     Raises
     ------
@@ -109,6 +113,9 @@ def run(
         with folder.begun(fabric):
             if fabric.is_global_zero:
                 tell(() if folder.by_turns else tomograms, faults, warnings)
+            if keep_halves:
+                files = config.files.model_copy(update={"half_sets": "keep"})
+                config = config.model_copy(update={"files": files})
             if folder.by_turns:
                 faults += take_turns(
                     folder,
@@ -255,7 +262,7 @@ def process(
     faults: Faults,
 ) -> None:
     """Half-sets, fit, refinement and report of tomograms that share one network, kept in ``folder``."""
-    numbers, wrong = on_first_process(fabric, lambda: make_halves(tomograms, config, fabric))
+    numbers, wrong = on_first_process(fabric, lambda: make_halves(tomograms, config, fabric, folder.model))
     faults += wrong
     usable = [tomograms[i] for i in numbers]
     if not usable:
@@ -282,6 +289,8 @@ def process(
         items, refined = [one.item for one in usable], [one.folder.refined for one in usable]
         on_first_process(fabric, lambda: copy_to_warp(items, refined))
     on_first_process(fabric, lambda: report(usable, config))
+    if config.files.half_sets == "drop":
+        on_first_process(fabric, lambda: drop_halves(one.folder for one in usable))
 
 
 def list_tomograms(output: Path, folders: Sequence[ResultFolder], goes_on: bool = False) -> None:
