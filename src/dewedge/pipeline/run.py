@@ -288,9 +288,9 @@ def process(
     if config.to_warp:
         items, refined = [one.item for one in usable], [one.folder.refined for one in usable]
         on_first_process(fabric, lambda: copy_to_warp(items, refined))
-    on_first_process(fabric, lambda: report(usable, config))
     if config.files.half_sets == "drop":
         on_first_process(fabric, lambda: drop_halves(one.folder for one in usable))
+    on_first_process(fabric, lambda: report(usable, config))
 
 
 def list_tomograms(output: Path, folders: Sequence[ResultFolder], goes_on: bool = False) -> None:
