@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +39,35 @@ class TiltRange(NamedTuple):
                 "then the highest, both between -90 and 90"
             )
         return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Microscope:
+    """What a contrast transfer function needs beside the defocus; None where nothing tells.
+
+    Parameters
+    ----------
+    voltage_kV, spherical_aberration_mm, amplitude_contrast, defocus_hand
+        As of `CtfParameters`.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be.
+    """
+
+    voltage_kV: float | None = None
+    spherical_aberration_mm: float | None = None
+    amplitude_contrast: float | None = None
+    defocus_hand: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_microscope(self)
+
+    def completed(self, other: Microscope | CtfParameters | None) -> Microscope:
+        """The same, what is not known taken from another one."""
+        missing = [each.name for each in fields(self) if getattr(self, each.name) is None]
+        return self if other is None else replace(self, **{name: getattr(other, name) for name in missing})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,16 +126,7 @@ class CtfParameters:
         largest = max(np.abs(self.defocus_u_um).max(), np.abs(self.defocus_v_um).max())
         if largest > _LARGEST_DEFOCUS_UM:
             raise InputError(f"defocus {largest:g} um: expected micrometres, at most {_LARGEST_DEFOCUS_UM:g}")
-        for name, low, high, unit in (
-            ("voltage_kV", 20.0, 3000.0, "kV"),
-            ("spherical_aberration_mm", 0.0, 100.0, "mm"),
-            ("amplitude_contrast", 0.0, 1.0, "of the contrast"),
-        ):
-            number = getattr(self, name)
-            if number is not None and not low <= number <= high:
-                raise InputError(f"{name} {number:g}: expected a number from {low:g} to {high:g} {unit}")
-        if self.defocus_hand not in (None, 1, -1):
-            raise InputError(f"defocus hand {self.defocus_hand}: expected 1 or -1")
+        _require_microscope(self)
 
     @property
     def defocus_um(self) -> Floats:
@@ -148,6 +168,8 @@ class TiltGeometry:
         ``(n,)`` electrons per square Angstrom the specimen had received before each image; None if not known.
     ctf
         Defocus and the rest of the contrast transfer function's parameters; None if not known.
+    told
+        What files tell of the microscope apart from the defocus, such as an mdoc its voltage.
 
     Raises
     ------
@@ -174,6 +196,7 @@ class TiltGeometry:
     acquisition_order: NDArray[np.int64] | None = None
     pre_exposure_e_per_A2: Floats | None = None
     ctf: CtfParameters | None = None
+    told: Microscope = field(default_factory=Microscope)
 
     def __post_init__(self) -> None:
         tilts = np.array(self.tilt_deg, dtype=np.float64)
@@ -214,6 +237,11 @@ class TiltGeometry:
     def tilt_range(self) -> TiltRange:
         """Range of the measured tilts; the rest is the missing wedge."""
         return TiltRange(float(self.tilt_deg.min()), float(self.tilt_deg.max()))
+
+    @property
+    def microscope(self) -> Microscope:
+        """All that is known of the microscope: what came with the defocus, else what is told beside it."""
+        return Microscope().completed(self.ctf).completed(self.told)
 
     @property
     def axis_angle_deg(self) -> float:
@@ -285,9 +313,23 @@ def _set(
     object.__setattr__(instance, name, array)
 
 
+def _require_microscope(instance: Microscope | CtfParameters) -> None:
+    """Refuse values of a microscope that cannot be."""
+    for name, low, high, unit in (
+        ("voltage_kV", 20.0, 3000.0, "kV"),
+        ("spherical_aberration_mm", 0.0, 100.0, "mm"),
+        ("amplitude_contrast", 0.0, 1.0, "of the contrast"),
+    ):
+        number = getattr(instance, name)
+        if number is not None and not low <= number <= high:
+            raise InputError(f"{name} {number:g}: expected a number from {low:g} to {high:g} {unit}")
+    if instance.defocus_hand not in (None, 1, -1):
+        raise InputError(f"defocus hand {instance.defocus_hand}: expected 1 or -1")
+
+
 def _selected(instance: CtfParameters | TiltGeometry, index: NDArray[Any]) -> dict[str, Any]:
     """Every array of the dataclass at ``index``."""
-    values = {field.name: getattr(instance, field.name) for field in fields(instance)}
+    values = {each.name: getattr(instance, each.name) for each in fields(instance)}
     return {name: value[index] for name, value in values.items() if isinstance(value, np.ndarray)}
 
 

@@ -14,11 +14,12 @@ from dewedge.check.memory import free_memory_GB
 from dewedge.io.ome_zarr import pyramid_shapes
 from dewedge.learn.network import PRESETS
 from dewedge.learn.options import FitOptions
+from dewedge.settings.sections import FilesSection
 
 
 def predict(shapes, options: FitOptions, folder: Path, **changes) -> Forecast:
     values = {"voxels_per_s": 1e6, "precision": "32-true", "tile": 96, "overlap": 24, "predictions": 1}
-    values |= {"fits": 1, "output_format": "mrc"}
+    values |= {"fits": 1, "output_format": "mrc", "files": FilesSection()}
     values |= changes
     return forecast(shapes, 0, PRESETS["default"], options, folder=folder, **values)
 
@@ -53,6 +54,21 @@ class TestForecast:
         # The other one, and what it is written from; where there is no MRC, in its place.
         assert of["both"] - of["mrc"] == pytest.approx(2 * levels, rel=0.02)
         assert of["both"] - of["zarr"] == pytest.approx(volume)
+
+    def test_what_is_kept_takes_space(self, tmp_path: Path):
+        shape, options = (64, 128, 128), FitOptions(budget_s=60)
+        volume = 4 * math.prod(shape) / 1e9
+        whole = predict([shape], options, tmp_path)
+        dropped = predict([shape], options, tmp_path, files=FilesSection(half_sets="drop"))
+        assert whole.left_GB == whole.disk_GB == dropped.disk_GB
+        assert whole.left_GB - dropped.left_GB == pytest.approx(2 * volume)
+        # Of three networks one after the other, the half-sets of one tomogram are there at a time.
+        each = predict([shape] * 3, options, tmp_path, files=FilesSection(half_sets="drop"), fits=3)
+        assert 3 * whole.disk_GB - each.disk_GB == pytest.approx(4 * volume)
+        half = predict([shape] * 3, options, tmp_path, files=FilesSection(output_dtype="float16"))
+        assert half.left_GB == pytest.approx(3 * whole.left_GB / 2)
+        # While a tomogram is made its files are float32.
+        assert half.disk_GB - half.left_GB == pytest.approx(5.125 / 2 * volume)
 
     def test_overlap_takes_time(self, tmp_path: Path):
         options = FitOptions(budget_s=60)

@@ -165,6 +165,32 @@ def test_tilt_series_arrive_file_by_file_and_a_truncated_one_is_told(
     assert re.search(r"TS_2 has not arrived: .*truncated", capsys.readouterr().err.replace("\n", " "))
 
 
+def test_a_table_of_relion_grows_while_it_is_watched(tmp_path: Path):
+    output, project = tmp_path / "OUT", tmp_path / "project"
+    project.mkdir()
+    table = project / "tomograms.star"
+    ends = ("Name", "TiltSeriesStarFile", "ReconstructedTomogramHalf1", "ReconstructedTomogramHalf2")
+    head = "".join(f"_rlnTomo{end} #{i}\n" for i, end in enumerate(ends, 1))
+
+    def row(name: str) -> None:
+        write_halves(project, name, int(name[-1]), ("half1", "half2"))
+        with table.open("a") as file:
+            file.write(f"{name} None {name}_half1.mrc {name}_half2.mrc\n")
+
+    def fill() -> None:
+        for name in ("TS_2", "TS_3", "TS_4"):
+            row(name)
+            until(is_done(output, *(["TS_1", "TS_2"] if name == "TS_2" else [name])))
+
+    table.write_text(f"\n# version 50001\n\ndata_global\n\nloop_\n{head}")
+    row("TS_1")
+    with Filling(output, fill):
+        assert main(command(table, output)) == 0
+    assert is_done(output, "TS_1", "TS_2", "TS_3", "TS_4")()
+    log = (output / "dewedge.log").read_text()
+    assert "its files have changed" not in log and log.count("arrived: ") == 4
+
+
 def test_a_killed_watch_goes_on_and_does_nothing_twice(folder: Path, tmp_path: Path):
     output = tmp_path / "OUT"
     for i in (1, 2, 3):

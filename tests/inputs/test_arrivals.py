@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
+import foreign
 import numpy as np
 import pytest
 
@@ -165,3 +168,90 @@ def test_a_folder_that_is_away_for_a_while_loses_nothing(folder: Folder, tmp_pat
     assert folder.look(1) == [] and str(tmp_path) in folder.arrivals.trouble
     away.rename(tmp_path)
     assert folder.look(SETTLE_S) == [] and folder.arrivals.trouble == ""
+
+
+class Table(Folder):
+    """A table that is watched by itself, while what it names lies elsewhere."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.clock = path.parent, Clock()
+        config = resolve_config(None, {"paths": [path], "watch": {"live": True}})
+        self.arrivals = Arrivals(config, (), self.clock)
+
+    def told(self) -> list[tuple[str, bool]]:
+        """Name, and whether it has changed, of what arrives in three looks."""
+        return [(one.name, one.is_changed) for _ in range(3) for one in self.arrived(SETTLE_S + 1)]
+
+
+def relion_halves(folder: Path, name: str, value: float = 0.0) -> None:
+    (folder / "tomograms").mkdir(exist_ok=True)
+    for half in (1, 2):
+        volume = np.random.default_rng(half).normal(value, size=(8, 16, 16)).astype(np.float32)
+        write_mrc(folder / "tomograms" / f"rec_{name}_half{half}.mrc", volume, 10.0)
+
+
+def relion_table(folder: Path, names: tuple[str, ...], torn: str = "", first_deg: float = -60.0) -> Path:
+    """RELION's tomograms.star, and the table of each tilt series, whose images are gone."""
+    (folder / "tilt_series").mkdir(exist_ok=True)
+    columns = ("MicrographName", "TomoYTilt", "TomoZRot", "TomoXShiftAngst", "TomoYShiftAngst")
+    head = "\n".join(f"_rln{column} #{i}" for i, column in enumerate(columns, 1))
+    for name in names:
+        rows = "".join(f"gone/{i}.mrc {tilt} 85 0 0\n" for i, tilt in enumerate([first_deg, *TILTS[1:]]))
+        (folder / "tilt_series" / f"{name}.star").write_text(f"\ndata_{name}\n\nloop_\n{head}\n{rows}")
+    ends = ("Name", "TiltSeriesStarFile", "ReconstructedTomogramHalf1", "ReconstructedTomogramHalf2")
+    head = "\n".join(f"_rlnTomo{end} #{i}" for i, end in enumerate(ends, 1))
+    rows = "".join(
+        f"{name} tilt_series/{name}.star tomograms/rec_{name}_half1.mrc tomograms/rec_{name}_half2.mrc\n"
+        for name in names
+    )
+    path = folder / "tomograms.star"
+    path.write_text(f"\n# version 50001\n\ndata_global\n\nloop_\n{head}\n{rows}{torn}")
+    return path
+
+
+def test_a_table_of_relion_that_grows_row_by_row(tmp_path: Path):
+    relion_halves(tmp_path, "TS_1")
+    table = Table(relion_table(tmp_path, ("TS_1",)))
+    assert table.told() == [("TS_1", False)] and table.waiting == {}
+    # The row of one whose half tomograms are not there yet.
+    relion_table(tmp_path, ("TS_1", "TS_2"))
+    assert table.told() == []
+    relion_halves(tmp_path, "TS_2")
+    assert table.told() == [("TS_2", False)]
+    # It is read while its last row is being written.
+    relion_table(tmp_path, ("TS_1", "TS_2"), "TS_3 tilt_series/T")
+    assert table.told() == [] and "not a STAR file" in table.waiting["tomograms"]
+    relion_halves(tmp_path, "TS_3")
+    relion_table(tmp_path, ("TS_1", "TS_2", "TS_3"))
+    assert table.told() == [("TS_3", False)] and table.waiting == {}
+    # What is said of one is corrected, and a volume of another is written anew.
+    relion_halves(tmp_path, "TS_3", 5.0)
+    relion_table(tmp_path, ("TS_1", "TS_2", "TS_3", "TS_4"))
+    relion_halves(tmp_path, "TS_4")
+    assert table.told() == [("TS_3", True), ("TS_4", False)]
+    relion_table(tmp_path, ("TS_1", "TS_2", "TS_3", "TS_4"), first_deg=-58.0)
+    assert table.told() == [(f"TS_{i}", True) for i in (1, 2, 3, 4)]
+
+
+def test_a_series_of_many_image_files_settles_at_once(tmp_path: Path):
+    """Its images are asked for together, and not one after the other has settled."""
+    table = Table(foreign.write_relion(tmp_path))
+    assert table.told() == [("TS_1", False)]
+
+
+def test_settings_of_warp_whose_project_grows(tmp_path: Path):
+    table = Table(foreign.write_warp_project(tmp_path, "TS_1"))
+    assert table.told() == [("TS_1", False)]
+    foreign.write_warp_project(tmp_path, "TS_2")
+    os.utime(tmp_path / "warp_tiltseries.settings", (1, 1))
+    table.told()
+    source, names = tmp_path / "other", ("", "even", "odd")
+    foreign.write_warp_project(source, "TS_3")
+    # Nothing of this changes the settings.
+    for part in ("tomostar/TS_3.tomostar", "warp_tiltseries/TS_3.xml"):
+        shutil.copy(source / part, tmp_path / part)
+    for name in names:
+        assert table.told() == []
+        part = Path("warp_tiltseries", "reconstruction", name, "TS_3_10.00Apx.mrc")
+        shutil.copy(source / part, tmp_path / part)
+    assert table.told() == [("TS_3", False)] and table.waiting == {}

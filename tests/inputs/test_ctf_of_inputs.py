@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
-from dewedge.inputs.ctf import check_ctf, with_ctf, with_tomogram_ctf
+from dewedge.geometry import CtfParameters, Microscope, TiltGeometry, TiltRange
+from dewedge.inputs.ctf import check_ctf, exposed_voltage_kV, with_ctf, with_tomogram_ctf
 from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.mrc import read_mrc, write_mrc
@@ -346,3 +346,11 @@ def test_a_displaced_axis_is_put_right_before_the_reconstruction(
         rec = np.asarray(read_mrc(tmp_path / "rec.mrc").data)[:, 12:-12, 12:-12].astype(np.float64)
         contrast.append(float((rec**4).mean() / (rec**2).mean() ** 2))
     assert contrast[1] > 1.1 * contrast[0]
+
+
+def test_the_voltage_of_an_mdoc_counts_where_the_defocus_is_given() -> None:
+    each = series(told=Microscope(voltage_kV=200.0), pre_exposure_e_per_A2=np.arange(N) * 3.0)
+    geometry, notes = completed(each, ctf="phase-flip", defocus_um=2.0)
+    assert geometry.ctf is not None and geometry.ctf.voltage_kV == 200
+    assert "voltage_kV" not in notes.partition("assumed")[2]
+    assert exposed_voltage_kV(each.geometry, CtfSection(dose_weight=True)) == 200

@@ -12,14 +12,16 @@ import pytest
 import starfile
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltRange
+from dewedge.geometry import Microscope, TiltRange
 from dewedge.io.dataset_file import write_dataset
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.find import find_series
 from dewedge.io.half_names import pair_halves
-from dewedge.io.mdoc import write_mdoc
+from dewedge.io.mdoc import read_mdoc, write_mdoc
 from dewedge.io.mrc import read_mrc, write_mrc
-from dewedge.io.programs.relion import read_relion
+from dewedge.io.programs.relion import Optics, read_relion
+from dewedge.io.star import Table, read_star
+from dewedge.pipeline.import_ import with_optics
 
 VOLUME = np.random.default_rng(0).normal(size=(6, 8, 9)).astype(np.float32)
 
@@ -289,6 +291,106 @@ class TestFinding:
         os.symlink(tmp_path, tmp_path / "loop")
         with pytest.raises(InputError, match="no tilt series"):
             find_series(tmp_path)
+
+
+SESSION = """{
+     "PixSize":  0.675000,
+     "kV":  200,
+     "Cs":  2.600000,
+     "Serial":  1,
+     "TiltAxis":  [84.000000, 1.000000],
+     "AmpContrast":  0.100000,
+     "Time":  "Sun Nov 29"
+}
+"""
+
+
+class TestRelionColumns:
+    def written(self, folder: Path, path: Path, **given: object) -> tuple[Table, Table]:
+        """The only row of the set, and the table of its tilt series."""
+        (entry,) = find_series(path)
+        write_dataset(folder / "d.star", [with_optics(entry, Optics(**given))])  # type: ignore[arg-type]
+        (series,) = read_star(folder / "tilt_series" / f"{entry.name}.star").values()
+        return read_star(folder / "d.star")["global"], series
+
+    def aretomo3(self, folder: Path) -> Path:
+        """A series with what AreTomo3 writes beside it."""
+        path = foreign.write_aretomo(folder, shuffled=True, dark=(2,))
+        (folder / "AreTomo3_Session.json").write_text(SESSION)
+        raw = np.loadtxt(folder / "TS_1.rawtlt")
+        order = np.argsort(np.argsort(np.abs(raw + 0.1)))
+        rows = np.stack([raw, order + 1, np.full(len(raw), 3.5)], axis=1)
+        np.savetxt(folder / "TS_1_TLT.txt", rows, fmt=("%8.2f", "%4d", "%8.2f"))
+        return path
+
+    def test_all_are_relions(self, tmp_path: Path, shared_data: Path) -> None:
+        """Spelling and table of every column that is not our own, against RELION 5's files."""
+        table, series = self.written(tmp_path, self.aretomo3(tmp_path))
+        folder = shared_data / "metadata" / "relion5" / "gpl"
+        tables = [read_star(folder / "R5_tutorial_run_tomograms.star")["global"]]
+        tables += read_star(folder / "tilt_series_metadata" / "tilt_series" / "220728_TS_01.star").values()
+        for own, relions in zip((table, series), tables, strict=True):
+            assert {name for name in own if not name.startswith("dewedge")} <= set(relions)
+        assert set(tables[0]) - set(table) == {
+            "rlnOpticsGroupName", "rlnEtomoDirectiveFile", "rlnTomoTomogramBinning", "rlnTomoHand",
+            "rlnTomoSizeZ", "rlnTomoReconstructedTomogramHalf1", "rlnTomoReconstructedTomogramHalf2",
+        }  # fmt: skip
+
+    def test_of_aretomo3(self, tmp_path: Path) -> None:
+        table, series = self.written(tmp_path, self.aretomo3(tmp_path))
+        known = {
+            "rlnVoltage": 200, "rlnSphericalAberration": 2.6, "rlnAmplitudeContrast": 0.1,
+            "rlnMicrographOriginalPixelSize": 0.675, "rlnTomoTiltSeriesPixelSize": foreign.PIXEL_A,
+        }  # fmt: skip
+        assert {name: float(table[name][0]) for name in known} == pytest.approx(known)
+        # The steeper, the later: the dark image took its share, too.
+        tilts = np.array(series["rlnTomoYTilt"], dtype=float) - 2.5
+        exposure = np.array(series["rlnMicrographPreExposure"], dtype=float)
+        order = np.argsort(np.abs(tilts + 0.1))
+        rank = np.array(series["rlnTomoTiltMovieIndex"], dtype=int)
+        assert rank[order].tolist() == list(range(1, len(order) + 1))
+        steps = np.diff(exposure[order])
+        assert exposure[order[0]] == 0 and set(np.round(steps, 6)) == {3.5, 7.0}
+
+    def test_flags_count_first_and_are_read_again(self, tmp_path: Path) -> None:
+        given = Microscope(voltage_kV=300, defocus_hand=-1)
+        path = self.aretomo3(tmp_path)
+        table, _ = self.written(tmp_path, path, microscope=given, optics_group="optics1")
+        row = {name: column[0] for name, column in table.items()}
+        assert (row["rlnVoltage"], row["rlnTomoHand"], row["rlnOpticsGroupName"]) == ("300", "-1", "optics1")
+        assert float(row["rlnSphericalAberration"]) == pytest.approx(2.6)
+        (again,) = read_relion(tmp_path / "d.star")
+        assert isinstance(again, SeriesEntry) and again.optics_group == "optics1"
+        assert again.movie_pixel_size_A == pytest.approx(0.675) and again.geometry.ctf is None
+        assert again.geometry.microscope == Microscope(
+            voltage_kV=300, spherical_aberration_mm=2.6, amplitude_contrast=0.1, defocus_hand=-1
+        )
+
+    def test_nothing_is_guessed(self, tmp_path: Path) -> None:
+        table, series = self.written(tmp_path, foreign.write_aretomo(tmp_path))
+        assert not {name for name in table if "Optics" in name or "Original" in name or name == "rlnTomoHand"}
+        assert not {"rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"} & set(table)
+        assert "rlnMicrographPreExposure" not in series
+
+    def test_voltage_of_an_mdoc_without_defocus(self, tmp_path: Path, shared_data: Path) -> None:
+        lines = (shared_data / "metadata" / "mdoc" / "gpl" / "017.mdoc").read_text().splitlines(True)
+        mdoc = tmp_path / "017.mrc.mdoc"
+        mdoc.write_text("".join(line for line in lines if "TargetDefocus" not in line))
+        document = read_mdoc(mdoc)
+        assert document.defocus_um is None and document.pre_exposure_e_per_A2 is not None
+        images = np.zeros((len(document.tilt_deg), 8, 9), np.float32)
+        write_mrc(tmp_path / "017.mrc", images, 5.0, stack=True)
+        table, series = self.written(tmp_path, tmp_path / "017.mrc")
+        assert float(table["rlnVoltage"][0]) == 300 and "rlnSphericalAberration" not in table
+        exposure = np.array(series["rlnMicrographPreExposure"], dtype=float)
+        np.testing.assert_allclose(exposure, document.pre_exposure_e_per_A2)
+
+    def test_a_session_that_cannot_be(self, tmp_path: Path) -> None:
+        path = self.aretomo3(tmp_path)
+        (tmp_path / "AreTomo3_Session.json").write_text(SESSION.replace(" 200", " 3"))
+        (entry,) = find_series(path)
+        assert isinstance(entry, SeriesEntry) and entry.geometry.microscope == Microscope()
+        assert any("AreTomo3_Session.json not used" in note for note in entry.notes)
 
 
 class TestDatasetFile:

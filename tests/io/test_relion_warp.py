@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dewedge.errors import InputError
-from dewedge.geometry import TiltGeometry
+from dewedge.geometry import Microscope, TiltGeometry
 from dewedge.io.angles import read_tilt_angles
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.io.find import find_series
@@ -63,7 +63,7 @@ def test_relions_own_projection_matrices(shared_data: Path) -> None:
 def test_relion_tilt_series_of_the_tutorial(shared_data: Path) -> None:
     path = shared_data / "metadata" / "relion5" / "gpl" / "relion5_TS_01_tilt.star"
     (table,) = read_star(path).values()
-    optics = Optics(pixel_size_A=1.35, voltage_kV=300, hand=-1)
+    optics = Optics(pixel_size_A=1.35, microscope=Microscope(voltage_kV=300, defocus_hand=-1))
     geometry, _ = relion_geometry(path, table, (100, 90), optics)
     assert geometry.n_tilts == 40 and geometry.tilt_range == (-57, 60)
     assert geometry.axis_angle_deg == pytest.approx(85, abs=0.5)

@@ -18,17 +18,17 @@ from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.objective import objective_of
 from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import AUTOCAST, Precision
-from dewedge.settings.sections import OutputFormat
+from dewedge.settings.sections import FilesSection, OutputFormat
 
 # The edge of the cube on which the network's speed is measured.
 _PROBE = 48
 # A step of the fit against applying the network to as many voxels: measured on a CPU (backward pass, crops,
 # wedge masks and transforms included).
 _FIT_TIMES = 4.1
-# Half-set 0, half-set 1, full, beads and mask, all of 4 bytes a voxel, and total variation of an eighth.
-_FILES = 5.125
-# Refined tomograms of each format; OME-Zarr with its coarser levels, as if it could not be compressed.
-_REFINED: dict[OutputFormat, float] = {"mrc": 1.0, "zarr": 8 / 7, "both": 1 + 8 / 7}
+# Full, beads and mask, and total variation of an eighth of their voxels; half-set 0 and half-set 1.
+_FILES, _HALVES = 3.125, 2.0
+# OME-Zarr with its coarser levels, as if it could not be compressed, in volumes of float32.
+_ZARR = 8 / 7
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Forecast:
     memory_GB, free_memory_GB
         Highest use of main memory (or, of the network, of the GPU's), and what the machine has free; None if
         it does not tell.
-    disk_GB, free_disk_GB
-        Size of the results, and the space where they go.
+    disk_GB, left_GB, free_disk_GB
+        Most that is there of the results at a time, what is left of them, and the space where they go.
     fit_s
         Seconds of the fit if it is not stopped early.
     fit_samples
@@ -53,6 +53,7 @@ class Forecast:
     memory_GB: float
     free_memory_GB: float | None
     disk_GB: float
+    left_GB: float
     free_disk_GB: float
     fit_s: float
     fit_samples: int
@@ -60,9 +61,10 @@ class Forecast:
 
     def __str__(self) -> str:
         fit = f"fit {_minutes(self.fit_s)} ({self.fit_samples} sub-tomograms), " if self.fit_s else ""
+        left = f" ({self.left_GB:.2f} GB at the end)" if self.left_GB < 0.99 * self.disk_GB else ""
         return (
             f"{fit}refinement {_minutes(self.refine_s)}, memory {self.memory_GB:.1f} GB, disk "
-            f"{self.disk_GB:.2f} GB"
+            f"{self.disk_GB:.2f} GB{left}"
         )
 
 
@@ -95,6 +97,7 @@ def forecast(
     predictions: int,
     fits: int,
     output_format: OutputFormat,
+    files: FilesSection,
     folder: Path,
 ) -> Forecast:
     """Forecast what a run of tomograms of these shapes will take.
@@ -113,6 +116,8 @@ def forecast(
         Number of networks that are fitted, one after the other; 0 if one is there.
     output_format
         Of the refined tomogram.
+    files
+        How volumes are kept.
     folder
         Where the results go; it need not exist.
     """
@@ -127,19 +132,31 @@ def forecast(
     align_bytes = 3 * 4 * largest_stack_pixels
     fit = fit_bytes(config, options, shapes_zyx, precision) if fits else 0.0
     refinement = refine_bytes(config, shapes_zyx, tile, precision)
-    files = _FILES + _REFINED[output_format]
-    # OME-Zarr is written from arrays in files without a name, of one tomogram at a time.
-    scratch = 0.0 if output_format == "mrc" else max(voxels) * _REFINED["zarr"]
+    kept, halves, scratch = _volumes(output_format, files)
+    left = kept + (halves if files.half_sets == "keep" else 0.0)
+    # Of networks fitted one after the other half-sets go one after the other, too.
+    at_once = max(voxels) if fits > 1 and files.half_sets == "drop" else sum(voxels)
+    most = kept * sum(voxels) + halves * at_once + scratch * max(voxels)
     memory = BASE_BYTES + max(fit, refinement, align_bytes)
     return Forecast(
         memory_GB=memory / 1e9,
         free_memory_GB=free_memory_GB(),
-        disk_GB=4 * (files * sum(voxels) + scratch) / 1e9,
+        disk_GB=4 * most / 1e9,
+        left_GB=4 * left * sum(voxels) / 1e9,
         free_disk_GB=shutil.disk_usage(_existing(folder)).free / 1e9,
         fit_s=fit_s,
         fit_samples=round(fit_s / sample_s),
         refine_s=predictions * tiled_voxels(shapes_zyx, tile, overlap) / voxels_per_s,
     )
+
+
+def _volumes(output_format: OutputFormat, files: FilesSection) -> tuple[float, float, float]:
+    """Volumes of float32, of a tomogram: that stay, of half-sets, and that are there while it is made."""
+    share = 0.5 if files.output_dtype == "float16" else 1.0
+    refined = {"mrc": share, "zarr": _ZARR, "both": share + _ZARR}[output_format]
+    # OME-Zarr is written from an array in a file without a name; float16 from files of float32.
+    scratch = max(0.0 if output_format == "mrc" else _ZARR, (1 - share) * (_FILES + _HALVES))
+    return share * _FILES + refined, share * _HALVES, scratch
 
 
 def tiled_voxels(shapes_zyx: Sequence[Shape], tile: int, overlap: int) -> float:

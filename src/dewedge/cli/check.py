@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Output, RunFlags, resolve, show_messages
+from dewedge.cli.flags import Output, StoredRunFlags, resolve, show_messages
 
 
 def check(
@@ -12,7 +12,7 @@ def check(
     json: Path | None = None,
     output: Output = None,
     config: Path | None = None,
-    flags: RunFlags = RunFlags(),
+    flags: StoredRunFlags = StoredRunFlags(),
 ) -> None:
     """Tell what is wrong with the input, and what a run will take, before anything is computed.
 

@@ -16,6 +16,7 @@ from dewedge.settings.sections import (
     Config,
     CtfSection,
     DeviceSection,
+    FilesSection,
     ImagesSection,
     ReconstructSection,
     RefineSection,
@@ -98,6 +99,12 @@ class RunFlags(SeriesFlags):
     """The sections of what takes tilt series or ready-made half-sets: all there are."""
 
     tomograms: Tomograms = TomogramsSection()
+
+
+class StoredRunFlags(RunFlags):
+    """Those sections, and how the files of a run are kept."""
+
+    files: Annotated[FilesSection, _titled("Files", 8)] = FilesSection()
 
 
 class FitFlags(Flags):

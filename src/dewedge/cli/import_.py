@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dewedge.cli.flags import Folder, show_messages
+from dewedge.settings.base import Hand
 
 
 def import_(
@@ -16,6 +17,12 @@ def import_(
     metrics: Path | None = None,
     at_least: list[str] | None = None,
     at_most: list[str] | None = None,
+    voltage_kV: float | None = None,
+    cs_mm: float | None = None,
+    amplitude_contrast: float | None = None,
+    defocus_hand: Hand | None = None,
+    movie_pixel_size_A: float | None = None,
+    optics_group: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """List what lies in files and folders, and write it as a dataset file.
@@ -39,13 +46,37 @@ def import_(
         Leave out series that have less there, such as CTF_Score=0.1; may be given several times.
     at_most
         Leave out series that have more there, such as CTF_Res=12.
+    voltage_kV
+        Voltage of tilt series (rlnVoltage), instead of the files'.
+    cs_mm
+        Their spherical aberration in mm (rlnSphericalAberration).
+    amplitude_contrast
+        Their amplitude contrast (rlnAmplitudeContrast).
+    defocus_hand
+        1 if defocus grows with height, -1 if it falls (rlnTomoHand).
+    movie_pixel_size_A
+        Pixel size of the movies in Angstrom (rlnMicrographOriginalPixelSize).
+    optics_group
+        Name of RELION's group of optics (rlnOpticsGroupName).
     overwrite
         Replace files that exist.
     """
+    from dewedge.geometry import Microscope
     from dewedge.io.programs.aretomo_metrics import Bound
+    from dewedge.io.programs.relion import Optics
     from dewedge.pipeline.import_ import import_files
 
     show_messages()
+    optics = Optics(
+        microscope=Microscope(
+            voltage_kV=voltage_kV,
+            spherical_aberration_mm=cs_mm,
+            amplitude_contrast=amplitude_contrast,
+            defocus_hand=defocus_hand,
+        ),
+        movie_pixel_size_A=movie_pixel_size_A,
+        optics_group=optics_group,
+    )
     bounds = [Bound.parsed(text, is_least=True) for text in at_least or []]
     bounds += [Bound.parsed(text, is_least=False) for text in at_most or []]
     import_files(
@@ -56,5 +87,6 @@ def import_(
         tilt_range,
         metrics=metrics,
         bounds=bounds,
+        optics=optics,
         overwrite=overwrite,
     )

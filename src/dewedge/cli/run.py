@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Output, RunFlags, Watch, resolve, show_messages
+from dewedge.cli.flags import Output, StoredRunFlags, Watch, resolve, show_messages
 from dewedge.errors import InputError
 from dewedge.io.volume_file import ZarrVersion
 from dewedge.runtime.first_process import is_first_process
@@ -29,7 +29,7 @@ def run(
     trust: bool = False,
     watch: Watch = WatchSection(),
     dry_run: bool = False,
-    flags: RunFlags = RunFlags(),
+    flags: StoredRunFlags = StoredRunFlags(),
 ) -> None:
     """From tilt series, or ready-made half-sets, to refined tomograms.
 
@@ -115,9 +115,13 @@ def run(
     from dewedge.pipeline.run import run as run_pipeline
 
     show_messages()
-    run_pipeline(resolved, resume=resume, overwrite=overwrite, share=share)
+    run_pipeline(resolved, resume=resume, overwrite=overwrite, share=share, keep_halves=trust)
     if trust and resolved.output is not None and is_first_process():
         from dewedge.pipeline.trust.trust import QUICK, print_trust
         from dewedge.pipeline.trust.trust import trust as judge
+        from dewedge.runtime.folder import tomograms_of
+        from dewedge.runtime.stored import drop_halves
 
         print_trust(judge(resolved.output, resolved.compute, parts=QUICK))
+        if resolved.files.half_sets == "drop":
+            drop_halves(tomograms_of(resolved.output))

@@ -29,9 +29,9 @@ def trust(
     long as the fit.
 
     Written into the run's folder: trust.html (a verdict, figures and pictures) and trust.json.
-    refined_measured.mrc is the result at measured frequencies, safe for averaging and template matching.
-    refined_added.mrc is what the network put inside the wedge, refined_uncertainty.mrc one standard deviation
-    of its error. refined_difference.mrc is that of the two fits. The fits lie in the folders withheld,
+    refined_measured is the result at measured frequencies, safe for averaging and template matching.
+    refined_added is what the network put inside the wedge, refined_uncertainty one standard deviation
+    of its error. refined_difference is that of the two fits. The fits lie in the folders withheld,
     independent and controls.
 
     Parameters

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 Stamp = tuple[int, int]
 # Of the time, at most, for reading what may have arrived.
 SHARE = 0.05
+# Files that have a row for each of several series.
+TABLES = (".star", ".settings")
 INCOMPLETE = "not complete: tilt angles, an alignment or the other half are not there"
 WRITTEN = "files are still being written"
 
@@ -134,6 +136,10 @@ class Arrivals:
                 self._seen[path] = _Seen(stamp, now, _words(path))
                 if seen is not None or _root(path) not in self._known:
                     self._fresh.add(path)
+        # Settings do not change when the folders that they name fill.
+        self._fresh |= {
+            path for path in self.config.paths if path.suffix.lower() == ".settings"
+        } & listed.keys()
         for path in self._seen.keys() - listed.keys():
             del self._seen[path]
             self._fresh.discard(path)
@@ -183,13 +189,19 @@ class Arrivals:
     def _arrival(self, entry: Entry) -> Arrival | None:
         """What an entry is, if all its files have settled and are not those that were told of before."""
         files = self._files_of(entry)
-        if not all(self._is_settled(path) for path in files):
-            self._fresh.add(entry.path)
+        # Of all, for those that lie elsewhere are known from when they are first asked for.
+        if not all([self._is_settled(path) for path in files]):
+            if entry.path in self._seen:
+                self._fresh.add(entry.path)
             self.waiting[entry.name] = WRITTEN
             return None
         name = _split(entry.name)
         self.waiting = {root: why for root, why in self.waiting.items() if not _is_part(_split(root), name)}
-        stamp = hash(tuple((path, (self._seen.get(path) or self._elsewhere[path]).stamp) for path in files))
+        stamps = [(path, (self._seen.get(path) or self._elsewhere[path]).stamp) for path in files]
+        if entry.path.suffix.lower() in TABLES:
+            # It grows by rows of others: of this one counts what it says.
+            stamps = [(path, stamp) for path, stamp in stamps if path != entry.path]
+        stamp = hash((*stamps, _told(entry)))
         if self._stamps.get(entry.name) == stamp:
             return None
         is_changed = entry.name in self._stamps
@@ -210,7 +222,11 @@ class Arrivals:
         named = {path for entry in entries for path in _named(entry)}
         written = {_root(path) for path in self._fresh}
         # What a table names may come without a change of the table.
-        self._fresh |= {path for path in due if faults and path.suffix.lower() in (".star", ".settings")}
+        tables = {path for path in due if path.suffix.lower() in TABLES}
+        self._fresh |= tables if faults else set()
+        for path in tables:
+            if not any(path.name in str(fault) for fault in faults) and _root(path) not in written:
+                self.waiting.pop(_root(path), None)
         for path in due - named:
             fault = next((str(fault) for fault in faults if path.name in str(fault)), None)
             if fault is None and path.suffix.lower() not in (*VOLUME_SUFFIXES, ".mdoc", ".aln"):
@@ -266,6 +282,15 @@ def _named(entry: Entry) -> set[Path]:
         return {path for path in volumes if path is not None}
     stacks: list[TiltImages | None] = [entry.images, entry.even, entry.odd]
     return {source.path for images in stacks if images is not None for source in images.sources}
+
+
+def _told(entry: Entry) -> tuple[object, ...]:
+    """What metadata say of an entry, as far as results depend on it."""
+    if isinstance(entry, HalvesEntry):
+        return entry.tilt_range, entry.layout
+    geometry = entry.geometry
+    arrays = (geometry.tilt_deg, geometry.linear_yx, geometry.shift_yx)
+    return geometry.pixel_size_A, entry.thickness, *(array.tobytes() for array in arrays)
 
 
 def _root(path: Path) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dewedge.check.finding import Finding
 from dewedge.errors import InputError, shown
-from dewedge.geometry import CtfParameters, TiltGeometry
+from dewedge.geometry import CtfParameters, Microscope, TiltGeometry
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.io.ctf_files import read_ctf_file
 from dewedge.io.tilt_series import TiltSeries
@@ -47,7 +47,9 @@ def with_ctf(
     notes: list[str] = []
     known = file is not None or section.defocus_um is not None or geometry.ctf is not None
     if section.ctf not in ("auto", "none") or (section.ctf == "auto" and known):
-        ctf, notes = known_ctf(str(path), geometry.n_tilts, geometry.ctf, section, file)
+        ctf, notes = known_ctf(
+            str(path), geometry.n_tilts, geometry.ctf, section, file, told=geometry.microscope
+        )
         geometry = replace(geometry, ctf=ctf)
     chosen, why = chosen_correction(section, geometry.ctf, _texts(series))
     notes += [why] if why else []
@@ -171,9 +173,20 @@ def with_tomogram_ctf(
 
 
 def known_ctf(
-    where: str, n: int, metadata: CtfParameters | None, section: CtfSection, file: Path | None
+    where: str,
+    n: int,
+    metadata: CtfParameters | None,
+    section: CtfSection,
+    file: Path | None,
+    *,
+    told: Microscope | None = None,
 ) -> tuple[CtfParameters, list[str]]:
     """CTF parameters of ``n`` images: as given, else of ``file``, else of the metadata, else as usual.
+
+    Parameters
+    ----------
+    told
+        What the metadata tell of the microscope, whether or not they hold a defocus.
 
     Raises
     ------
@@ -207,7 +220,7 @@ def known_ctf(
     }
     assumed = []
     for name, usual in {**MICROSCOPE, "defocus_hand": HAND}.items():
-        for source_of_value in (ctf, metadata):
+        for source_of_value in (ctf, metadata, told):
             if values[name] is None and source_of_value is not None:
                 values[name] = getattr(source_of_value, name)
         if values[name] is None:
@@ -273,8 +286,7 @@ def _snr(section: CtfSection) -> SignalToNoise:
 
 def exposed_voltage_kV(geometry: TiltGeometry, section: CtfSection) -> float:
     """Voltage at which a specimen was exposed: as given, as its files tell, or the usual one."""
-    known = None if geometry.ctf is None else geometry.ctf.voltage_kV
-    return section.voltage_kV or known or MICROSCOPE["voltage_kV"]
+    return section.voltage_kV or geometry.microscope.voltage_kV or MICROSCOPE["voltage_kV"]
 
 
 def _gradient(geometry: TiltGeometry) -> str:

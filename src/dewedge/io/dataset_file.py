@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dewedge.errors import InputError
+from dewedge.geometry import Microscope
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath
 from dewedge.io.names import require_distinct
@@ -27,8 +28,10 @@ from dewedge.io.programs.relion import (
     IMAGE,
     LAYOUT,
     MASK,
+    MOVIE_PIXEL_SIZE,
     NAME,
     ODD,
+    OPTICS_GROUP,
     PROGRAM,
     TILT_MAX,
     TILT_MIN,
@@ -91,24 +94,28 @@ def tilt_stars(path: StrPath, entries: Sequence[Entry]) -> list[Path]:
 
 def _series_row(entry: SeriesEntry, star: str) -> dict[str, object]:
     geometry = entry.geometry
-    ctf = geometry.ctf
-    row: dict[str, object] = {
+    return {
         NAME: entry.name,
-        TILT_STAR: star,
+        **_microscope(geometry.microscope),
+        MOVIE_PIXEL_SIZE: _or_none(entry.movie_pixel_size_A),
+        OPTICS_GROUP: _or_none(entry.optics_group),
         "rlnTomoTiltSeriesPixelSize": geometry.pixel_size_A,
+        TILT_STAR: star,
         "rlnTomoSizeX": geometry.aligned_shape_yx[1],
         "rlnTomoSizeY": geometry.aligned_shape_yx[0],
         "rlnTomoSizeZ": _or_none(entry.thickness),
         PROGRAM: entry.program,
     }
-    if ctf is not None:
-        row |= {
-            "rlnVoltage": _or_none(ctf.voltage_kV),
-            "rlnSphericalAberration": _or_none(ctf.spherical_aberration_mm),
-            "rlnAmplitudeContrast": _or_none(ctf.amplitude_contrast),
-            "rlnTomoHand": _or_none(ctf.defocus_hand),
-        }
-    return row
+
+
+def _microscope(known: Microscope) -> dict[str, object]:
+    """RELION's columns of the microscope, in the table of the set."""
+    return {
+        "rlnVoltage": _or_none(known.voltage_kV),
+        "rlnSphericalAberration": _or_none(known.spherical_aberration_mm),
+        "rlnAmplitudeContrast": _or_none(known.amplitude_contrast),
+        "rlnTomoHand": _or_none(known.defocus_hand),
+    }
 
 
 def _halves_row(entry: HalvesEntry, folder: Path) -> dict[str, object]:

@@ -38,6 +38,10 @@ class SeriesEntry:
         Geometry of the images, whichever of them.
     thickness
         Thickness in raw pixels with which the other program reconstructs; None if not known.
+    movie_pixel_size_A
+        Pixel size of the movies that the images are sums of; None if not known.
+    optics_group
+        Name of RELION's group of optics; None if not known.
     notes
         What was read from which file, assumed, and left out, one line each.
 
@@ -55,6 +59,8 @@ class SeriesEntry:
     even: TiltImages | None = None
     odd: TiltImages | None = None
     thickness: int | None = None
+    movie_pixel_size_A: float | None = None
+    optics_group: str | None = None
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

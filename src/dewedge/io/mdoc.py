@@ -238,6 +238,11 @@ def _pre_exposure(sections: list[Any], order: NDArray[np.int64]) -> Floats | Non
     exposure = _column(sections, "ExposureDose")
     if exposure is None or not exposure.any():
         return None
-    in_time = exposure[np.argsort(order)]
+    return exposure_before(exposure, order)
+
+
+def exposure_before(exposure_e_per_A2: Floats, order: NDArray[np.int64]) -> Floats:
+    """``(n,)`` exposure before each image, of what each received and its rank in time."""
+    in_time = exposure_e_per_A2[np.argsort(order)]
     before: Floats = (np.cumsum(in_time) - in_time)[order]
     return before

@@ -1,4 +1,4 @@
-"""MRC files: memory-mapped reading, and atomic writing of float32 volumes and stacks."""
+"""MRC files: memory-mapped reading, and atomic writing of volumes and stacks."""
 
 from __future__ import annotations
 
@@ -110,6 +110,7 @@ def create_mrc(
     origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0),
     labels: Sequence[str] = (),
     what: str = "",
+    half_precision: bool = False,
 ) -> Iterator[VolumeWriter]:
     """Write an MRC file of mode 2 piece by piece: assign to ``.data`` of the `VolumeWriter` it gives.
 
@@ -126,6 +127,8 @@ def create_mrc(
         Labels of the files this one was made from. The last nine are kept.
     what
         What the file is, for the label that is added: ``dewedge VERSION WHAT DATE``.
+    half_precision
+        Write mode 12, float16: ``.data`` is of that type, and what it cannot hold is lost.
 
     Raises
     ------
@@ -134,9 +137,10 @@ def create_mrc(
     """
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"expected a shape of three positive numbers, got {tuple(shape)}")
+    sizes, mode = tuple(int(n) for n in shape), 12 if half_precision else 2
     with atomic_path(path) as temporary:
-        reserve(Path(path), 4 * int(np.prod([int(n) for n in shape])) + HEADER_DTYPE.itemsize)
-        with mrcfile.new_mmap(temporary, tuple(int(n) for n in shape), mrc_mode=2, overwrite=True) as mrc:
+        reserve(Path(path), _ITEM_BYTES[mode] * int(np.prod(sizes)) + HEADER_DTYPE.itemsize)
+        with mrcfile.new_mmap(temporary, sizes, mrc_mode=mode, overwrite=True) as mrc:
             with open(temporary, "rb+") as file:
                 allocate(file.fileno())
             if stack:

@@ -22,8 +22,9 @@ OWN = frozenset(
         "compare.toml", "compare_fsc.png", "compare_loss.png", "config.toml", "controls", "dewedge.log",
         "fits", "full.mrc", "half0.mrc", "half1.mrc", "independent", "inputs.json", "left_out.txt",
         "loss.csv", "loss.png", "mask.mrc", "model.safetensors", "planes.json", "refined.mrc",
-        "refined.zarr", "refined_added.mrc", "refined_difference.mrc", "refined_half0.mrc",
-        "refined_half1.mrc", "refined_measured.mrc", "refined_uncertainty.mrc", "report.html",
+        "refined.zarr", "refined_added.mrc", "refined_added.zarr", "refined_difference.mrc",
+        "refined_difference.zarr", "refined_half0.mrc", "refined_half1.mrc", "refined_measured.mrc",
+        "refined_measured.zarr", "refined_uncertainty.mrc", "refined_uncertainty.zarr", "report.html",
         "slices.png", "status.json", "trust.html", "trust.json", "tv.mrc", "validate.json",
         "validate.md", "validate.png", "validate.toml", "withheld", "withheld_inner",
     ]

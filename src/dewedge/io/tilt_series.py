@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, Floats, TiltGeometry
+from dewedge.geometry import CtfParameters, Floats, Microscope, TiltGeometry
 from dewedge.io.angles import read_tilt_angles
 from dewedge.io.files import StrPath
 from dewedge.io.half_names import without_half
@@ -67,6 +67,7 @@ class _Recorded(NamedTuple):
     acquisition_order: NDArray[np.int64] | None = None
     pre_exposure_e_per_A2: Floats | None = None
     ctf: CtfParameters | None = None
+    told: Microscope = Microscope()
 
 
 def find_sidecars(stack: StrPath, of_whole: bool = False) -> Sidecars:
@@ -231,7 +232,8 @@ def _recorded(document: Mdoc, name: str, tilts: Floats, notes: list[str]) -> _Re
     ctf = None
     if defocus_um is not None:
         ctf = CtfParameters(defocus_u_um=defocus_um, voltage_kV=document.voltage_kV, nominal=True)
-    return _Recorded(document.acquisition_order[index], pick(document.pre_exposure_e_per_A2), ctf)
+    told = Microscope(voltage_kV=document.voltage_kV)
+    return _Recorded(document.acquisition_order[index], pick(document.pre_exposure_e_per_A2), ctf, told)
 
 
 def _match(tilts: Floats, nominal: Floats) -> NDArray[np.intp] | None:

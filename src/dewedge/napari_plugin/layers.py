@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dewedge.io.formats import read_volume
+from dewedge.io.half_precision import read_result
 from dewedge.report.figure import grey_limits
 from dewedge.runtime.folder import ResultFolder, is_newer
 
@@ -38,7 +38,7 @@ def tomogram_layers(folder: ResultFolder) -> dict[str, LayerData]:
     layers = {folder.full.stem: volume_layer(folder.full)}
     if folder.result.exists():
         layers[folder.result.stem] = volume_layer(folder.result)
-        for path in (folder.measured, folder.added, folder.fits_difference, folder.uncertainty):
+        for path in map(folder.kept, folder.judged):
             if is_newer(path, folder.result):
                 layers[path.stem] = volume_layer(path)
                 layers[path.stem][1]["visible"] = False
@@ -56,7 +56,7 @@ def volume_layer(path: Path) -> LayerData:
     InputError
         If it cannot be read.
     """
-    volume = read_volume(path)
+    volume = read_result(path)
     depth, height, _ = volume.data.shape
     middle = [volume.data[depth // 2], volume.data[:, height // 2]]
     options: dict[str, Any] = {
@@ -76,9 +76,9 @@ def volume_layer(path: Path) -> LayerData:
 def _colours(path: Path, limits: tuple[float, float]) -> dict[str, Any]:
     """Colours of a volume: blue and red of what has a sign, orange where it is not sure, else grey."""
     folder = ResultFolder(path.parent)
-    if path == folder.uncertainty:
+    if path.with_suffix(".mrc") == folder.uncertainty:
         return {"colormap": _UNSURE, "contrast_limits": (0.0, limits[1]), "opacity": _OPACITY}
-    if path in (folder.added, folder.fits_difference):
+    if path.with_suffix(".mrc") in (folder.added, folder.fits_difference):
         most = max(map(abs, limits))
         return {"colormap": _SIGNED, "contrast_limits": (-most, most), "opacity": _OPACITY}
     return {"colormap": "gray", "contrast_limits": limits}

@@ -317,6 +317,7 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
         predictions=predictions(config),
         fits=_fits(inputs, config),
         output_format=config.output_format,
+        files=config.files,
         folder=config.output or Path(),
     )
 

@@ -13,7 +13,7 @@ from dewedge.check.volumes import check_voxel_sizes, require_sound
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.io.files import write_text_atomic
-from dewedge.io.formats import read_volume
+from dewedge.io.half_precision import read_result
 from dewedge.io.particles import read_particles
 from dewedge.runtime.log import step
 from dewedge.scores import Scores, evaluate
@@ -44,11 +44,11 @@ def evaluate_files(
         If a file cannot be read, shapes or, unless ``no_check``, voxel sizes differ, or the truth has none.
     """
     wedge = TiltRange(*tilt_range).validated()
-    truth = read_volume(truth_path)
+    truth = read_result(truth_path)
     if truth.voxel_size_A is None:
         raise InputError(f"{truth_path}: no voxel size in its header: expected one in Angstrom")
     centres = None if particles_path is None else read_particles(particles_path).centre_zyx
-    volumes = {name: read_volume(path) for name, path in estimates.items()}
+    volumes = {name: read_result(path) for name, path in estimates.items()}
     for volume in volumes.values():
         if volume.data.shape != truth.data.shape:
             raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from dewedge.io.entries import Entry, SeriesEntry
 from dewedge.io.find import find_series
 from dewedge.io.names import names_apart
 from dewedge.io.programs.aretomo_metrics import Bound, read_metrics, require_columns
+from dewedge.io.programs.relion import Optics
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import claimed
 
@@ -35,6 +37,7 @@ def import_files(
     *,
     metrics: Path | None = None,
     bounds: Sequence[Bound] = (),
+    optics: Optics | None = None,
     overwrite: bool = False,
 ) -> None:
     """Find tilt series and half tomograms, print them, and write those that can be read as a dataset file.
@@ -45,6 +48,8 @@ def import_files(
         AreTomo3's TiltSeries_Metrics.csv of the tilt series.
     bounds
         What a series must have there to be written.
+    optics
+        What is given of microscope, movies and group of optics, instead of the files'.
 
     Raises
     ------
@@ -75,7 +80,7 @@ def import_files(
     for entry in found if metrics is None else chosen(found, metrics, bounds):
         with faults.collected():
             rows.append(described(entry))
-            entries.append(entry)
+            entries.append(entry if optics is None else with_optics(entry, optics))
     faults.require_some(entries)
     with claimed([output, *tilt_stars(output, entries)], overwrite=overwrite):
         print_entries(rows, entries)
@@ -107,6 +112,21 @@ def chosen(entries: Sequence[Entry], path: Path, bounds: Sequence[Bound]) -> lis
     if not kept:
         raise InputError(f"{path}: none of {len(entries)} series is within the bounds: give wider ones")
     return kept
+
+
+def with_optics(entry: Entry, optics: Optics) -> Entry:
+    """A tilt series with what is given of its optics; half tomograms as they are."""
+    if not isinstance(entry, SeriesEntry):
+        return entry
+    geometry = entry.geometry
+    microscope = optics.microscope.completed(geometry.microscope)
+    ctf = None if geometry.ctf is None else replace(geometry.ctf, **asdict(microscope))
+    return replace(
+        entry,
+        geometry=replace(geometry, ctf=ctf, told=microscope),
+        movie_pixel_size_A=optics.movie_pixel_size_A or entry.movie_pixel_size_A,
+        optics_group=optics.optics_group or entry.optics_group,
+    )
 
 
 def described(entry: Entry) -> list[str]:

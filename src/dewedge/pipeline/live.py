@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dewedge.check.forecast import tiled_voxels
 from dewedge.check.memory import Shape
 from dewedge.io.files import write_text_atomic
-from dewedge.io.mrc import read_mrc
+from dewedge.io.half_precision import read_result
 from dewedge.learn.network import UNet
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.refine import RefineOptions, refine
@@ -72,7 +72,7 @@ class LivePage:
         self.path, self.config, self.device = at.report, config, fabric.device
         self.resume = f"dewedge run --resume -o {config.output}"
         self.tilt_range = pair.tilt_range
-        full = read_mrc(tomogram.full)
+        full = read_result(tomogram.full)
         begin = [max(n - most, 0) // 2 for n, most in zip(full.data.shape, PREVIEW, strict=True)]
         part = tuple(slice(a, a + most) for a, most in zip(begin, PREVIEW, strict=True))
         self.block = np.ascontiguousarray(full.data[part], np.float32)

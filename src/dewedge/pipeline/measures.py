@@ -16,8 +16,7 @@ from rich.table import Table
 
 from dewedge.errors import InputError
 from dewedge.io.files import files_and_folders, write_text_atomic
-from dewedge.io.formats import read_volume
-from dewedge.io.mrc import read_mrc
+from dewedge.io.half_precision import read_result
 from dewedge.io.volume_file import VolumeFile, file_of, is_zarr
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.pairs import TomogramPair
@@ -29,6 +28,7 @@ from dewedge.runtime.devices import launched
 from dewedge.runtime.folder import ResultFolder, is_newer, refuse_outside
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
+from dewedge.runtime.stored import require_halves, store
 from dewedge.scores.anisotropy import Anisotropy, anisotropy
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
 from dewedge.scores.objects import OBJECT_SIGMA, find_beads
@@ -83,7 +83,7 @@ def measure(paths: Sequence[Path], device: DeviceSection) -> dict[str, Measures]
     for path in paths:
         if is_zarr(path) or not path.is_dir():
             with step(f"measure {path.name}"):
-                found[str(path)] = Measures({file_of(path).stem: measure_file(read_volume(path))})
+                found[str(path)] = Measures({file_of(path).stem: measure_file(read_result(path))})
             continue
         for folder in run_folders(path):
             found[str(folder.path)] = measure_run(ResultFolder(path), folder, device)
@@ -125,14 +125,17 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
     model_path = model_file(run, folder)
     model = load_model(model_path)
     with step(f"measure {folder.name}"):
-        full = read_mrc(folder.full)
+        full = read_result(folder.full)
         beads = find_beads(full.data)
         borders = tile_borders(full.data.shape, config, model)
         shapes = {
             "FBP": measure_file(full, beads, borders),
-            "refined": measure_file(read_volume(folder.result), beads, borders),
+            "refined": measure_file(read_result(folder.result), beads, borders),
         }
-    if not all(path.is_file() for path in folder.halves):
+    try:
+        require_halves(run, folder)
+    except InputError as error:
+        logger.warning("measured without half-sets: %s", error)
         return Measures(shapes)
     if missing_halves(folder, model_path):
         refuse_outside(run.path, folder.refined_halves)
@@ -140,7 +143,7 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
             write_refined_halves(folder, model_path, model, config, device)
     with step(f"half-sets of {folder.name}"):
         raw, refined = (
-            [read_mrc(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)
+            [read_result(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)
         )
         box = held_out_box(raw, folder, config, model)
         scores = cross_half_scores(refined, raw, model.tilt_range, box)
@@ -154,7 +157,7 @@ def held_out_box(
     held_out = config.fit.held_out
     if held_out == 0:
         return None
-    mask = read_mrc(folder.mask).data > 0.5 if folder.mask.is_file() else None
+    mask = np.asarray(read_result(folder.mask).data) > 0.5 if folder.mask.is_file() else None
     pair = TomogramPair(raw[0], raw[1], model.tilt_range, mask, folder.name)
     [box] = CropSampler([pair], model.cube_size, held_out=held_out).held_out
     return box
@@ -200,6 +203,7 @@ def write_refined_halves(
                     compute,
                     fabric,
                 )
+        store(folder.refined_halves, config.files)
 
 
 def write_measures(path: Path, measures: Mapping[str, Measures]) -> None:

@@ -139,7 +139,8 @@ def _of_files(ready: Prepared, tomograms: Sequence[Tomogram], config: Config) ->
     written = [run.config_file, run.inputs, run.log, run.report]
     for tomogram in tomograms:
         folder, series = tomogram.folder, isinstance(tomogram.item, SeriesInput)
-        written += [folder.report, folder.slices, folder.full, *folder.halves]
+        written += [folder.report, folder.slices, folder.full]
+        written += folder.halves if config.files.half_sets == "keep" else []
         written += folder.refined_as(config.output_format)
         written += [folder.planes] if series else []
         written += [folder.beads] if series and config.images.gold == "auto" else []

@@ -20,7 +20,8 @@ from dewedge.check.memory import BASE_BYTES, refine_bytes
 from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel_sizes, require_sound
 from dewedge.errors import InputError, is_out_of_memory, printable
 from dewedge.geometry import TiltRange
-from dewedge.io.formats import VOLUME_SUFFIXES, create_volume, read_volume
+from dewedge.io.formats import VOLUME_SUFFIXES, create_volume
+from dewedge.io.half_precision import read_result
 from dewedge.io.volume_file import VolumeFile, ZarrVersion, file_of, is_zarr
 from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
@@ -64,14 +65,14 @@ def refine_files(
     tv
         Total-variation reconstruction at twice the voxel size, which has its share in the result.
     """
-    mrcs = [read_volume(path) for path in sources]
+    mrcs = [read_result(path) for path in sources]
     for mrc in mrcs[1:]:
         if mrc.data.shape != mrcs[0].data.shape:
             raise InputError(
                 f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
                 f"{mrcs[0].path}"
             )
-    gold = None if beads is None else read_volume(beads)
+    gold = None if beads is None else read_result(beads)
     if gold is not None and gold.data.shape != mrcs[0].data.shape:
         raise InputError(
             f"{gold.path}: shape {gold.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
@@ -110,7 +111,7 @@ def refine_files(
             fabric,
             names=[str(path) for path in sources],
             beads=None if gold is None else gold.data,
-            tv=None if tv is None else read_volume(tv).data,
+            tv=None if tv is None else np.asarray(read_result(tv).data),
             on_tile=on_tile,
         )
 
@@ -241,7 +242,7 @@ def print_plan(
     """Print what would be refined into which file, and what that would take."""
     device, tile = choose_device(compute), section.edge(model.network, model.cube_size)
     precision = choose_precision(compute, device)
-    shapes = [read_volume(paths[0]).data.shape for paths in sources]
+    shapes = [read_result(paths[0]).data.shape for paths in sources]
     voxels = 0.0
     for paths, output, shape in zip(sources, outputs, shapes, strict=True):
         voxels += len(paths) * tiled_voxels([shape], tile, section.overlap)
@@ -315,7 +316,7 @@ def refine_with_model(
     require_free(outputs, [path for paths in [*sources, beside] for path in paths], overwrite)
     if not no_check:
         for file, paths in zip(files, sources, strict=True):
-            require_sound(model_findings(file.stem, [read_volume(path) for path in paths], model))
+            require_sound(model_findings(file.stem, [read_result(path) for path in paths], model))
     wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
     if dry_run:
         print_plan(sources, outputs, model, wedge, section, compute)

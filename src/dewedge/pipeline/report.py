@@ -20,8 +20,7 @@ from dewedge.errors import InputError, reason
 from dewedge.geometry import TiltRange
 from dewedge.inputs.planes import read_planes
 from dewedge.io.files import read_text, write_text_atomic
-from dewedge.io.formats import read_volume
-from dewedge.io.mrc import read_mrc
+from dewedge.io.half_precision import read_result
 from dewedge.io.names import names_apart
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.loss_curve import EpochRow
@@ -35,6 +34,7 @@ from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
 from dewedge.runtime.logged import Logged, read_log
 from dewedge.runtime.made_of import read_records
+from dewedge.runtime.stored import missing_halves
 from dewedge.scores.anisotropy import weave, wedge_power
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
 from dewedge.settings.file import differences, resolve_config
@@ -103,10 +103,10 @@ def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
     config = resolve_config(run.config_file, {})
     model_path = next((path for path in (folder.model, run.model) if path.is_file()), None)
     model = None if model_path is None else load_model(model_path)
-    full = read_mrc(folder.full)
+    full = read_result(folder.full)
     data = {titled_raw(folder): full.data}
     if folder.result.exists():
-        data["refined"] = read_volume(folder.result).data
+        data["refined"] = read_result(folder.result).data
     places = places_of(full.data.shape, len(data))
     finished = len(data) > 1
     scores = None if model is None or model_path is None else half_sets(folder, config, model, model_path)
@@ -123,6 +123,7 @@ def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
         log=log_of(read_log(run.log), run, folder),
         rows=loss_rows(run, folder),
         half_sets=None if scores is None else scores[0],
+        has_half_sets=not missing_halves(folder),
         held_out=scores is not None and scores[1],
         wedge={name: wedge_power(block) for name, block in blocks.items()},
         weave={name: weave(block) for name, block in blocks.items()},
@@ -165,10 +166,10 @@ def half_sets(
     folder: ResultFolder, config: Config, model: Model, model_path: Path
 ) -> tuple[CrossHalfScores, bool] | None:
     """Scores of half-sets that were refined alone, and whether where the fit has not looked; None without."""
-    if not all(is_newer(path, model_path) for path in folder.refined_halves):
+    if missing_halves(folder) or not all(is_newer(path, model_path) for path in folder.refined_halves):
         return None
     raw, refined = (
-        [read_mrc(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)
+        [read_result(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)
     )
     box = held_out_box(raw, folder, config, model)
     if box is None:
@@ -227,7 +228,7 @@ def index_rows(run: ResultFolder, folders: Sequence[ResultFolder], where: Path) 
 
 def _index_row(run: ResultFolder, folder: ResultFolder, where: Path, log: Logged) -> IndexRow:
     finished = folder.result.exists()
-    volume = read_volume(folder.result if finished else folder.full)
+    volume = read_result(folder.result if finished else folder.full)
     rows = loss_rows(run, folder)
     told, own = judged(folder), log_of(log, run, folder)
     return IndexRow(

@@ -43,6 +43,7 @@ from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
 from dewedge.runtime.log import show_table
 from dewedge.runtime.run_folder import RunFolder, require_output
+from dewedge.runtime.stored import drop_halves
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def run(
     share: bool = False,
     always_folders: bool = False,
     lists: bool = True,
+    keep_halves: bool = False,
 ) -> None:
     """Read, align, split, reconstruct, fit, refine and report.
 
@@ -95,6 +97,8 @@ def run(
         Give a single input a folder in the output folder, too, as there may be more when it is resumed.
     lists
         Log every file that is there at the end.
+    keep_halves
+        Keep half-sets for what follows, whatever the configuration says.
 
     Raises
     ------
@@ -118,6 +122,9 @@ def run(
                     logger.info("%d of %d tomograms were refined before", there, len(tomograms))
             if config.model is not None:
                 on_first_process(fabric, partial(copy_model, config.model, folder.model))
+            if keep_halves:
+                files = config.files.model_copy(update={"half_sets": "keep"})
+                config = config.model_copy(update={"files": files})
             if folder.by_turns:
                 faults += take_turns(
                     folder,
@@ -270,7 +277,7 @@ def process(
 
     A model that is applied instead of a fit lies there already.
     """
-    numbers, wrong = on_first_process(fabric, lambda: make_halves(tomograms, config, fabric))
+    numbers, wrong = on_first_process(fabric, lambda: make_halves(tomograms, config, fabric, folder.model))
     faults += wrong
     usable = [tomograms[i] for i in numbers]
     if not usable:
@@ -292,6 +299,8 @@ def process(
             model = fit_model(pairs, config.fit, fabric, folder, resume, live.look)
             live.refining()
             refine_each(usable, folder.model, model, config, fabric)
+    if config.files.half_sets == "drop":
+        on_first_process(fabric, lambda: drop_halves(one.folder for one in usable))
     on_first_process(fabric, lambda: report(usable, config))
 
 

@@ -10,15 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from lightning_fabric import Fabric
 
 from dewedge.geometry import TiltRange
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import read_planes
 from dewedge.inputs.run_input import HalvesInput, RunInput
-from dewedge.io.formats import read_volume, write_volume
-from dewedge.io.mrc import read_mrc, write_mrc
-from dewedge.io.volume_file import ZarrVersion
+from dewedge.io.formats import write_volume
+from dewedge.io.half_precision import read_result
+from dewedge.io.mrc import write_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
@@ -33,6 +34,7 @@ from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.log import step
 from dewedge.runtime.run_folder import require_output
+from dewedge.runtime.stored import store
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -70,8 +72,12 @@ def is_fitted(tomogram: Tomogram, config: Config) -> bool:
     return config.model is None and (not config.fit_on or tomogram.name in config.fit_on)
 
 
-def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -> tuple[list[int], Faults]:
+def make_halves(
+    tomograms: Sequence[Tomogram], config: Config, fabric: Fabric, model_path: Path
+) -> tuple[list[int], Faults]:
     """Write half-sets, full tomogram and mask of every tomogram into its folder.
+
+    Where half-sets are not kept, none are made for a tomogram that the network in ``model_path`` has refined.
 
     Returns
     -------
@@ -81,12 +87,23 @@ def make_halves(tomograms: Sequence[Tomogram], config: Config, fabric: Fabric) -
     faults, usable = Faults(), []
     for i, tomogram in enumerate(tomograms):
         with faults.left_out(tomogram.name):
+            if config.files.half_sets == "drop" and is_refined(tomogram, config, model_path):
+                usable.append(i)
+                continue
             make_halves_of(tomogram, config, fabric)
             if len(tomograms) > 1 and is_fitted(tomograms[i], config):
                 # One that cannot be drawn from would end the fit of all.
                 require_crops(open_pair(tomogram, config), config)
             usable.append(i)
     return usable, faults
+
+
+def is_refined(tomogram: Tomogram, config: Config, model_path: Path) -> bool:
+    """True if the network in a file, with nothing left to fit, has refined a tomogram."""
+    folder = tomogram.folder
+    if not (folder.full.exists() and model_path.exists() and is_newer(folder.result, model_path)):
+        return False
+    return config.model is not None or model_of(model_path, config) is not None
 
 
 def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
@@ -97,7 +114,7 @@ def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
     else:
         reconstruct_halves(item, folder, config, fabric.device)
     if not folder.mask.exists():
-        full = read_mrc(folder.full)
+        full = read_result(folder.full)
         mask = find_specimen(item.mask, full.data)
         if mask is not None:
             write_mrc(
@@ -107,6 +124,7 @@ def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
                 origin_xyz_A=full.origin_xyz_A,
                 what="specimen mask",
             )
+    store([path for path in folder.reconstructed if path != folder.planes], config.files)
 
 
 def require_crops(pair: TomogramPair, config: Config) -> None:
@@ -140,12 +158,12 @@ def read_pair(
 
     ``of_series``: whether all were reconstructed here, so that the full one has the grey scale of the halves.
     """
-    whole = read_mrc(full_path)
+    whole = read_result(full_path)
     full, size_A = whole.data, whole.voxel_size_A
-    mask = read_mrc(raw.mask).data > 0.5 if raw.mask.exists() else None
+    mask = np.asarray(read_result(raw.mask).data) > 0.5 if raw.mask.exists() else None
     if not half_paths:
         return TomogramPair(full, full, tilt_range, mask, name, voxel_size_A=size_A)
-    half0, half1 = (read_mrc(path).data for path in half_paths)
+    half0, half1 = (read_result(path).data for path in half_paths)
     # Another program's need not have the grey scale of its half tomograms.
     ours = full if of_series else None
     planes = read_planes(raw.planes)
@@ -187,7 +205,7 @@ def refine_all(
         folder, wanted = tomogram.folder, tomogram.folder.refined_as(config.output_format)
         if is_there:
             logger.info("%s: refined tomogram is there", tomogram.name)
-            on_first_process(fabric, partial(write_formats, folder, wanted, config.zarr_version))
+            on_first_process(fabric, partial(write_formats, folder, wanted, config))
             continue
         refine_files(
             tomogram.name,
@@ -202,16 +220,16 @@ def refine_all(
             folder.tv if folder.tv.exists() else None,
             config.zarr_version,
         )
-        on_first_process(fabric, partial(write_formats, folder, wanted, config.zarr_version))
+        on_first_process(fabric, partial(write_formats, folder, wanted, config))
 
 
-def write_formats(folder: ResultFolder, wanted: Sequence[Path], zarr_version: ZarrVersion) -> None:
+def write_formats(folder: ResultFolder, wanted: Sequence[Path], config: Config) -> None:
     """Write the refined tomogram that is there in the formats that are not, or are older."""
     done = folder.result
     for path in wanted:
         if not is_newer(path, done):
             with step(f"{folder.name}: write {path.name}"):
-                volume = read_volume(done)
+                volume = read_result(done)
                 write_volume(
                     path,
                     volume.data,
@@ -219,8 +237,9 @@ def write_formats(folder: ResultFolder, wanted: Sequence[Path], zarr_version: Za
                     origin_xyz_A=volume.origin_xyz_A,
                     labels=volume.labels,
                     what="copy",
-                    zarr_version=zarr_version,
+                    zarr_version=config.zarr_version,
                 )
+    store([folder.refined], config.files)
 
 
 def report(tomograms: Sequence[Reconstructed], config: Config) -> None:
@@ -233,7 +252,7 @@ def report(tomograms: Sequence[Reconstructed], config: Config) -> None:
         folder = tomogram.folder
         with step(f"{tomogram.name}: report"):
             if not is_newer(folder.slices, folder.result):
-                full, refined = read_mrc(folder.full), read_volume(folder.result)
+                full, refined = read_result(folder.full), read_result(folder.result)
                 volumes = {titled_raw(folder): full.data, "refined": refined.data}
                 write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))
             if not is_newer(folder.report, folder.result):

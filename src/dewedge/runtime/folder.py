@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.io.files import files_and_folders, remove_leftovers, unwritable
-from dewedge.io.volume_file import file_of
+from dewedge.io.volume_file import ZARR_SUFFIX, file_of
 from dewedge.settings.sections import OutputFormat
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,11 @@ class ResultFolder:
     # What independent fits make of it differently, and how far off its added part can be.
     fits_difference = _File("refined_difference.mrc")
     uncertainty = _File("refined_uncertainty.mrc")
+    # The same as OME-Zarr, if it was asked for.
+    measured_zarr = _File("refined_measured.zarr")
+    added_zarr = _File("refined_added.zarr")
+    fits_difference_zarr = _File("refined_difference.zarr")
+    uncertainty_zarr = _File("refined_uncertainty.zarr")
     trust = _File("trust.json")
     trust_page = _File("trust.html")
 
@@ -87,8 +92,12 @@ class ResultFolder:
     @property
     def result(self) -> Path:
         """The refined tomogram in the format that is there; of two, that written last."""
-        there = [path for path in (self.refined, self.refined_zarr) if path.exists()]
-        return max(there, key=lambda path: path.stat().st_mtime_ns, default=self.refined)
+        return self.kept(self.refined)
+
+    def kept(self, path: Path) -> Path:
+        """A volume of these, named as MRC, in the format that is there; of two, that written last."""
+        there = [each for each in (path, path.with_suffix(ZARR_SUFFIX)) if each.exists()]
+        return max(there, key=lambda each: each.stat().st_mtime_ns, default=path)
 
     def refined_as(self, output_format: OutputFormat) -> list[Path]:
         """The refined tomogram in the format that is asked for, or in both."""
@@ -111,13 +120,16 @@ class ResultFolder:
         return [self.checkpoint, self.loss_table, self.loss_figure, self.model]
 
     @property
+    def judged(self) -> list[Path]:
+        """Volumes of `dewedge trust` as MRC, from the first that is written to the last."""
+        return [self.measured, self.added, self.fits_difference, self.uncertainty]
+
+    @property
     def of_trust(self) -> list[Path]:
         """Files of `dewedge trust`, from the first that is written to the last."""
         return [
-            self.measured,
-            self.added,
-            self.fits_difference,
-            self.uncertainty,
+            *self.judged,
+            *(path.with_suffix(ZARR_SUFFIX) for path in self.judged),
             self.trust,
             self.trust_page,
         ]

@@ -43,7 +43,9 @@ _OF_RUN = {
     "inputs": "what all was made of",
     "log": "the log",
 }
-_OF_TRUST = ("trust_page", "measured", "added", "uncertainty", "fits_difference", "trust")
+_JUDGED = ("measured", "added", "uncertainty", "fits_difference")
+_OF_TOMOGRAM |= {f"{key}_zarr": f"{_OF_TOMOGRAM[key]}, as OME-Zarr" for key in _JUDGED}
+_OF_TRUST = ("trust_page", *_JUDGED, *(f"{key}_zarr" for key in _JUDGED), "trust")
 _INDEX = "look at this first: the list of all tomograms"
 
 

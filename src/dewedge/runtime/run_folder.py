@@ -25,6 +25,7 @@ from dewedge.settings.sections import Config
 FREE_KEYS = {
     "output",
     "compute",
+    "files",
     "no_check",
     "to_warp",
     "fit.epochs",

@@ -234,6 +234,20 @@ class RefineSection(TileSection):
     )
 
 
+class FilesSection(Section):
+    """How the volumes of a run are kept."""
+
+    half_sets: Literal["keep", "drop"] = Field(
+        default="keep",
+        description="Keep the half-sets of a tomogram when it is done, or remove them. dewedge trust and "
+        "evaluate need them; a resumed run makes them again if they are to be kept.",
+    )
+    output_dtype: Literal["float32", "float16"] = Field(
+        default="float32",
+        description="Numbers in the MRC files of a run: float32 or, half as large, float16 (mode 12).",
+    )
+
+
 class DeviceSection(Section):
     """On what it is computed."""
 
@@ -316,6 +330,7 @@ class Config(Section):
     ctf: CtfSection = CtfSection()
     fit: FitSection = FitSection()
     refine: RefineSection = RefineSection()
+    files: FilesSection = FilesSection()
     compute: ComputeSection = ComputeSection()
     watch: WatchSection = WatchSection()
 

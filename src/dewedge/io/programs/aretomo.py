@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltGeometry, TiltRange
+from dewedge.geometry import CtfParameters, Microscope, TiltGeometry, TiltRange
 from dewedge.io.ctf_files import read_ctffind
 from dewedge.io.entries import HalvesEntry, Layout, SeriesEntry
-from dewedge.io.files import StrPath, read_numbers, read_text
+from dewedge.io.files import StrPath, number, read_numbers, read_text
+from dewedge.io.mdoc import exposure_before
 from dewedge.io.mrc import read_mrc
 from dewedge.io.programs.aln import Aln, aln_geometry, aln_sections, read_aln, slots_of_rows
 from dewedge.io.tilt_images import TiltImages, stack_images
 from dewedge.io.tilt_series import find_sidecars, read_tilt_series
+
+_SESSION = "AreTomo3_Session.json"
+# Its parameters that tell of the microscope.
+_OPTICS = {"voltage_kV": "kV", "spherical_aberration_mm": "Cs", "amplitude_contrast": "AmpContrast"}
 
 
 def read_aretomo_series(
@@ -28,8 +34,8 @@ def read_aretomo_series(
 ) -> SeriesEntry:
     """The raw tilt series of a .aln file.
 
-    Nominal angles and the order of acquisition come from AreTomo3's X_TLT.txt, or from X.rawtlt, X.tlt and an
-    mdoc beside it.
+    Nominal angles, the order of acquisition and the exposure come from AreTomo3's X_TLT.txt, or from
+    X.rawtlt, X.tlt and an mdoc beside it; microscope and pixel size of the movies from AreTomo3_Session.json.
 
     Parameters
     ----------
@@ -72,14 +78,16 @@ def read_aretomo_series(
         notes.append(
             f"{aln.path.name}: SEC taken to count from 1; the angles of the stack (.rawtlt) would tell"
         )
-    geometry = aln_geometry(aln, pixel_size, ctf)
+    session = _session(aln.path.parent)
+    geometry = replace(aln_geometry(aln, pixel_size, ctf), told=_microscope(session, notes))
     if raw is not None:
         taken = raw.select(sections)
         geometry = replace(
             geometry,
             acquisition_order=taken.acquisition_order,
             pre_exposure_e_per_A2=taken.pre_exposure_e_per_A2,
-            ctf=_completed(ctf, taken.ctf),
+            ctf=ctf or taken.ctf,
+            told=geometry.told.completed(taken.told),
         )
 
     def open_stack(stack: Path) -> TiltImages:
@@ -94,6 +102,7 @@ def read_aretomo_series(
         odd=None if halves is None else open_stack(halves[1]),
         geometry=geometry,
         thickness=aln.thickness,
+        movie_pixel_size_A=session["PixSize"] if session.get("PixSize", 0) > 0 else None,
         notes=tuple(notes),
     )
 
@@ -143,12 +152,15 @@ def _raw_geometry(aln: Aln, stack: Path, notes: list[str]) -> TiltGeometry | Non
             rows = read_numbers(own, 3, "angle, order of acquisition and dose")[0]
             if len(rows) != aln.raw_shape[0]:
                 raise InputError(f"{own}: {len(rows)} lines for {aln.raw_shape[0]} images")
-            notes.append(f"order of acquisition from {own.name}")
+            order, exposure = np.argsort(np.argsort(rows[:, 1])), rows[:, 2]
+            exposed = bool((exposure > 0).all())
+            notes.append(f"order of acquisition{' and exposure' if exposed else ''} from {own.name}")
             return TiltGeometry(
                 tilt_deg=rows[:, 0],
                 image_shape_yx=aln.raw_shape[1:],
                 pixel_size_A=1.0,
-                acquisition_order=np.argsort(np.argsort(rows[:, 1])),
+                acquisition_order=order,
+                pre_exposure_e_per_A2=exposure_before(exposure, order) if exposed else None,
             )
         if angles is None and found.mdoc is None:
             return None
@@ -158,13 +170,6 @@ def _raw_geometry(aln: Aln, stack: Path, notes: list[str]) -> TiltGeometry | Non
         return None
     notes += [note for note in series.notes if "order" in note]
     return series.geometry
-
-
-def _completed(measured: CtfParameters | None, nominal: CtfParameters | None) -> CtfParameters | None:
-    """The measured parameters, with the voltage of the nominal ones; or these."""
-    if measured is None or nominal is None:
-        return measured or nominal
-    return replace(measured, voltage_kV=measured.voltage_kV or nominal.voltage_kV)
 
 
 def _alignment_notes(aln: Aln) -> list[str]:
@@ -218,7 +223,7 @@ def _layout(aln: Aln, volume: Path) -> tuple[Layout, list[str]]:
         return "yzx", [note]
     if as_yzx < as_zyx:
         return "yzx", [f"{volume.name}: axes (y, z, x) as AreTomo writes them, brought into order"]
-    flip = _flip_vol(volume.parent)
+    flip = _session(volume.parent).get("FlipVol")
     if flip == 2:
         return "zyx", [f"{volume.name}: written with -FlipVol 2"]
     if flip == 1:
@@ -229,10 +234,25 @@ def _layout(aln: Aln, volume: Path) -> tuple[Layout, list[str]]:
     ]
 
 
-def _flip_vol(folder: Path) -> int | None:
-    """-FlipVol of the AreTomo3 session that wrote into a folder."""
-    path = folder / "AreTomo3_Session.json"
+def _session(folder: Path) -> dict[str, float]:
+    """Numbers of the AreTomo3 session that wrote into a folder, by the names of its parameters."""
+    path = folder / _SESSION
     if not path.is_file():
-        return None
-    found = re.search(r'"FlipVol"\s*:\s*(\d)', read_text(path))
-    return int(found[1]) if found else None
+        return {}
+    # Not all that AreTomo3 writes there is JSON.
+    found = re.finditer(r'"(\w+)"\s*:\s*([-+.\w]+)\s*[,}\n]', read_text(path))
+    values = ((match[1], number(match[2])) for match in found)
+    return {name: value for name, value in values if value is not None}
+
+
+def _microscope(session: dict[str, float], notes: list[str]) -> Microscope:
+    """What a session was told of the microscope."""
+    known: dict[str, Any] = {key: session[name] for key, name in _OPTICS.items() if session.get(name, 0) > 0}
+    try:
+        microscope = Microscope(**known)
+    except InputError as error:
+        notes.append(f"microscope of {_SESSION} not used: {error}")
+        return Microscope()
+    if known:
+        notes.append(f"voltage, spherical aberration and amplitude contrast, what is told, from {_SESSION}")
+    return microscope

@@ -232,8 +232,6 @@ def _with_measured_ctf(geometry: TiltGeometry, folder: Path, root: str, notes: l
         notes.append(f"defocus not used: {error}")
         return geometry
     notes.append(f"defocus from {path.name}")
-    if ctf.voltage_kV is None and geometry.ctf is not None:
-        ctf = replace(ctf, voltage_kV=geometry.ctf.voltage_kV)
     return replace(geometry, ctf=ctf)
 
 

@@ -7,7 +7,7 @@ p, the centre at N / 2; its defocus is that of the image plus rlnTomoHand times 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dewedge import limits
 from dewedge.errors import InputError, shown
-from dewedge.geometry import CtfParameters, Floats, TiltGeometry, TiltRange
+from dewedge.geometry import CtfParameters, Floats, Microscope, TiltGeometry, TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath, is_file
 from dewedge.io.programs.projection_model import to_geometry_arrays, turned_notes, x_tilt_notes
@@ -40,20 +40,20 @@ Y_TILT, NOMINAL_TILT = "rlnTomoYTilt", "rlnTomoNominalStageTiltAngle"
 # Our own: the exact transform where the columns above do not give it back to the last digit. Matrix and shift
 # take raw (x, y) about index N // 2 to aligned.
 TRANSFORM = ("dewedgeA11", "dewedgeA12", "dewedgeA21", "dewedgeA22", "dewedgeShiftX", "dewedgeShiftY")
+MOVIE_PIXEL_SIZE, OPTICS_GROUP = "rlnMicrographOriginalPixelSize", "rlnOpticsGroupName"
 MASK, TILT_MIN, TILT_MAX = "rlnMaskName", "rlnTiltMin", "rlnTiltMax"
 LAYOUT, PROGRAM = "dewedgeVolumeAxes", "dewedgeProgram"
 
 
 @dataclass(frozen=True)
 class Optics:
-    """Values of a tilt series' row in the STAR file of the set; None or 1 where nothing is told."""
+    """Values of a tilt series' row in the STAR file of the set; None where nothing is told."""
 
     pixel_size_A: float | None = None
-    voltage_kV: float | None = None
-    spherical_aberration_mm: float | None = None
-    amplitude_contrast: float | None = None
-    hand: int | None = None
+    microscope: Microscope = field(default_factory=Microscope)
     thickness: int | None = None
+    movie_pixel_size_A: float | None = None
+    optics_group: str | None = None
 
 
 def is_relion(blocks: dict[str, Table]) -> bool:
@@ -142,11 +142,15 @@ def read_optics(path: StrPath, table: Table, row: int = 0) -> Optics:
     thickness = number(path, table, "rlnTomoSizeZ", row)
     return Optics(
         pixel_size_A=number(path, table, "rlnTomoTiltSeriesPixelSize", row),
-        voltage_kV=number(path, table, "rlnVoltage", row),
-        spherical_aberration_mm=number(path, table, "rlnSphericalAberration", row),
-        amplitude_contrast=number(path, table, "rlnAmplitudeContrast", row),
-        hand=None if hand is None or hand == 0 else int(np.sign(hand)),
+        microscope=Microscope(
+            voltage_kV=number(path, table, "rlnVoltage", row),
+            spherical_aberration_mm=number(path, table, "rlnSphericalAberration", row),
+            amplitude_contrast=number(path, table, "rlnAmplitudeContrast", row),
+            defocus_hand=None if hand is None or hand == 0 else int(np.sign(hand)),
+        ),
         thickness=None if thickness is None else round(thickness),
+        movie_pixel_size_A=number(path, table, MOVIE_PIXEL_SIZE, row),
+        optics_group=words(table, OPTICS_GROUP, row),
     )
 
 
@@ -199,6 +203,7 @@ def relion_geometry(
         acquisition_order=_order(path, table, exposure),
         pre_exposure_e_per_A2=exposure,
         ctf=_ctf(path, table, optics),
+        told=optics.microscope,
     )
     return geometry, tuple(notes)
 
@@ -249,6 +254,8 @@ def _series(
         odd=odd,
         geometry=geometry,
         thickness=optics.thickness,
+        movie_pixel_size_A=optics.movie_pixel_size_A,
+        optics_group=optics.optics_group,
         notes=(*notes, *lone),
     )
 
@@ -329,21 +336,16 @@ def _order(path: StrPath, table: Table, exposure: Floats | None) -> NDArray[np.i
 
 
 def _ctf(path: StrPath, table: Table, optics: Optics) -> CtfParameters | None:
-    common = {
-        "voltage_kV": optics.voltage_kV,
-        "spherical_aberration_mm": optics.spherical_aberration_mm,
-        "amplitude_contrast": optics.amplitude_contrast,
-        "defocus_hand": optics.hand,
-    }
+    common = asdict(optics.microscope)
     if "rlnDefocusU" in table:
         return CtfParameters(
             defocus_u_um=numbers(path, table, "rlnDefocusU") * 1e-4,
             defocus_v_um=numbers(path, table, "rlnDefocusV") * 1e-4,
             astigmatism_deg=numbers(path, table, "rlnDefocusAngle", 0.0),
             phase_shift_deg=numbers(path, table, "rlnPhaseShift", 0.0),
-            **common,  # type: ignore[arg-type]
+            **common,
         )
     nominal = numbers(path, table, "rlnTomoNominalDefocus", 0.0)
     if not nominal.any():
         return None
-    return CtfParameters(defocus_u_um=-nominal, nominal=True, **common)  # type: ignore[arg-type]
+    return CtfParameters(defocus_u_um=-nominal, nominal=True, **common)

@@ -17,7 +17,7 @@ import torch
 import dewedge
 from dewedge.inputs.run_input import HalvesInput, RunInput
 from dewedge.io.files import write_text_atomic
-from dewedge.io.mrc import read_mrc
+from dewedge.io.half_precision import read_result
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.loss_curve import EpochRow
 from dewedge.learn.objective import OBJECTIVES
@@ -78,12 +78,12 @@ class Outcome:
 def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path) -> None:
     """Score the methods, of which the first is the raw tomogram; write figures, pictures and the page."""
     raw = outcomes[0].estimate
-    full = read_mrc(raw.full)
-    raw_halves = [read_mrc(path).data for path in raw.halves]
+    full = read_result(raw.full)
+    raw_halves = [read_result(path).data for path in raw.halves]
     compared = []
     for outcome in outcomes:
         with step(f"{outcome.method.name}: score"):
-            halves = [read_mrc(path).data for path in outcome.estimate.halves]
+            halves = [read_result(path).data for path in outcome.estimate.halves]
             scores = half_set_scores(halves, raw_halves, item.tilt_range)
             compared.append(compared_method(outcome, scores, item))
     comparison = Comparison(
@@ -97,7 +97,9 @@ def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path) -> N
         environment=environment(),
     )
     with step("report"):
-        volumes = {outcome.method.recipe.title: read_mrc(outcome.estimate.full).data for outcome in outcomes}
+        volumes = {
+            outcome.method.recipe.title: read_result(outcome.estimate.full).data for outcome in outcomes
+        }
         write_text_atomic(
             output / FIGURES, json.dumps(comparison.as_dict(), indent=2, allow_nan=False) + "\n"
         )

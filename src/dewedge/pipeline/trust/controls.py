@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.io.half_precision import read_result
+from dewedge.io.mrc import write_mrc
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.extra_wedge import extra_wedge
 from dewedge.learn.filled_power import FilledPower, filled_power
@@ -84,7 +85,7 @@ def written(subject: Subject, name: ControlName, pair: TomogramPair, halves: Hal
     folder.path.mkdir(parents=True, exist_ok=True)
     for path, half in zip(folder.halves, halves, strict=True):
         write_mrc(path, half, pair.voxel_size_A, what=f"control {name}")
-    half0, half1 = (read_mrc(path).data for path in folder.halves)
+    half0, half1 = (read_result(path).data for path in folder.halves)
     return replace(pair, half0=half0, half1=half1, name=f"{subject.name}, {name}")
 
 

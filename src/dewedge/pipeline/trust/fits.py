@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.io.half_precision import read_result
+from dewedge.io.mrc import create_mrc
 from dewedge.io.volume_file import VolumeFile, VolumeWriter
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.pairs import TomogramPair
@@ -66,7 +67,7 @@ def _cropped(pair: TomogramPair, rows: slice) -> TomogramPair:
 
 def _compared(subject: Subject, pair: TomogramPair, models: list[Model], halves: list[slice]) -> Agreement:
     """Refine with both, write their outputs and their difference, and sum both halves of space."""
-    reference = read_mrc(subject.folder.half0)
+    reference = read_result(subject.folder.half0)
     refined = [ResultFolder(subject.folder.path / name).refined for name in FOLDERS]
     parts = []
     with ExitStack() as files:

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dewedge.errors import InputError
-from dewedge.io.files import write_text_atomic
-from dewedge.io.formats import read_volume
-from dewedge.io.mrc import read_mrc
+from dewedge.io.files import remove_all, write_text_atomic
+from dewedge.io.formats import require_zarr, write_volume
+from dewedge.io.half_precision import read_result
+from dewedge.io.volume_file import ZARR_SUFFIX
 from dewedge.learn.checkpoint import load_model
 from dewedge.pipeline.measures import model_file, run_folders
 from dewedge.pipeline.report import write_index_of, write_page
@@ -35,9 +36,11 @@ from dewedge.report.trust.verdict import Trust
 from dewedge.runtime import results
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.lock import locked_folder
+from dewedge.runtime.log import step
+from dewedge.runtime.stored import store
 from dewedge.scores.extra_wedge import WRONG_ANGLES
 from dewedge.settings.file import resolve_config
-from dewedge.settings.sections import ComputeSection
+from dewedge.settings.sections import ComputeSection, Config
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +68,9 @@ def trust(
 ) -> list[Trust]:
     """Judge every tomogram of a finished run, and write into its folder what was found.
 
-    Written: trust.json, trust.html, refined_measured.mrc (the result at the frequencies that tilts measured)
-    and refined_added.mrc (what the network put inside the wedge); both together are the result. Parts write
-    files and folders of their own (docs/guide/trust.md). report.html is made again.
+    Written: trust.json, trust.html, refined_measured (the result at the frequencies that tilts measured) and
+    refined_added (what the network put inside the wedge), in the format of the result; both together are it.
+    Parts write files and folders of their own (docs/guide/trust.md). report.html is made again.
 
     Parameters
     ----------
@@ -88,6 +91,8 @@ def trust(
     run, found = ResultFolder(output), []
     folders = run_folders(output)
     config = resolve_config(run.config_file, {"fit": {"budget": budget}} if budget else {})
+    if config.output_format != "mrc":
+        require_zarr(output)
     with locked_folder(output):
         series = series_of(run, config, folders)
         for folder in folders:
@@ -95,6 +100,7 @@ def trust(
             subject = Subject(run, folder, model, config, compute, series.get(folder.name))
             found.append(judged(subject, parts))
             write(found[-1], folder)
+            keep(folder, config)
             with dispensable(folder.report):
                 write_page(run, folder)
             logger.info("%s: %s", folder.name, found[-1].verdict().sentence)
@@ -128,9 +134,9 @@ def write(result: Trust, folder: ResultFolder) -> None:
     """Write the figures as JSON, and the page."""
     write_text_atomic(folder.trust, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
     volumes = {
-        "refined": read_volume(folder.result).data,
-        "measured": read_mrc(folder.measured).data,
-        "added": read_mrc(folder.added).data,
+        "refined": read_result(folder.result).data,
+        "measured": read_result(folder.measured).data,
+        "added": read_result(folder.added).data,
     }
     slices = Picture(
         lambda: slices_figure(volumes, result.voxel_size_A),
@@ -138,6 +144,28 @@ def write(result: Trust, folder: ResultFolder) -> None:
     )
     with dispensable(folder.trust_page):
         write_text_atomic(folder.trust_page, page(result, slices, folder.trust_page))
+
+
+def keep(folder: ResultFolder, config: Config) -> None:
+    """Give the volumes that were written the format and the precision of the run's result."""
+    for path in folder.judged:
+        zarr = path.with_suffix(ZARR_SUFFIX)
+        if path.exists() and config.output_format != "mrc":
+            volume = read_result(path)
+            with step(f"{folder.name}: write {zarr.name}"):
+                write_volume(
+                    zarr,
+                    volume.data,
+                    volume.voxel_size_A,
+                    origin_xyz_A=volume.origin_xyz_A,
+                    labels=volume.labels,
+                    what="copy",
+                    zarr_version=config.zarr_version,
+                )
+        # Of an earlier judgement in another format.
+        stale = {"mrc": [zarr] if path.exists() else [], "zarr": [path], "both": []}[config.output_format]
+        remove_all(stale)
+    store(folder.judged, config.files)
 
 
 def print_trust(found: Sequence[Trust]) -> None:

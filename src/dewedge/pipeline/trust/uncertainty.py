@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dewedge.io.formats import read_volume
-from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.io.half_precision import read_result
+from dewedge.io.mrc import create_mrc
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
@@ -63,7 +63,7 @@ def uncertainty(subject: Subject) -> Uncertainty | None:
     halves = [pair.half0, pair.half1]
     with step(f"{subject.name}: learn from other wedges what uncertainty means"):
         calibration = calibrate(gather(ensemble, halves))
-    folder, reference = subject.folder, read_volume(subject.folder.result)
+    folder, reference = subject.folder, read_result(subject.folder.result)
     with (
         step(f"{subject.name}: map the uncertainty"),
         create_mrc(
@@ -83,8 +83,8 @@ def uncertainty(subject: Subject) -> Uncertainty | None:
         calibration=calibration,
         scale=ensemble.scale.std_half,
         refined=band_section(without_gold(folder.result), middle, highest),
-        added=band_section(read_mrc(folder.added).data, middle, highest, lowest),
-        sigma=np.array(read_mrc(folder.uncertainty).data[:, middle]),
+        added=band_section(read_result(folder.added).data, middle, highest, lowest),
+        sigma=np.array(read_result(folder.uncertainty).data[:, middle]),
     )
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.geometry import Floats, TiltRange
 from dewedge.inputs.planes import read_planes
-from dewedge.io.formats import read_volume
-from dewedge.io.mrc import create_mrc, read_mrc
+from dewedge.io.half_precision import read_result
+from dewedge.io.mrc import create_mrc
 from dewedge.io.volume_file import VolumeFile
 from dewedge.learn.extra_wedge import extra_wedge
 from dewedge.learn.grey_scale import measure_grey_scale
@@ -25,6 +25,7 @@ from dewedge.report.trust.verdict import Trust
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import step
+from dewedge.runtime.stored import require_halves
 from dewedge.scores.extra_wedge import trust_shells
 from dewedge.scores.spectra import power_inside_outside
 
@@ -35,17 +36,15 @@ EDGES = (0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2, 0.25)
 def wedge(subject: Subject) -> Trust:
     """Estimate how well the result of a run knows what lies in the wedge, and write its two parts."""
     folder, model, compute = subject.folder, subject.model, subject.compute
-    if not all(path.is_file() for path in folder.halves):
-        names = " and ".join(path.name for path in folder.halves)
-        raise InputError(f"{folder.path}: no half-sets: expected {names}, to hold the network against")
+    require_halves(subject.run, folder)
     objective = model.details.get("options", {}).get("objective")
     if objective != "dewedge":
         raise InputError(
             f"{folder.path}: fitted with the objective {objective}, whose prediction in the wedge cannot be "
             "judged: expected dewedge"
         )
-    halves = [read_mrc(path) for path in folder.halves]
-    refined = read_volume(folder.result)
+    halves = [read_result(path) for path in folder.halves]
+    refined = read_result(folder.result)
     device = choose_device(compute)
     with step(f"{folder.name}: cut other wedges"):
         pair = TomogramPair(halves[0].data, halves[1].data, model.tilt_range, name=folder.name)

@@ -17,9 +17,8 @@ from dewedge.errors import InputError, shown
 from dewedge.inputs.read import read_one_series, require_cubes_for_network, require_usable
 from dewedge.inputs.run_input import SeriesInput, source_of
 from dewedge.io.files import write_text_atomic
-from dewedge.io.formats import read_volume
+from dewedge.io.half_precision import read_result
 from dewedge.io.image_numbers import image_numbers, numbers_text
-from dewedge.io.mrc import read_mrc
 from dewedge.io.nested import read_toml
 from dewedge.pipeline.reconstruct import half_sets, write_reconstruction
 from dewedge.pipeline.run import run
@@ -179,7 +178,7 @@ def require_voxel_size(predictions: Sequence[Path], item: SeriesInput, config: C
     """Refuse tomograms made elsewhere of another voxel size than those that are reconstructed here."""
     expected = {"the reconstruction": item.voxel_size_A(config.reconstruct)}
     for path in predictions:
-        require_sound(check_voxel_sizes(item.name, {**expected, str(path): read_mrc(path).voxel_size_A}))
+        require_sound(check_voxel_sizes(item.name, {**expected, str(path): read_result(path).voxel_size_A}))
 
 
 def seeds_of(config: Config, settings: ValidationSettings) -> tuple[int, ...]:
@@ -201,7 +200,10 @@ def run_seeds(
     for seed in seeds_of(config, settings):
         runs[seed] = own = seed_folder(folder.path, seed)
         fitted: Any = config.fit.model_copy(update={"seed": seed})
-        changes = {"output": own.path, "series": given, "fit": fitted, "output_format": "mrc"}
+        # Its half-sets are looked at.
+        files = config.files.model_copy(update={"half_sets": "keep"})
+        changes = {"output": own.path, "series": given, "fit": fitted, "files": files}
+        changes |= {"output_format": "mrc"}
         started = folder.resume and own.config_file.is_file()
         again = config.model_copy(update=changes)
         run(again, resume=started, overwrite=folder.overwrite, lists=False)
@@ -277,8 +279,8 @@ def judge(
                 edges=settings.edges,
                 gold_given_back=not settings.predictions,
             )
-            prediction = read_mrc(path).data if settings.predictions else without_gold(path)
-            tomograms = {"given": read_mrc(of_given).data, "prediction": prediction}
+            prediction = read_result(path).data if settings.predictions else without_gold(path)
+            tomograms = {"given": read_result(of_given).data, "prediction": prediction}
             tilts[name] = reprojection_scores(
                 tomograms, images, withheld_deg, given_deg, frames=frames, edges=settings.edges
             )
@@ -293,9 +295,9 @@ def judge(
     text = json.dumps(validation.as_dict(), indent=2, allow_nan=False) + "\n"
     write_text_atomic(output / FIGURES, text)
     write_text_atomic(output / TABLE, markdown(validation))
-    reference = read_mrc(output / ALL_TILTS)
-    volumes = {"FBP of the tilts given": read_mrc(of_given).data}
-    volumes |= {name: read_mrc(path).data for name, path in predictions.items()}
+    reference = read_result(output / ALL_TILTS)
+    volumes = {"FBP of the tilts given": read_result(of_given).data}
+    volumes |= {name: read_result(path).data for name, path in predictions.items()}
     volumes["FBP of all tilts"] = reference.data
     print_validation(validation)
     write_figure(output / PICTURES, lambda: slices_figure(volumes, reference.voxel_size_A, item.name))
@@ -323,8 +325,8 @@ def score_files(
     InputError
         If a file cannot be read, or shapes differ.
     """
-    reference = read_mrc(all_tilts)
-    volumes = [read_mrc(path) for path in (prediction, given, *(all_tilts_halves or []))]
+    reference = read_result(all_tilts)
+    volumes = [read_result(path) for path in (prediction, given, *(all_tilts_halves or []))]
     for mrc in volumes:
         if mrc.data.shape != reference.data.shape:
             raise InputError(
@@ -346,8 +348,10 @@ def score_files(
 
 def without_gold(refined: Path) -> NDArray[np.float32]:
     """The refined tomogram of a run without the gold that was given back to it."""
-    data, beads = np.asarray(read_volume(refined).data), ResultFolder(refined.parent).beads
-    return np.subtract(data, read_mrc(beads).data, dtype=np.float32) if beads.exists() else data
+    data, beads = np.asarray(read_result(refined).data), ResultFolder(refined.parent).beads
+    return (
+        np.subtract(data, np.asarray(read_result(beads).data), dtype=np.float32) if beads.exists() else data
+    )
 
 
 def write_validation(path: Path, settings: ValidationSettings) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dewedge.io.files import write_text_atomic
-from dewedge.io.formats import read_volume
+from dewedge.io.half_precision import read_result
 from dewedge.pipeline.watch.records import FitFolder, Record
 from dewedge.report.figure import dispensable
 from dewedge.report.run.page import REFRESH_S
@@ -111,7 +111,7 @@ class Board:
         elif record.name not in self._thumbnails:
             self._thumbnails[record.name] = ""
             with dispensable(folder.result):  # somebody may have removed it
-                self._thumbnails[record.name] = thumbnail(middle_section(read_volume(folder.result).data))
+                self._thumbnails[record.name] = thumbnail(middle_section(read_result(folder.result).data))
         return StatusRow(
             record.name,
             "done",

@@ -33,6 +33,7 @@ def require_watchable(config: Config, output: Path) -> None:
         "--fit-each": config.fit_each,
         "--model": config.model,
         "--to-warp": config.to_warp,
+        "--half-sets drop": config.files.half_sets == "drop",
         "--half0, --half1": config.tomograms.half0 or config.tomograms.half1,
         "--angles, --xf, --mdoc, --even, --odd": names_files(config.series),
         "--exclude-tilts": config.series.exclude_tilts,

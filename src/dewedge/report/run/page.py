@@ -85,6 +85,8 @@ class RunPage:
         What the log tells.
     rows
         The loss curve.
+    has_half_sets
+        Whether they are there.
     half_sets, held_out
         Scores from half-sets, and whether in a region that the fit has not seen; None where these were not
         refined alone.
@@ -107,6 +109,7 @@ class RunPage:
     log: Logged = field(default_factory=Logged)
     rows: Sequence[EpochRow] = ()
     half_sets: CrossHalfScores | None = None
+    has_half_sets: bool = True
     held_out: bool = False
     wedge: Mapping[str, WedgePower] = field(default_factory=dict)
     weave: Mapping[str, Weave] = field(default_factory=dict)
@@ -241,7 +244,12 @@ def _told(run: RunPage) -> list[str]:
         return ["They are asked when a run is finished."]
     texts = []
     scores = run.half_sets
-    if scores is None:
+    if not run.has_half_sets:
+        texts.append(
+            "The half-sets were not kept: <code>dewedge run --resume --half-sets keep -o FOLDER</code> makes "
+            "them again, without a fit."
+        )
+    elif scores is None:
         texts.append(
             "The half-sets were not refined alone: <code>dewedge evaluate</code> does, then "
             "<code>dewedge report</code> tells of it here."

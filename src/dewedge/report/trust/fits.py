@@ -41,7 +41,7 @@ class Fits:
         "alike. So this is a bound from above: with a correlation c between both, neither of them correlates "
         "with the specimen by more than &radic;c (in the mean of both), nor would it, given both half-sets, "
         "by more than &radic;(2c/(1+c)). The run's own network has seen twice as much, and may be better "
-        "than that. refined_difference.mrc holds the one output less the other: where it is strong beside "
+        "than that. refined_difference holds the one output less the other: where it is strong beside "
         "refined.mrc, noise or network decides what is seen."
     )
 

@@ -41,7 +41,7 @@ class Uncertainty:
 
     heading: ClassVar[str] = "Uncertainty of what was added, voxel by voxel"
     meaning: ClassVar[str] = (
-        "refined_uncertainty.mrc is one standard deviation of the error of refined_added.mrc, in the grey "
+        "refined_uncertainty is one standard deviation of the error of refined_added, in the grey "
         "values of the tomogram, at the frequencies told of alone. It follows from how much predictions "
         "differ: of networks, of the tomogram and the same turned, of both half-sets. How much error that "
         "means was learnt in one half of the tomogram, from wedges cut where there were tilts, and checked "
@@ -68,9 +68,9 @@ class Uncertainty:
         )
         if not found.holds:
             reason = "the half-sets are too noisy to check it" if found.is_hidden else "that is too far off"
-            return [f"{checked}; {reason}: refined_uncertainty.mrc is not to be believed here."]
+            return [f"{checked}; {reason}: refined_uncertainty is not to be believed here."]
         return [
-            f"{checked}: refined_uncertainty.mrc is calibrated. It explains {max(found.explained, 0):.0%} of "
+            f"{checked}: refined_uncertainty is calibrated. It explains {max(found.explained, 0):.0%} of "
             "how the power of the errors varies from place to place."
         ]
 

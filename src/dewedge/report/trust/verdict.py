@@ -95,14 +95,14 @@ class Trust:
             return Verdict(
                 "unknown",
                 "How far the filled wedge is to be believed cannot be told.",
-                f"Treat it as unknown ({'; '.join(reasons)}). refined_measured.mrc holds what was measured.",
+                f"Treat it as unknown ({'; '.join(reasons)}). refined_measured holds what was measured.",
             )
         look, pick = (self.reaches(least) for least in (LOOK, PICK))
         if look is None:
             return Verdict(
                 "none",
                 "What fills the missing wedge is not to be trusted at any resolution that can be judged.",
-                "Fit for longer, or to more tomograms; until then use refined_measured.mrc, and look at xy "
+                "Fit for longer, or to more tomograms; until then use refined_measured, and look at xy "
                 "sections alone.",
             )
         if pick is None:
@@ -111,7 +111,7 @@ class Trust:
                 f"Inside the missing wedge structure may be looked at down to {self.lengths.text(look)}; "
                 "none of it is sure enough to pick from.",
                 "Look at xz sections low-passed to that. Pick, average and match templates in "
-                "refined_measured.mrc.",
+                "refined_measured.",
             )
         fine = "" if pick == look else f" and looked at down to {self.lengths.text(look)}"
         return Verdict(
@@ -119,7 +119,7 @@ class Trust:
             f"Inside the missing wedge structure may be picked from down to {self.lengths.text(pick)}{fine}; "
             "what is finer is not to be trusted.",
             "Low-pass xz sections to that before reading them. Average and match templates in "
-            "refined_measured.mrc.",
+            "refined_measured.",
         )
 
     def as_dict(self) -> dict[str, Any]:

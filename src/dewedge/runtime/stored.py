@@ -1,0 +1,61 @@
+"""How volumes of a run are kept, once they are written: their precision, and whether half-sets are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dewedge.errors import InputError
+from dewedge.io.files import remove_all
+from dewedge.io.half_precision import to_half_precision
+from dewedge.runtime.folder import ResultFolder
+from dewedge.settings.sections import FilesSection
+
+logger = logging.getLogger(__name__)
+
+
+def store(paths: Iterable[Path], section: FilesSection) -> None:
+    """Give MRC files that are there the precision that is asked for.
+
+    Where half precision would lose what one holds, it stays as it is, with a warning.
+    """
+    if section.output_dtype == "float32":
+        return
+    for path in paths:
+        if path.is_file():
+            fault = to_half_precision(path)
+            if fault:
+                logger.warning("%s: stays float32: %s", path, fault)
+
+
+def drop_halves(folders: Iterable[ResultFolder]) -> None:
+    """Remove the half-sets of tomograms, and what was refined of them."""
+    for folder in folders:
+        there = [path for path in (*folder.halves, *folder.refined_halves) if path.exists()]
+        remove_all(there)
+        if there:
+            names = ", ".join(path.name for path in there)
+            logger.info("%s: removed %s (--half-sets drop)", folder.name, names)
+
+
+def require_halves(run: ResultFolder, folder: ResultFolder) -> None:
+    """Refuse a tomogram whose half-sets are not there.
+
+    Raises
+    ------
+    InputError
+        With what makes them again.
+    """
+    missing = missing_halves(folder)
+    if missing:
+        names = " and ".join(path.name for path in missing)
+        raise InputError(
+            f"{folder.path}: {names} not there: `dewedge run --resume --half-sets keep -o {run.path}` makes "
+            "half-sets again, without a fit"
+        )
+
+
+def missing_halves(folder: ResultFolder) -> Sequence[Path]:
+    """Half-sets that are not there."""
+    return [path for path in folder.halves if not path.is_file()]
