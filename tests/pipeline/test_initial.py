@@ -20,7 +20,7 @@ from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import SIMULATED_WEIGHTS, initial_weights
 from dewedge.runtime.folder import ResultFolder
 from dewedge.settings.file import resolve_config, write_config
-from dewedge.settings.fit import RATES, SIMULATED_PRESET, FitSection
+from dewedge.settings.fit import RATES, FitSection
 
 # With a rate this small, a fit ends where it starts.
 STANDING = {
@@ -66,10 +66,10 @@ def test_random_weights_need_no_file():
     assert initial_weights(FitSection()) is None
 
 
-def test_the_weights_of_the_package_are_those_of_the_preset_that_comes_with_them():
+def test_the_weights_of_the_package_are_those_of_the_default_network():
     model = load_model(SIMULATED_WEIGHTS)
     assert SIMULATED_WEIGHTS.stat().st_size < 5e6
-    assert model.network == PRESETS[SIMULATED_PRESET]
+    assert model.network == PRESETS["default"]
     weights = initial_weights(resolve_config(None, {"fit": {"init": "simulated"}}).fit)
     assert weights is not None and all(tensor.isfinite().all() for tensor in weights.values())
 
@@ -96,7 +96,7 @@ def test_the_weights_of_the_package_denoise():
 @pytest.mark.parametrize("init", ["simulated", "file"])
 def test_the_fit_starts_from_them(fabric: Fabric, pair: TomogramPair, tmp_path: Path, init: str):
     if init == "simulated":
-        section = FitSection(init=init, preset=SIMULATED_PRESET, **STANDING)
+        section = FitSection(init=init, **STANDING)
         expected = load_model(SIMULATED_WEIGHTS).weights
     else:
         path = tmp_path / "earlier.safetensors"
@@ -159,15 +159,6 @@ def test_a_file_is_recorded_by_its_absolute_path(tmp_path: Path, monkeypatch: py
         tmp_path / "model.safetensors"
     )
     assert resolve_config(None, {"fit": {"init": "simulated"}}).fit.init == "simulated"
-
-
-def test_the_weights_of_the_package_choose_the_preset_unless_it_is_given():
-    def preset(**fit: object) -> str:
-        return resolve_config(None, {"fit": fit}).fit.preset
-
-    assert preset() == preset(init="model.safetensors") == "default"
-    assert preset(init="simulated") == SIMULATED_PRESET != "default"
-    assert preset(init="simulated", preset="default") == "default"  # and is refused, by its size
 
 
 def test_a_fit_from_given_weights_is_slower_unless_told_otherwise(tmp_path: Path):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 DEFAULT_BUDGET = Duration(minutes=10)
 # Learning rates from random and from given weights: defaults.md and initial_weights.md in docs/notebook.
 RATES = {"muon": (FitOptions.learning_rate, 1e-4), "adam": (1e-3, 3e-4)}
-SIMULATED_PRESET: Literal["large"] = "large"  # whose weights come with the package
 
 
 class FitSection(Section):
@@ -28,7 +27,7 @@ class FitSection(Section):
     preset: Literal["paper", "default", "large"] = Field(
         default="default",
         description="The network: 16 channels at half resolution (default), 32 (large), or the published one "
-        "(paper). If not given, large for --init simulated.",
+        "(paper).",
     )
     channels: int | None = Field(
         default=None, ge=1, le=CHANNELS, description="Channels of the network, if not those of the preset."
@@ -235,8 +234,6 @@ class FitSection(Section):
         }
         if self.epochs is None and self.budget is None:
             update["budget"] = DEFAULT_BUDGET
-        if self.init == "simulated" and "preset" not in self.model_fields_set:
-            update["preset"] = SIMULATED_PRESET
         return self.model_copy(update=update)
 
     def share(self, count: int) -> FitSection:
