@@ -23,9 +23,9 @@ def caption(rows: Mapping[str, Row]) -> str:
 
 def said(row: Row) -> str:
     threads = row.get("threads")
-    cores = f" ({row['cores']} cores)" if "cores" in row else ""
     words = [
-        row.get("machine", "machine not noted") + cores,
+        row.get("machine", "machine not noted"),
+        f"{row['cores']} cores" if "cores" in row else "",
         "" if threads is None else f"{threads} thread{'s' if threads > 1 else ''}",
         f"torch {row['torch']}" if "torch" in row else "",
         code(row),

@@ -300,7 +300,7 @@ def zarr() -> str:
 
 def letter(rows: Row) -> str:
     """The name that the page has for a machine."""
-    return LETTERS.get(rows["machine"], rows["machine"])
+    return LETTERS.get(rows["machine"], str(rows["machine"]))
 
 
 def digits(value: float) -> str:

@@ -45,7 +45,8 @@ def test_every_file_of_rows_stands_on_the_index() -> None:
     index = (notebook.DOCS / "index.md").read_text()
     files = {path.name for path in RESULTS.glob("*.json")}
     assert files and {name for name in files if f"`{name}`" not in index} == set()
-    assert {name for name in re.findall(r"`(\w+\.json)`", index)} - files == {"gpu.json"}  # none measured yet
+    named = set(re.findall(r"`(\w+\.json)`", index))
+    assert named - files <= {"gpu.json"}  # until a GPU is measured
 
 
 def test_rows_of_withheld_tilts_that_are_in_no_table_are_told_on_their_page() -> None:
