@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from comparison.machine import commit, measured_on
+
 ROOT = Path(__file__).resolve().parents[1]
 CGROUPS = Path("/sys/fs/cgroup")
 PERIOD_US = 100_000  # of a quota
@@ -136,7 +138,10 @@ def main() -> None:
         cells = [", ".join(map(str, values)) or "not measured" for values in found.values()]
         print(f"| {case} | " + " | ".join(cells) + " |", flush=True)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps({"cores": os.cpu_count(), "rates": rates}, indent=1) + "\n")
+        result = measured_on() | {"cores": os.cpu_count(), "rates": rates}
+        if arguments.before:
+            result["before"] = commit(checkout=arguments.before)
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from comparison.machine import machine
+from comparison.machine import measured_on
 from torch import Tensor, nn
 
 from dewedge.learn.network import PRESETS, NetworkConfig, UNet
@@ -246,10 +246,10 @@ def main() -> None:
     products = {name: partial(torch.mm, matrix, matrix) for name, matrix in matrices.items()}
     peak = best_seconds(dict(products), rounds, clock)
     figures: dict[str, Any] = {
+        **measured_on(),
         "threads": arguments.threads,
         "device": arguments.device,
         "torch": torch.__version__,
-        "machine": machine(),
         "peak": {name: round(2 * 2048**3 / seconds / 1e9) for name, seconds in peak.items()},
     }
     for name, config in NETWORKS.items():

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from comparison.machine import machine
+from comparison.machine import measured_on
 from lightning_fabric import Fabric
 from scipy import ndimage
 from torch import Tensor
@@ -269,10 +269,10 @@ def main() -> None:
 
     clock = time.process_time if arguments.threads == 1 and device.type == "cpu" else wall
     figures = {
+        **measured_on(),
         "threads": arguments.threads,
         "device": arguments.device,
         "torch": torch.__version__,
-        "machine": machine(),
         "compare": compare(arguments.quick, device, clock),
         "shares": shares(arguments.quick, device, clock),
     }

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import subprocess
 import tempfile
 import time
 import traceback
@@ -36,7 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from comparison.machine import machine
+from comparison.machine import commit, machine
 from lightning_fabric import Fabric
 from torch.nn.utils import convert_conv3d_weight_memory_format
 
@@ -452,13 +451,6 @@ def write(path: Path, text: str) -> None:
     beside = path.with_suffix(".part")
     beside.write_text(text)
     beside.replace(path)
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def of_kind(figures: Figures, kind: str) -> dict[str, Figures]:

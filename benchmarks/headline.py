@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from comparison.machine import machine
+from comparison.machine import measured_on
 from numpy.typing import NDArray
 
 from dewedge.geometry import TiltRange
@@ -130,7 +130,8 @@ def main() -> None:
         figures = {
             "shape_zyx": shape,
             "budget": budget,
-            "machine": f"{os.cpu_count()} cores, {machine()}",
+            **measured_on(),
+            "cores": os.cpu_count(),
             "seconds": round(seconds, 1),
             "steps_s": by_step,
             "fbp": scored(np.asarray(read_mrc(files["full"]).data), truth),

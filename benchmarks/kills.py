@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison.machine import measured_on
 from safetensors.numpy import load_file
 
 import dewedge.learn.fit
@@ -154,7 +155,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = trial(Path(folder), arguments.kills, arguments.seed)
-    text = json.dumps(figures, indent=2)
+    text = json.dumps({**measured_on(), **figures}, indent=2)
     print(text)
     if arguments.json is not None:
         arguments.json.write_text(text + "\n")

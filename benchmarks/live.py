@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison.machine import measured_on
 
 from dewedge.cli import main as dewedge_main
 from dewedge.inputs.arrivals import Arrivals
@@ -138,6 +139,7 @@ def main() -> None:
         found = watched(folder, output, count)
         ends = states(output)
         result = {
+            **measured_on(),
             "tomograms": count,
             "done": ends.count("done"),
             "failed": ends.count("failed"),

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison.machine import measured_on
 
 from dewedge.io.mrc import write_mrc
 
@@ -169,7 +170,9 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     if given.json is not None:
         before = json.loads(given.json.read_text()) if given.json.exists() else []
-        given.json.write_text(json.dumps([*before, {"what": given.what, **result}], indent=2) + "\n")
+        given.json.write_text(
+            json.dumps([*before, {"what": given.what, **measured_on(), **result}], indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

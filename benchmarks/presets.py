@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from comparison.machine import measured_on
 from torch.utils.flop_counter import FlopCounterMode
 
 from dewedge.learn.network import PRESETS, UNet
@@ -71,6 +72,7 @@ def measure(name: str, what: str, repeats: int) -> dict[str, Any]:
     with counter, torch.no_grad():
         network(volumes[:1])
     return {
+        **measured_on(),
         "preset": name,
         "what": what,
         "precision": precision,

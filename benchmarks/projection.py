@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from comparison.machine import machine
+from comparison.machine import measured_on
 from numpy.typing import NDArray
 
 from dewedge.geometry import TiltGeometry
@@ -286,7 +286,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     figures = {part.__name__: part(arguments.quick) for part in (compare, growth, blocks)}
-    text = json.dumps({"threads": 1, "torch": torch.__version__, "machine": machine(), **figures}, indent=2)
+    text = json.dumps({**measured_on(), "threads": 1, "torch": torch.__version__, **figures}, indent=2)
     print(text)
     if arguments.json:
         arguments.json.write_text(text + "\n")

@@ -24,6 +24,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from comparison.machine import measured_on
+from notebook_tables.calibration import SHOWN_DEG, series_table
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -42,7 +44,6 @@ FIGURE = ROOT / "docs" / "notebook" / "images" / "realistic.png"
 SHAPE_ZYX, VOXEL_SIZE_A = (100, 315, 326), 20.0
 FINE_SHAPE_ZYX, FINE_VOXEL_SIZE_A = (200, 630, 652), 10.0
 THICKNESS_A = 2000.0
-SHOWN_DEG = (-60.0, 0.0, 36.0)
 # Voxels of beads: this many robust standard deviations below the median.
 BEAD_SIGMA = 12
 
@@ -148,30 +149,6 @@ def beads(volume: Volume) -> dict[str, Any]:
     }
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """The figures, one column for each series."""
-    names = list(rows)
-    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-
-    def add(what: str, values: list[str]) -> None:
-        lines.append(f"| {what} | " + " | ".join(values) + " |")
-
-    def spaced(values: list[float], form: str) -> str:
-        return " ".join(format(value, form) for value in values)
-
-    add("mean, every 6 degrees", [spaced(r["mean_over_largest"][::2], ".2f") for r in rows.values()])
-    add("log mean over 1 / cos", [f"{r['log_mean_over_secant']:.2f}" for r in rows.values()])
-    for tilt in SHOWN_DEG:
-        values = [[1000 * v for v in r["power"][f"{tilt:g}"]] for r in rows.values()]
-        add(f"1000 x power at {tilt:g} degrees", [spaced(v, ".3g") for v in values])
-    add("FSC of half-sets", [spaced(r["half_set_fsc"], ".2f") for r in rows.values()])
-    add(
-        "beads: number, median and darkest",
-        [f"{r['beads']}, {r['median_bead_sigma']:.0f} and {r['darkest_sigma']:.0f}" for r in rows.values()],
-    )
-    return "\n".join(lines)
-
-
 def draw(path: Path, panels: list[tuple[Series, Volume]]) -> None:
     """Two tilt images and two sections of the tomogram, one column for each series."""
     figure, axes = plt.subplots(
@@ -222,11 +199,13 @@ def main() -> None:
             fine_rows[series.name], _ = measure(series, FINE_VOXEL_SIZE_A)
     without = [without_beads(everything[0]), simulated(arguments.seeds[0], arguments.fine, n_gold=0)]
     no_gold = {series.name: measure(series, VOXEL_SIZE_A)[0] for series in without}
-    print(f"\nAt 20 A per voxel\n\n{table(rows)}\n\nWithout beads\n\n{table(no_gold)}")
+    print(f"\nAt 20 A per voxel\n\n{series_table(rows)}\n\nWithout beads\n\n{series_table(no_gold)}")
     if arguments.fine:
-        print(f"\nAt 10 A per voxel\n\n{table(fine_rows)}")
+        print(f"\nAt 10 A per voxel\n\n{series_table(fine_rows)}")
     draw(arguments.figure, panels)
-    results: dict[str, Any] = {"simulated_at_A": FINE_VOXEL_SIZE_A if arguments.fine else VOXEL_SIZE_A}
+    results: dict[str, Any] = measured_on() | {
+        "simulated_at_A": FINE_VOXEL_SIZE_A if arguments.fine else VOXEL_SIZE_A
+    }
     results |= {"at_20_A": rows, "without_beads": no_gold} | (
         {"at_10_A": fine_rows} if arguments.fine else {}
     )

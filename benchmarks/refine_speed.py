@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from comparison.machine import machine
+from comparison.machine import measured_on
 
 from dewedge.geometry import TiltRange
 from dewedge.learn.loss import cut_wedge
@@ -200,10 +200,10 @@ def main() -> None:
         command += ["--threads", str(arguments.threads), "--device", arguments.device]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
     figures = {
+        **measured_on(),
         "threads": arguments.threads,
         "device": arguments.device,
         "torch": torch.__version__,
-        "machine": machine(),
         "compare": compare(arguments.quick, device, clock),
         "memory": rows,
     }

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from comparison.machine import measured_on
 
 from dewedge.io.mrc import write_mrc
 
@@ -77,9 +78,10 @@ def main() -> None:
     for module in ("numpy", "torch"):
         times, _ = timed(["-c", f"import {module}"], min(repeats, 3))
         figures[f"import {module}"] = {**times, "torch": module == "torch"}
-    print(json.dumps(figures, indent=2))
+    text = json.dumps({**measured_on(), "commands": figures}, indent=2)
+    print(text)
     if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        arguments.json.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ A case is a realistic specimen (`dewedge simulate --realistic`, 100 x 220 x 220 
 and a fit. Each runs as a user would run it, in a process of one thread; then the correlation of the refined
 tomogram with the truth inside the wedge is measured as `dewedge trust` means it. Rows that are there are not
 computed again, and runs that lie in the data folder are only judged again. ``report`` draws the estimates
-against the truth and writes the table of docs/notebook/trust.md.
+against the truth; `python benchmarks/notebook.py` writes the table of docs/notebook/trust.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from comparison.machine import measured_on
+from notebook_tables.calibration import told
 
 from dewedge.geometry import TiltRange
 from dewedge.io.angles import read_tilt_angles
@@ -45,7 +46,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "trust.json"
 DOCS = ROOT / "docs" / "notebook"
 SHAPE_ZYX = (100, 220, 220)
 GOLD_MARGIN_A = 60.0
-BLOCK = re.compile(r"(<!-- table trust -->\n).*?(<!-- end -->)", re.DOTALL)
 # Of a fit as long as those of the comparison, of one that has learnt next to nothing, and of one that has
 # seen a tenth of the specimen all too often.
 LONG, SHORT = ("--epochs", "20"), ("--epochs", "1")
@@ -146,6 +146,7 @@ def computed(name: str, seed: int, data: Path) -> dict[str, Any]:
     return {
         "case": name,
         "seed": seed,
+        **measured_on(),
         "bad": case.bad,
         "verdict": found["verdict"]["level"],
         **{key: [shell[key] for shell in found["wedge"]] for key in ("correlation", "low", "high", "reason")},
@@ -194,43 +195,6 @@ def report(arguments: argparse.Namespace) -> None:
     axes.set(xlim=(-0.2, 1), ylim=(-0.2, 1), xlabel="true correlation inside the wedge", ylabel="estimated")
     axes.legend(frameon=False)
     figure.savefig(arguments.docs / "images" / "trust_calibration.png", dpi=150)
-    page = arguments.docs / "trust.md"
-    write_text_atomic(
-        page, BLOCK.sub(lambda match: f"{match[1]}\n{table(rows)}\n\n{match[2]}", page.read_text())
-    )
-
-
-def told(row: dict[str, Any]) -> list[tuple[float, float, float, float]]:
-    """Truth, estimate and bounds of the shells that were told."""
-    columns = zip(row["truth"], row["correlation"], row["low"], row["high"], strict=True)
-    return [(t, c, low, high) for t, c, low, high in columns if c is not None]
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """A line for each case and seed, and what they are together."""
-    pairs = np.array([pair for row in rows for pair in told(row)])
-    off = np.abs(pairs[:, 1] - pairs[:, 0])
-    within = (pairs[:, 0] >= pairs[:, 2]) & (pairs[:, 0] <= pairs[:, 3])
-    high = pairs[:, 1] - pairs[:, 0]
-    lines = [
-        f"{len(rows)} tomograms, {len(pairs)} shells: off by at most 0.1 in {np.mean(off <= 0.1):.0%}, "
-        f"within the bounds in {np.mean(within):.0%}; "
-        f"too high by {max(high.max(), 0):.2f} at most, too low by {max(-high.min(), 0):.2f} at most.",
-        "",
-        "| case | seed | verdict | estimated / true, by shells |",
-        "|---|---|---|---|",
-    ]
-    for row in rows:
-        cells = [
-            f"{number(estimate)} / {number(truth)}"
-            for estimate, truth in zip(row["correlation"], row["truth"], strict=True)
-        ]
-        lines.append(f"| {row['case']} | {row['seed']} | {row['verdict']} | {', '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

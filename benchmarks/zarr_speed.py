@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison.machine import machine
+from comparison.machine import measured_on
 from scipy.ndimage import gaussian_filter
 
 from dewedge.io.formats import read_volume, write_volume
@@ -144,7 +144,7 @@ def main() -> None:
     for name, row in figures.items():
         print(f"| {name} | " + " | ".join(f"{row[key]:.3g}" for key in keys) + " |")
     if arguments.json is not None:
-        values = {"machine": machine(), "shape": list(arguments.shape), "formats": figures}
+        values = {**measured_on(), "shape": list(arguments.shape), "formats": figures}
         arguments.json.write_text(json.dumps(values, indent=2) + "\n")
 
 

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import OTHER_SIZES, REAL, SIZES, TABLES, Job, Row
-from machine import machine
+from machine import commit, machine
 from rows import add_row, job_of, read_rows, volume_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     here = machine()
     jobs_at_a_time = arguments.jobs or (1 if torch.cuda.is_available() else 2)
     here_before = [row for row in read_rows(arguments.json) if row["machine"] == here]
-    recent = {commit: is_since(arguments.since, commit) for commit in {row["commit"] for row in here_before}}
+    recent = {code: is_since(arguments.since, code) for code in {row["commit"] for row in here_before}}
     done = {job_of(row) for row in here_before if recent[row["commit"]]}
     jobs = [job for job in TABLES[arguments.table](arguments.size) if wanted(job, arguments)]
     missing = [job for job in dict.fromkeys(jobs) if job not in done]
@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
         if time.monotonic() > end:
             return
         volume = volume_file(arguments.data, job, here)
-        row = row_in_process(job, arguments, Path(__file__).parent, commit(), volume)
+        code = commit("src", "benchmarks/comparison")
+        row = row_in_process(job, arguments, Path(__file__).parent, code, volume)
         if row is None:
             failed.append(job)
             print(f"failed: {job}", file=sys.stderr)
@@ -163,17 +164,6 @@ def report(arguments: argparse.Namespace) -> None:
     from report import write_pages
 
     write_pages(arguments.size, arguments.json, arguments.data, arguments.docs)
-
-
-def commit() -> str:
-    """The commit of this code, with ``-dirty`` if the package or the comparison was changed since."""
-    return _git("rev-parse", "--short", "HEAD") + (
-        "-dirty" if _git("status", "--porcelain", "--", "src", "benchmarks/comparison") else ""
-    )
-
-
-def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def is_since(since: str | None, commit: str) -> bool:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from jobs import Job
+from markers import markdown
 
 from dewedge.scores.withheld import EDGES
 
@@ -48,12 +49,6 @@ def mean_sd(numbers: Sequence[float], expected: int, decimals: int) -> str:
 
 def mean(numbers: Sequence[float]) -> str:
     return f"{statistics.fmean(numbers):,.0f}" if numbers else ""
-
-
-def markdown(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table; empty if it has no lines."""
-    body = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([f"| {' | '.join(titles)} |", "|" + "---|" * len(titles), *body]) if body else ""
 
 
 def scores_table(

@@ -1,9 +1,28 @@
-"""Which machine a figure was measured on."""
+"""Which machine and code a figure was measured on."""
 
 from __future__ import annotations
 
 import platform
+import subprocess
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def measured_on() -> dict[str, str]:
+    """What each row of a benchmark begins with."""
+    return {"machine": machine(), "commit": commit("src", "benchmarks/*.py")}
+
+
+def commit(*paths: str, checkout: Path = ROOT) -> str:
+    """The commit of a checkout, with ``-dirty`` if one of the paths was changed since."""
+    changed = _git(checkout, "status", "--porcelain", "--", *paths) if paths else ""
+    return (_git(checkout, "rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else "")
+
+
+def _git(checkout: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=checkout, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def machine() -> str:

@@ -1,18 +1,13 @@
-"""The pages of docs/notebook/ that show the rows: what lies between two markers is made anew.
+"""The pages of docs/notebook/ that show the rows: what lies between two markers (`markers`) is made anew.
 
 Seconds of one machine are not those of another, so a table has a part for each machine that has rows of it,
 the one with most rows first; the figures are of the one with most rows of their table. A dropped idea is
 compared with the rows of its own commit. Rows of realistic specimens, whose size is their own, lie in a file
 beside that of the others.
-
-<!-- table NAME -->
-...
-<!-- end -->
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +17,10 @@ import tables
 import verdicts
 from cells import Rows
 from jobs import JOBS, OTHER_SIZES, Job, real_size, realistic_size
+from markers import with_blocks
 from pictures import realistic_figure, slices_figure, snr_figure, time_figure
 from rows import job_of, read_rows
 
-BLOCK = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 EMPTY = "No rows yet."
 REALISTIC_FILE = "comparison_realistic.json"
 WIDTH = 1600  # of a figure, in pixels
@@ -130,14 +125,3 @@ def picture(docs: Path, name: str) -> str:
     """A link to a figure, if it was ever made: the volumes of a figure may lie on another machine."""
     path = Path("images") / f"{name}.png"
     return f"![{CAPTIONS[name]}]({path})" if (docs / path).exists() else EMPTY
-
-
-def with_blocks(path: Path, blocks: Mapping[str, str]) -> str:
-    """The text of a page with the content between its markers replaced."""
-    text = path.read_text()
-    names = [match[2] for match in BLOCK.finditer(text)]
-    if sorted(names) != sorted(blocks):
-        raise SystemExit(
-            f"{path}: expected markers for {', '.join(sorted(blocks))}; got {', '.join(sorted(names))}"
-        )
-    return BLOCK.sub(lambda match: f"{match[1]}\n{blocks[match[2]]}\n\n{match[3]}", text)

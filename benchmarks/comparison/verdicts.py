@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, OF_DEFAULT, STARTS, Settings
-from cells import SCORES, TITLES, Rows, markdown, mean, mean_sd, scores_table, snr_name, values
+from cells import SCORES, TITLES, Rows, mean, mean_sd, scores_table, snr_name, values
 from jobs import JOBS, TABLES, Job
+from markers import markdown
 from tables import alike
 
 MIN_FREEDOM = 4  # of a spread, for a verdict by it

@@ -14,8 +14,9 @@ import tables
 import verdicts
 from ablation import CHANGES, DROPPED, SAME_NETWORK
 from jobs import JOBS, METHODS, REAL, REALISTIC, SNRS, TABLES, Job, job
+from markers import with_blocks
 from methods import configuration
-from report import PAGES, with_blocks, write_pages
+from report import PAGES, write_pages
 from rows import add_row, job_of, read_rows, volume_file
 
 from dewedge.settings.recipes import read_recipe

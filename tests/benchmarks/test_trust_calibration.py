@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trust as calibration
+from notebook_tables.calibration import calibration as table
+from notebook_tables.calibration import told as shells_told
 
 
 def test_what_is_told_is_true_of_a_small_specimen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -22,9 +24,9 @@ def test_what_is_told_is_true_of_a_small_specimen(tmp_path: Path, monkeypatch: p
     calibration.main()
     calibration.main()  # nothing is computed twice
     [row] = json.loads(file.read_text())["rows"]
-    told = np.array(calibration.told(row))
+    told = np.array(shells_told(row))
     assert len(told) >= 2
     truth, estimate, low, high = told.T
     np.testing.assert_allclose(estimate, truth, atol=0.25)
     assert ((low <= truth) & (truth <= high)).mean() >= 0.5
-    assert "1 tomograms" in calibration.table([row])
+    assert "1 tomograms" in table([row])
