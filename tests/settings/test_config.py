@@ -150,6 +150,6 @@ def test_a_learning_rate_is_not_kept_for_another_optimiser(tmp_path: Path):
     write_config(file, resolve_config(None, {}))
     assert rate(file) == 3e-3
     assert rate(file, optimiser="adam") == 1e-3
-    assert rate(file, init="model.safetensors") == 1e-4
+    assert rate(file, init="model.safetensors") == 3e-4
     file.write_text("[fit]\nlearning_rate = 5e-4\n")  # of no optimiser in particular
     assert rate(file, optimiser="adam") == 5e-4

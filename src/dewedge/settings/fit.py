@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BUDGET = Duration(minutes=10)
 # Learning rates from random and from given weights: defaults.md and initial_weights.md in docs/notebook.
-RATES = {"muon": (FitOptions.learning_rate, 1e-4), "adam": (1e-3, 3e-4)}
+RATES = {"muon": (FitOptions.learning_rate, 3e-4), "adam": (1e-3, 3e-4)}
 
 
 class FitSection(Section):
@@ -81,8 +81,8 @@ class FitSection(Section):
     )
     learning_rate: float | None = Field(
         default=None,
-        description="Highest rate. If not given, 3e-3 for muon and 1e-3 for adam, or 1e-4 and 3e-4 from "
-        "given weights (--init).",
+        description="Highest rate. If not given, 3e-3 for muon and 1e-3 for adam; from given weights (--init) "
+        "3e-4.",
     )
     warm_up: float = Field(
         default=FitOptions.warm_up, description="Share of the fit in which the rate rises linearly."
