@@ -81,8 +81,8 @@ class FitSection(Section):
     )
     learning_rate: float | None = Field(
         default=None,
-        description="Highest rate. If not given, 3e-3 for muon and 1e-3 for adam; from given weights (--init) "
-        "3e-4.",
+        description="Highest rate. If not given, 3e-3 for muon and 1e-3 for adam; 3e-4 from given weights "
+        "(--init).",
     )
     warm_up: float = Field(
         default=FitOptions.warm_up, description="Share of the fit in which the rate rises linearly."
