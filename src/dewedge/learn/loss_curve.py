@@ -50,7 +50,7 @@ class EpochRow:
 
     @property
     def losses(self) -> str:
-        """Both losses as text."""
+        """Loss of the epoch and, if there is one, that on the held-out region, as text."""
         held_out = "" if self.validation_loss is None else f"  held-out {self.validation_loss:.4f}"
         return f"loss {self.fit_loss:.4f}{held_out}"
 
