@@ -59,7 +59,7 @@ class EpochRow:
 
 
 def convergence(rows: Sequence[EpochRow]) -> str:
-    """Whether a fit has converged, in words, by its held-out loss: its last quarter against the one before.
+    """Tell in words if a fit has converged, by its held-out loss: its last quarter against the one before.
 
     A difference counts beyond one standard error; a fall, beyond a share of all that was gained, too, for a
     rate that falls to zero lets the loss fall a little to the end.

@@ -327,7 +327,10 @@ def process(
 def refine_each(
     tomograms: Sequence[Tomogram], model_path: Path, model: Model, config: Config, fabric: Fabric
 ) -> None:
-    """Refine one tomogram after the other; each is copied to Warp, if it is to be, before the next."""
+    """Refine one tomogram after the other; each is copied to Warp, if it is to be, before the next.
+
+    Errors as `refine_all` and `dewedge.pipeline.warp.copy_to_warp`.
+    """
     for tomogram in tomograms:
         refine_all([tomogram], model_path, model, config, fabric)
         if config.to_warp:

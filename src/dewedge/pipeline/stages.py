@@ -114,7 +114,10 @@ def make_halves(
 
 
 def is_refined(tomogram: Tomogram, config: Config, model_path: Path) -> bool:
-    """True if the network in a file, with nothing left to fit, has refined a tomogram."""
+    """True if the network in a file, with nothing left to fit, has refined a tomogram.
+
+    Errors as `model_of`.
+    """
     folder = tomogram.folder
     if not (folder.full.exists() and model_path.exists() and is_newer(folder.result, model_path)):
         return False

@@ -147,7 +147,10 @@ def write(result: Trust, folder: ResultFolder) -> None:
 
 
 def keep(folder: ResultFolder, config: Config) -> None:
-    """Give the volumes that were written the format and the precision of the run's result."""
+    """Give the volumes that were written the format and the precision of the run's result.
+
+    Errors as `dewedge.io.formats.write_volume` and `dewedge.runtime.stored.store`.
+    """
     for path in folder.judged:
         zarr = path.with_suffix(ZARR_SUFFIX)
         if path.exists() and config.output_format != "mrc":
