@@ -137,6 +137,7 @@ class Filled:
         self.default = DefaultFormatter()
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Show a panel of flags or commands."""
         for entry in panel.entries:
             _fill(entry.description)
         self.default(console, options, panel)
@@ -167,7 +168,13 @@ def shown_default(value: object) -> object:
 
 
 def flag_name(key: str) -> str:
-    """Name of the flag of a configuration key: without its unit, dashes for underscores."""
+    """Name of the flag of a configuration key: without its unit, dashes for underscores.
+
+    Examples
+    --------
+    >>> flag_name("pixel_size_A")
+    'pixel-size'
+    """
     for unit in UNITS:
         key = key.removesuffix(unit)
     return key.replace("_", "-")

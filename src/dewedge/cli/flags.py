@@ -125,7 +125,10 @@ class RefineFlags(Flags):
 def resolve(
     config: Path | None, output: Path | None, flags: Flags, *, resume: bool = False, **given: object
 ) -> Config:
-    """Resolve the configuration of the file, or of the run to resume, overridden by the flags given."""
+    """Resolve the configuration of the file, or of the run to resume, overridden by the flags given.
+
+    Errors as `dewedge.settings.file.resolve_config`.
+    """
     if config is None and resume and output is not None and (output / CONFIG).is_file():
         config = output / CONFIG
     return resolve_config(config, flags_given(flags, output=output, **given))

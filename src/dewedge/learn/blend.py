@@ -24,12 +24,23 @@ _MIRRORED = 16  # coarse voxels beyond each side: a spectrum would go on with wh
 
 
 def share_of_tv(frequency: Tensor, share: float) -> Tensor:
-    """Share that total variation has at frequencies in cycles per voxel of the tomogram."""
+    """Share that total variation has at frequencies in cycles per voxel of the tomogram, of any shape.
+
+    ``share`` is that at low frequencies.
+
+    Examples
+    --------
+    >>> share_of_tv(torch.tensor([0.0, EDGE, 0.2]), 0.5)
+    tensor([0.50, 0.25, 0.00])
+    """
     return share * torch.sigmoid((EDGE - frequency) / _SOFTNESS)
 
 
 def share_of_network(shape_zyx: Sequence[int], share: float, device: torch.device) -> Tensor:
-    """``(d, h, w // 2 + 1)`` what is left for the network, on the half-spectrum of a tile."""
+    """``(d, h, w // 2 + 1)`` share that is left for the network, on the half-spectrum of a tile.
+
+    ``share`` is that of total variation at low frequencies.
+    """
     kz, ky, kx = frequencies(shape_zyx, device)
     return 1 - share_of_tv((kz.square() + ky.square() + kx.square()).sqrt(), share)
 
@@ -43,7 +54,7 @@ def coarse_shape(shape_zyx: tuple[int, int, int]) -> tuple[int, int, int]:
 def sections_of_tv(
     coarse: NDArray[np.float32], shape_zyx: tuple[int, int, int], share: float
 ) -> Iterator[NDArray[np.float32]]:
-    """Sections of z of what total variation adds to a tomogram, its mean left out.
+    """Yield the ``(y, x)`` sections of what total variation adds to a tomogram, its mean left out.
 
     Parameters
     ----------
@@ -53,7 +64,12 @@ def sections_of_tv(
     shape_zyx
         Shape of the tomogram.
     share
-        At low frequencies.
+        Of total variation at low frequencies.
+
+    Raises
+    ------
+    ValueError
+        If the reconstruction has not the shape of `coarse_shape`.
     """
     if coarse.shape != coarse_shape(shape_zyx):
         raise ValueError(f"total variation of shape {coarse.shape} for {shape_zyx}")

@@ -68,14 +68,17 @@ class Model:
     voxel_size_A: float | None = None
 
     def build(self) -> UNet:
-        """The network with its weights, ready for evaluation."""
+        """Build the network with its weights, ready for evaluation."""
         network = UNet(self.network)
         network.load_state_dict(self.weights)
         return network.eval()
 
 
 def save_model(path: Path, model: Model) -> None:
-    """Write a model; the file appears whole or not at all."""
+    """Write a model; the file appears whole or not at all.
+
+    Errors as `save_tensors`.
+    """
     header = {
         "network": asdict(model.network),
         "cube_size": model.cube_size,
@@ -162,7 +165,7 @@ def require_weights(path: Path, weights: dict[str, Tensor], network: NetworkConf
 
 
 def explained(error: ValidationError) -> str:
-    """The first thing wrong with a description: which value, and what was expected and came."""
+    """First thing wrong with a description: which value, and what was expected and came."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"][:4])
     return f"{printable(place)[: limits.SHOWN]}: {first['msg']}, got {shown(first['input'])}"
@@ -183,7 +186,7 @@ def _amplitude(value: tuple[list[float], int] | None) -> WedgeAmplitude | None:
 
 
 def save_tensors(path: Path, kind: str, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write tensors and a JSON header atomically."""
+    """Write tensors and a JSON header, all or nothing; errors as `dewedge.io.files.atomic_path`."""
     metadata = {"kind": kind, "json": json.dumps(header)}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
@@ -191,7 +194,7 @@ def save_tensors(path: Path, kind: str, tensors: dict[str, Tensor], header: dict
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`save_tensors` wrote.
+    """Read the tensors and the header that :func:`save_tensors` wrote.
 
     Raises
     ------

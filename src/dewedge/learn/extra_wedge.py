@@ -42,7 +42,7 @@ MOST_BLOCKS = 9
 
 
 class ExtraWedges(NamedTuple):
-    """Sums over all that was cut, and over what lies so far from measured frequencies; by azimuth."""
+    """Sums over all that was cut and, for each of `DISTANCES_DEG`, over what lies there; by azimuth."""
 
     whole: dict[Azimuth, ExtraWedge]
     by_distance: list[dict[Azimuth, ExtraWedge]]
@@ -101,6 +101,11 @@ def extra_wedge(
     -------
     ExtraWedges
         Sums over blocks.
+
+    Raises
+    ------
+    InputError
+        If a block is constant or holds a value that is not finite, or the edges do not rise.
     """
     found: list[dict[Azimuth, ExtraWedge]] = [{} for _ in range(1 + len(DISTANCES_DEG))]
     for block in blocks(given.shape, network.multiple):
@@ -130,7 +135,10 @@ def extra_wedge(
 
 
 def bands(frequency: Sequence[Tensor], tilt_range: TiltRange) -> list[Tensor]:
-    """True at the frequencies of each of `DISTANCES_DEG` from what tilts measured, about the tilt axis."""
+    """True at the frequencies of each of `DISTANCES_DEG` from what tilts measured, about the tilt axis.
+
+    ``frequency`` holds those of z, y and x, which broadcast; the result broadcasts against them.
+    """
     angle = folded_angle_deg(frequency[0], frequency[2])
     # Beyond 90 degrees it goes on from -90.
     above, below = angle - tilt_range.max_deg, tilt_range.min_deg - angle
@@ -148,7 +156,27 @@ def overlaps(
 ) -> list[Floats]:
     """``(s,)`` mean product of both half-sets' transfers in each place, over the product of their means.
 
-    Of a specimen that ``rotation`` turned, in a slab so many voxels thick.
+    All are 1 without ``planes``.
+
+    Parameters
+    ----------
+    spectrum
+        Whose frequencies and shells are meant.
+    places
+        True at the frequencies of each place; broadcast against the spectrum.
+    rotation
+        ``(3, 3)`` on (z, y, x), by which the specimen was turned.
+    planes
+        What the tilts of both half-sets measured.
+    thickness
+        Of the slab in voxels.
+    edges
+        Of the shells in cycles per voxel.
+
+    Raises
+    ------
+    InputError
+        If the edges do not rise.
     """
     if not planes:
         return [np.ones(len(edges) - 1) for _ in places]
@@ -169,7 +197,7 @@ def overlaps(
 
 
 def inside_cut(volume: NDArray[np.float32], tilt_range: TiltRange) -> NDArray[np.float32]:
-    """Of a turned volume, what lies in the wedge that is cut."""
+    """``(z, y, x)`` part of a turned volume of that shape that lies in the wedge that is cut."""
     whole = torch.from_numpy(volume)
     inside: NDArray[np.float32] = (whole - cut_wedge(whole, wedge_mask(whole.shape, tilt_range))).numpy()
     return inside
@@ -198,7 +226,8 @@ def judged_band(
 ) -> Tensor:
     """True at (z, y, x) frequencies that were cut and are not in the true wedge, which ``rotation`` turned.
 
-    Nowhere near the axes of both, for a slab so many voxels thick.
+    Frequencies are in cycles per voxel and broadcast. False near the axes of both wedges, for a slab so many
+    voxels thick.
     """
     # Component i of R^T k is k times column i of R; the wedge depends on z and x.
     kz, ky, kx = frequency
@@ -208,7 +237,10 @@ def judged_band(
 
 
 def missing_band(kz: Tensor, kx: Tensor, tilt_range: TiltRange, thickness: int) -> Tensor:
-    """True at frequencies in the missing wedge of a slab so many voxels thick, not near its axis."""
+    """True at frequencies in the missing wedge of a slab so many voxels thick, not near its axis.
+
+    ``kz`` and ``kx`` are in cycles per voxel and broadcast.
+    """
     return ~_measured(kz, kx, tilt_range) & (torch.hypot(kz, kx) >= OFF_AXIS / thickness)
 
 
@@ -234,18 +266,34 @@ def blocks(shape_zyx: Sequence[int], multiple: int) -> list[tuple[slice, ...]]:
 
 
 def block_edge(depth: int, multiple: int) -> int:
-    """Largest edge along y and x of blocks so deep."""
+    """Largest edge along y and x of blocks so deep, all in voxels."""
     return max(math.isqrt(BLOCK_VOXELS // depth), LEAST_EDGE) // multiple * multiple
 
 
 def standardised(half: NDArray[Any], scale: PairGreyScale, clip: float | None) -> NDArray[np.float32]:
-    """Part of a half-set as a network is given it."""
+    """Part of a half-set, of any shape, as a network is given it.
+
+    ``clip`` is in standard deviations of a half-set; None for no limit.
+
+    Examples
+    --------
+    >>> standardised(np.array([1.0, 3.0, 99.0]), PairGreyScale(mean=1, std_half=2, std_full=1), clip=6)
+    array([0., 1., 6.], dtype=float32)
+    """
     values = (np.asarray(half, dtype=np.float32) - np.float32(scale.mean)) / np.float32(scale.std_half)
     return values if clip is None else values.clip(-clip, clip)
 
 
 def turned(volume: NDArray[Value], rotation: NDArray[np.float64]) -> NDArray[Value]:
-    """A volume in an exact rotation: axes and their directions exchanged."""
+    """Turn a ``(z, y, x)`` volume by an exact rotation ``(3, 3)``: axes and their directions are exchanged.
+
+    Examples
+    --------
+    >>> quarter = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    >>> turned(np.array([[[1, 2]], [[3, 4]]], dtype=np.float32), quarter)[:, 0]
+    array([[3., 1.],
+           [4., 2.]], dtype=float32)
+    """
     order = np.abs(rotation).argmax(axis=1)
     flipped = tuple(i for i in range(3) if rotation[i, order[i]] < 0)
     return np.ascontiguousarray(np.flip(volume.transpose(order.tolist()), flipped))

@@ -29,7 +29,8 @@ def fill_wedge(
 ) -> NDArray[np.float32]:
     """Fill the missing wedge of a tomogram by the network's prediction; what was measured stays.
 
-    F^-1 W F v + F^-1 (1 - W) F f(v), in memory; parameters as those of `dewedge.learn.refine.refine`. With
+    F^-1 W F v + F^-1 (1 - W) F f(v), ``(z, y, x)`` and in memory; parameters and errors as those of
+    `dewedge.learn.refine.refine`. With
     ``renormalise`` the prediction, and then the result, get the range of grey values of v, as in IsoNet: what
     fills the wedge is as strong as what noise was taken from. The processes of ``fabric`` share the tiles;
     all have the result.

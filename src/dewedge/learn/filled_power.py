@@ -22,7 +22,7 @@ from dewedge.scores.spectra import power_inside_outside
 
 
 class FilledPower(NamedTuple):
-    """Of what a network makes of a tomogram, in the tomogram's grey scale.
+    """Power of what a network makes of a tomogram, in the tomogram's grey scale.
 
     Parameters
     ----------
@@ -67,6 +67,11 @@ def filled_power(
         Factors of what the network fills the wedge with; None to take it as predicted.
     precision, device
         Of the network's computations.
+
+    Raises
+    ------
+    InputError
+        If what the network makes is constant or not finite, or the edges do not rise.
     """
     found, dtype = [], AUTOCAST.get(precision)
     places = blocks(halves[0].shape, network.multiple)

@@ -44,6 +44,11 @@ def mean_and_covariance(volumes: Sequence[NDArray[Any]], names: Sequence[str]) -
     ------
     InputError
         If a volume is constant, or holds values that are not finite.
+
+    Examples
+    --------
+    >>> mean_and_covariance([np.arange(8.0).reshape(2, 2, 2)], ["tomogram"])
+    (array([3.5]), array([[5.25]]))
     """
     n = len(volumes)
     pivots = np.array([volume[0, 0, 0] for volume in volumes], dtype=np.float64)
@@ -150,7 +155,10 @@ def measure_grey_scale(
 
 
 def match_grey_range(volume: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
-    """Scale and shift a volume, in place, so that its range of grey values is that of another one."""
+    """Scale and shift a volume, in place, so that its range of grey values is that of another one.
+
+    Both may have any shape; the range is that of `GREY_PERCENTILES`.
+    """
     low, high = np.percentile(volume, GREY_PERCENTILES)
     least, most = np.percentile(reference, GREY_PERCENTILES)
     volume -= np.float32(low)

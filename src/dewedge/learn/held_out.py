@@ -13,7 +13,7 @@ from dewedge.learn.seeded import seeded
 
 
 def validation_batches(sampler: CropSampler, options: FitOptions, fabric: Fabric) -> list[Batch]:
-    """The crops that losses are compared on; none if nothing is held out."""
+    """Load the crops that losses are compared on; none if nothing is held out."""
     crops = sampler.validation(options.validation_crops if options.held_out > 0 else 0)
     size = options.batch_size
     return [sampler.load(crops[i : i + size], fabric.device) for i in range(0, len(crops), size)]

@@ -9,7 +9,10 @@ from dewedge.physics.fourier import multiplicity
 
 
 def cut_wedge(volumes: Tensor, mask: Tensor) -> Tensor:
-    """F^-1 M F v: multiply the spectra of real ``(..., d, h, w)`` volumes with half-spectrum masks."""
+    """F^-1 M F v: multiply the spectra of real ``(..., d, h, w)`` volumes with half-spectrum masks.
+
+    These are ``(..., d, h, w // 2 + 1)`` or broadcast to it.
+    """
     return torch.fft.irfftn(
         torch.fft.rfftn(volumes, dim=(-3, -2, -1)) * mask, s=volumes.shape[-3:], dim=(-3, -2, -1)
     )
@@ -58,7 +61,10 @@ def dewedge_loss(
 
 
 def squared_error(error: Tensor, weight: Tensor) -> Tensor:
-    """Mean over voxels of ``(b, d, h, w)`` errors squared, the power of their spectra weighted."""
+    """Mean over voxels of ``(b, d, h, w)`` errors squared, the power of their spectra weighted.
+
+    ``weight`` is ``(b, d, h, w // 2 + 1)`` or broadcasts to it.
+    """
     return _mean_power(_spectrum(error), weight, error)
 
 

@@ -50,7 +50,7 @@ class EpochRow:
 
     @property
     def losses(self) -> str:
-        """Both losses as text."""
+        """Loss of the epoch and, if there is one, that on the held-out region, as text."""
         held_out = "" if self.validation_loss is None else f"  held-out {self.validation_loss:.4f}"
         return f"loss {self.fit_loss:.4f}{held_out}"
 
@@ -59,7 +59,7 @@ class EpochRow:
 
 
 def convergence(rows: Sequence[EpochRow]) -> str:
-    """Whether a fit has converged, in words, by its held-out loss: its last quarter against the one before.
+    """Tell in words if a fit has converged, by its held-out loss: its last quarter against the one before.
 
     A difference counts beyond one standard error; a fall, beyond a share of all that was gained, too, for a
     rate that falls to zero lets the loss fall a little to the end.

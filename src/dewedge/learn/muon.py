@@ -78,10 +78,19 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Matrices with their singular values brought to between about 0.7 and 1.2, by Newton-Schulz iterations.
+    """``(m, n)`` matrices with their singular values brought near 1, by Newton-Schulz iterations.
 
-    These go on in the small matrices of products of rows: every iterate is a polynomial of it, times the
-    matrix. Those of equal size are iterated together, which spares a GPU many small kernels.
+    They end between about 0.7 and 1.2. The iterations go on in the small matrices of products of rows:
+    every iterate is a polynomial of it, times the matrix. Those of equal size are iterated together, which
+    spares a GPU many small kernels.
+
+    Source: as `Muon`.
+
+    Examples
+    --------
+    >>> values = torch.linalg.svdvals(orthogonalised([torch.diag(torch.tensor([1.0, 5.0]))])[0])
+    >>> bool(((values > 0.6) & (values < 1.3)).all())
+    True
     """
     wide = [matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T for matrix in matrices]
     wide = [matrix / torch.linalg.matrix_norm(matrix).clamp_min(TINY) for matrix in wide]

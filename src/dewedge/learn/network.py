@@ -46,6 +46,11 @@ class NetworkConfig:
         ``channels`` (Tompson et al. 2015), as in the U-Net of DeepDeWedge.
     residual
         Predict a correction that is added to the input, as published, instead of the output itself.
+
+    Raises
+    ------
+    ValueError
+        If a size is beyond `dewedge.limits`, the dropout is no share, or a kind is not known.
     """
 
     channels: int
@@ -60,7 +65,7 @@ class NetworkConfig:
 
     @property
     def multiple(self) -> int:
-        """Edges of the input must be multiples of this."""
+        """Number of voxels that edges of the input must be multiples of."""
         return self.fold * 2**self.levels
 
     def __post_init__(self) -> None:
@@ -104,7 +109,17 @@ def network_config(
     dropout: float,
     dropout_of: Literal["values", "channels"] | None = None,
 ) -> NetworkConfig:
-    """The network of a preset, with other channels and another kind of dropout if given."""
+    """Configuration of a preset, with other channels and another kind of dropout if given.
+
+    ``dropout`` is the share of values that is set to zero while fitting.
+
+    Examples
+    --------
+    >>> network_config("default", channels=32, dropout=0.0) == PRESETS["large"]
+    True
+    >>> network_config("default", channels=None, dropout=0.0).multiple
+    8
+    """
     config = replace(PRESETS[preset], dropout=dropout)
     if channels is not None:
         config = replace(config, channels=channels)
@@ -152,11 +167,11 @@ class UNet(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """Edges of the input must be multiples of this."""
+        """Number of voxels that edges of the input must be multiples of."""
         return self.config.multiple
 
     def inner_weights(self) -> list[Tensor]:
-        """Weights of all convolutions but the first and the last."""
+        """``(outputs, inputs, d, h, w)`` weights of all convolutions but the first and the last."""
         convolutions = [m for m in self.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d)]
         return [module.weight for module in convolutions[1:] if module is not self.head]
 
@@ -169,7 +184,10 @@ class UNet(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, volume: Tensor) -> Tensor:
-        """``(b, 1, d, h, w)`` standardised volumes to the same shape; edges are multiples of ``multiple``."""
+        """Map ``(b, 1, d, h, w)`` standardised volumes to the same shape.
+
+        Edges are multiples of ``multiple``.
+        """
         skips = []
         hidden = _folded(volume, self.config.fold)
         for block, down in zip(self.encoder, self.down, strict=True):

@@ -69,7 +69,7 @@ class Objective(ABC):
 
     @property
     def turns(self) -> Turns:
-        """The exact rotations that crops are turned by."""
+        """Exact rotations that crops are turned by."""
         return "all"
 
     @property
@@ -79,7 +79,7 @@ class Objective(ABC):
 
     @property
     def has_rounds(self) -> bool:
-        """Whether the network's prediction replaces the missing wedge of its inputs after each round."""
+        """True if the network's prediction replaces the missing wedge of its inputs after each round."""
         return True
 
     @property
@@ -96,11 +96,11 @@ class Objective(ABC):
         network
             From ``(b, 1, n, n, n)`` to the same shape.
         progress
-            Share of the fit that is done.
+            Share of the fit that is done, between 0 and 1.
         """
 
     def inputs(self, batch: Batch) -> Tensor:
-        """``(b, n, n, n)`` what the network gets, but for the noise of IsoNet: v0 with the wedge cut."""
+        """``(b, n, n, n)`` input of the network, but for the noise of IsoNet: v0 with the wedge cut."""
         return cut_wedge(batch.half0, batch.input_mask())
 
 
@@ -112,13 +112,16 @@ class DeWedge(Objective):
 
     @property
     def has_rounds(self) -> bool:
+        """False if every batch fills the wedge of its own inputs, as with an ``online_fill`` of 1."""
         return self.options.online_fill < 1
 
     @property
     def further_passes(self) -> float:
+        """Share of the batches that fill the wedge of their own inputs, by one pass each."""
         return self.options.online_fill
 
     def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
+        """Loss of one batch: that of `dewedge.learn.loss.dewedge_loss`."""
         input_mask, target_mask = batch.input_mask(), batch.target_mask()
         inputs = self.inputs(batch)
         if self._fills_online(progress):
@@ -141,31 +144,35 @@ class DeWedge(Objective):
 
 
 class Supervised(Objective):
-    """From half-set 0, the wedge cut, to a truth in the place of half-set 1."""
+    """Objective from half-set 0, the wedge cut, to a truth in the place of half-set 1."""
 
     against_truth = True
 
     def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
+        """Loss of one batch: the mean squared error, by frequencies where these have weights."""
         error = applied(network, self.inputs(batch)) - batch.half1
         return error.square().mean() if self.shell_weight is None else squared_error(error, self.shell_weight)
 
 
 class Noise2Noise(Supervised):
-    """From one half-set to the other, or back, as cryoCARE (Buchholz et al. 2019)."""
+    """Objective from one half-set to the other, or back, as cryoCARE (Buchholz et al. 2019)."""
 
     against_truth = False
     swaps_halves = True
 
     @property
     def turns(self) -> Turns:
+        """Quarter turns about the tilt axis, if they are asked for; otherwise none."""
         return "tilt axis" if self.options.quarter_turns else "none"
 
     @property
     def exact_rotations(self) -> float:
+        """Share 1: no crop is interpolated."""
         return 1.0
 
     @property
     def has_rounds(self) -> bool:
+        """False: no wedge is filled."""
         return False
 
     def inputs(self, batch: Batch) -> Tensor:
@@ -177,7 +184,7 @@ class Noise2Noise(Supervised):
 
 
 class IsoNet(Objective):
-    """From the rotated crop, a wedge cut out and noise added, back to the crop (Liu et al. 2022).
+    """Objective from the rotated crop, a wedge cut out and noise added, back to the crop (Liu et al. 2022).
 
     As in their program the error is the mean absolute one, and noise counts in the range of grey values.
     """
@@ -189,9 +196,11 @@ class IsoNet(Objective):
 
     @property
     def turns(self) -> Turns:
+        """Exact rotations that move the missing wedge."""
         return "moving"
 
     def __call__(self, network: Network, batch: Batch, progress: float = 0.0) -> Tensor:
+        """Loss of one batch: the mean absolute error from inputs with noise."""
         inputs = self.inputs(batch)
         level = isonet_noise_level(progress, self.options)
         if level > 0:
@@ -211,7 +220,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 
 def objective_of(options: FitOptions) -> Objective:
-    """The objective that the options name."""
+    """Make the objective that the options name."""
     return OBJECTIVES[options.objective](options)
 
 
@@ -220,21 +229,29 @@ def isonet_noise_level(progress: float, options: FitOptions) -> float:
 
     Of the published 30 rounds the 11th is the first with noise, and every fifth after it has more; as shares
     of the fit they hold for one that a budget ends.
+
+    Examples
+    --------
+    >>> options = FitOptions(epochs=10, noise_level=0.05, noise_start=1 / 3, noise_interval=1 / 6)
+    >>> [isonet_noise_level(progress, options) for progress in (0, 0.4, 1)]
+    [0.0, 0.05, 0.25]
     """
     steps = math.floor((progress - options.noise_start) / options.noise_interval + 1e-9) + 1
     return options.noise_level * max(0, steps)
 
 
 def applied(network: Network, volumes: Tensor) -> Tensor:
-    """``(b, n, n, n)`` output of a network for volumes of that shape, float32."""
+    """``(b, d, h, w)`` output of a network for volumes of that shape, float32."""
     return network(volumes.unsqueeze(1)).squeeze(1).float()
 
 
 @torch.no_grad()
 def filled_online(network: Network, inputs: Tensor, input_mask: Tensor, target_mask: Tensor) -> Tensor:
-    """Inputs whose own wedge, which has turned with them, is filled by what the network makes of them.
+    """``(b, d, h, w)`` inputs whose own wedge, which has turned with them, is filled by a prediction of it.
 
-    It sees neither wedge, so nothing of the frequencies that were cut comes back with what it fills in.
+    The network sees neither wedge, so nothing of the frequencies that were cut comes back with what it fills
+    in. The masks are ``(b, d, h, w // 2 + 1)`` or broadcast to it: 1 at what the input keeps and, of the
+    target's, at what was measured.
     """
     measured = cut_wedge(inputs, target_mask)
     prediction = applied(network, measured)

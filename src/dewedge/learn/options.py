@@ -100,6 +100,11 @@ class FitOptions:
         them: less memory, for large cubes and networks, and a third more time.
     seed
         Of initial weights, crops, dropout and added noise; a run draws a random split with it, too.
+
+    Raises
+    ------
+    InputError
+        If there is no limit, or a value lies outside of its range.
     """
 
     cube_size: int = 48
@@ -164,7 +169,13 @@ class FitOptions:
 
 
 def learning_rate(progress: float, options: FitOptions) -> float:
-    """Rate at a share ``progress`` of the fit."""
+    """Rate at a share ``progress`` of the fit, between 0 and 1.
+
+    Examples
+    --------
+    >>> [learning_rate(progress, FitOptions(epochs=10)) for progress in (0, 0.05, 0.5, 1)]
+    [3e-05, 0.00298, 0.0015, 0.0]
+    """
     if progress < options.warm_up:
         return options.learning_rate * max(progress / options.warm_up, 0.01)
     if options.schedule == "constant":

@@ -37,7 +37,7 @@ class TomogramPair:
     Raises
     ------
     InputError
-        If the shapes differ.
+        If the shapes differ, or are not those of volumes.
     """
 
     half0: NDArray[np.float32]
@@ -60,5 +60,6 @@ class TomogramPair:
 
     @property
     def shape_zyx(self) -> tuple[int, int, int]:
+        """Shape of both half-sets."""
         depth, height, width = self.half0.shape
         return depth, height, width

@@ -37,7 +37,7 @@ FEATURE_MAPS = 8  # of the finest level that a pass of the network holds at a ti
 
 @dataclass(frozen=True, kw_only=True)
 class RefineOptions:
-    """How a network is applied to a tomogram.
+    """Tiles, averages and precision with which a network is applied to a tomogram.
 
     Parameters
     ----------
@@ -136,8 +136,10 @@ def refine(
     Raises
     ------
     InputError
-        If a source is constant or holds values that are not finite, if shapes differ, or if the tile or the
-        overlap does not suit the network.
+        If a source is constant or holds values that are not finite, if shapes differ, if the tile or the
+        overlap does not suit the network, or if what it predicts is not finite.
+    ValueError
+        If the output is not that of the first process alone, or has another shape.
 
     Source: Wiedemann and Heckel 2024, algorithm 1, step 3.
     """
@@ -211,7 +213,7 @@ def refine(
 
 
 def tiles_that_fit(network: UNet, voxels: int, device: torch.device) -> int:
-    """How many tiles of so many voxels a device takes at once.
+    """Number of tiles of so many voxels that a device takes at once.
 
     One on a CPU, which gains nothing by more. On a GPU, at most `MOST_TILES`, those that half of its free
     memory holds, at `FEATURE_MAPS` float32 maps of the finest level a tile.

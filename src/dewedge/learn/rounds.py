@@ -38,6 +38,8 @@ def round_epochs(sampler: CropSampler, config: NetworkConfig, options: FitOption
     """Epochs in a round; None if the inputs stay as they are.
 
     With the interval ``auto``, as many as cost ten times what filling costs, counted in voxels.
+
+    Errors as `dewedge.learn.tiling.tile_axis`.
     """
     if not objective_of(options).has_rounds:
         return None
@@ -79,9 +81,9 @@ def filled_inputs(
     fabric: Fabric,
     renormalise: bool = False,
 ) -> list[list[Inputs]]:
-    """The inputs of a round: boxes of half-set 0 of each tomogram, what they lack predicted.
+    """Fill the inputs of a round: boxes of half-set 0 of each tomogram, what they lack predicted.
 
-    For ``renormalise`` see :func:`~dewedge.learn.fill.fill_wedge`.
+    For ``renormalise`` and errors see :func:`~dewedge.learn.fill.fill_wedge`.
     """
     network = UNet(config)
     network.load_state_dict(weights)

@@ -34,7 +34,11 @@ VALIDATED_CUBES = 3  # edge, in cubes, of the part of a large held-out region th
 
 
 class Crop(NamedTuple):
-    """Place and rotation of one pair of sub-tomograms."""
+    """Place and rotation of one pair of sub-tomograms.
+
+    The number of its tomogram, ``(3,)`` voxel at its centre, and ``(3, 3)`` rotation on (z, y, x);
+    ``swapped`` where the half-sets change places.
+    """
 
     tomogram: int
     centre_zyx: NDArray[np.int64]
@@ -55,7 +59,7 @@ class Batch(NamedTuple):
     transfers: tuple[Transfer, ...] = ()
 
     def part(self, begin: int, end: int) -> Batch:
-        """Some of the crops."""
+        """Crops from ``begin`` up to ``end``, without that."""
         return Batch(
             self.half0[begin:end],
             self.half1[begin:end],
@@ -65,12 +69,12 @@ class Batch(NamedTuple):
         )
 
     def input_mask(self) -> Tensor:
-        """``(b, n, 1, n // 2 + 1)`` of the wedge in its own place, the same for all frequencies along y."""
+        """``(b, n, 1, n // 2 + 1)`` mask of the wedge in its own place, alike for all frequencies along y."""
         depth, _, width = self.half0.shape[-3:]
         return wedge_mask((depth, 1, width), self.tilt_range, device=self.half0.device)
 
     def target_mask(self) -> Tensor:
-        """``(b, n, n, n // 2 + 1)`` of the wedge that has turned with the crop."""
+        """``(b, n, n, n // 2 + 1)`` mask of the wedge that has turned with the crop."""
         return wedge_mask(self.half0.shape[-3:], self.tilt_range, self.rotation, device=self.half0.device)
 
     def target_transfer(self) -> Tensor | None:
@@ -148,7 +152,7 @@ class CropSampler:
     Raises
     ------
     InputError
-        If a cube does not fit a tomogram, or not beside the held-out region, or the mask leaves no room.
+        If a cube does not fit a tomogram, or not beside the held-out region, or as `measure_grey_scale`.
     """
 
     def __init__(
@@ -183,7 +187,13 @@ class CropSampler:
         self._share = voxels / voxels.sum()
 
     def draw(self, index: int) -> Crop:
-        """Crop number ``index`` for fitting, outside the held-out region."""
+        """Crop number ``index`` for fitting, outside the held-out region.
+
+        Raises
+        ------
+        InputError
+            If the mask leaves no room for cubes.
+        """
         rng = np.random.default_rng([self.seed, index])
         tomogram = int(rng.choice(len(self.pairs), p=self._share))
         pair, box = self.pairs[tomogram], self.held_out[tomogram]
@@ -355,7 +365,7 @@ def whole_box(shape_zyx: tuple[int, int, int]) -> NDArray[np.int64]:
 
 
 def slices(box: NDArray[np.int64]) -> tuple[slice, ...]:
-    """Slices that cut a box out of a volume."""
+    """Slices that cut a ``(2, 3)`` box, begin and end, out of a volume."""
     return tuple(slice(begin, end) for begin, end in box.T.tolist())
 
 
@@ -372,10 +382,17 @@ def _measured(pair: TomogramPair) -> Inputs:
 def held_out_side(name: str, shape_zyx: tuple[int, int, int], size: int, share: float) -> tuple[int, int]:
     """Edges (y, x) of the region held out of a tomogram, at least one cube; (0, 0) for a ``share`` of 0.
 
+    ``size`` is the edge of the cubes in voxels, ``share`` that of the (y, x) area.
+
     Raises
     ------
     InputError
         If a cube does not fit the tomogram, or not beside that region.
+
+    Examples
+    --------
+    >>> held_out_side("TS_01", (64, 200, 400), size=48, share=0.1)
+    (63, 126)
     """
     side = _side_that_fits(shape_zyx, size, share)
     if side is not None:
@@ -393,6 +410,11 @@ def largest_cube(shape_zyx: tuple[int, int, int], most: int, share: float) -> in
     """Edge, a multiple of 8 up to ``most``, of the largest cubes that fit; 0 if none do.
 
     Shape and share are those of `held_out_side`.
+
+    Examples
+    --------
+    >>> largest_cube((60, 200, 400), most=96, share=0.1)
+    56
     """
     sizes = (n for n in range(8, most + 1, 8) if _side_that_fits(shape_zyx, n, share) is not None)
     return max(sizes, default=0)

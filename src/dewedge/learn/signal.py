@@ -30,7 +30,8 @@ def signal_weight(batches: Sequence[Batch], floor: float = 0.0) -> Tensor:
     batches
         Sub-tomograms of both half-sets, ``(b, n, n, n)`` each.
     floor
-        Correlation that every shell counts with at least. At 0, if no shell holds signal, all count alike.
+        Correlation, 0 to 1, that every shell counts with at least. At 0, if no shell holds signal, all
+        count alike.
 
     Returns
     -------

@@ -22,6 +22,11 @@ def grey_scales_of_inputs(
     Crops that are turned and whose wedge is cut vary less than the half-sets they come from. The root of the
     mean variance of many of them divides the half-sets, and a tomogram to be refined is scaled to 1 as well.
 
+    Raises
+    ------
+    InputError
+        If the mask of a tomogram leaves no room for cubes.
+
     Source: Wiedemann and Heckel 2024, appendix B.
     """
     variances = []

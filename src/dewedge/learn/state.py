@@ -37,10 +37,22 @@ class FitState:
 
     Parameters
     ----------
+    step, seconds
+        Steps, and wall-clock time, of the fit so far.
+    rows
+        The loss curve, a row an epoch.
+    best_loss, best_epoch
+        Lowest loss on the held-out region, infinite before there is one, and its epoch.
     cooling
         Step and progress at which the held-out loss had stopped falling; None before.
     losses
         Of the steps of an epoch that was stopped within it, as means over the processes.
+
+    Examples
+    --------
+    >>> state, options = FitState(step=50), FitOptions(epochs=4, epoch_samples=100, batch_size=4)
+    >>> state.progress(options), state.steps_left(options)
+    (0.5, 50)
     """
 
     step: Count = 0
@@ -122,7 +134,7 @@ def save_fit(
     optimiser: torch.optim.Optimizer,
     precision: Precision,
 ) -> None:
-    """Write a checkpoint.
+    """Write a checkpoint; errors as `dewedge.io.files.atomic_path`.
 
     Parameters
     ----------
@@ -151,7 +163,20 @@ def restore_fit(
     optimiser: torch.optim.Optimizer,
     precision: Precision,
 ) -> tuple[FitState, dict[str, Tensor], dict[str, Tensor]]:
-    """Load a checkpoint of this very fit, only its limits may differ: state, best and updating weights."""
+    """Load a checkpoint of this very fit, of which only the limits may differ.
+
+    Network, optimiser and precision are changed to what they were.
+
+    Returns
+    -------
+    FitState, dict, dict
+        The state, the best weights, and those that last replaced the wedge of the inputs, if any did.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or belongs to another fit.
+    """
     tensors, header = load_tensors(path, FIT_KIND)
 
     def part(prefix: str) -> dict[str, Tensor]:

@@ -72,7 +72,10 @@ class Steps:
         self.loaded = self.local_batch // (self.threads.count if self.threads else 1)  # crops at once
 
     def batches(self, done: int, count: int) -> Iterator[list[Load]]:
-        """The ``count`` batches after ``done`` steps, of this process, in what is loaded at once."""
+        """Draw the ``count`` batches after ``done`` steps, of this process, in what is loaded at once.
+
+        Errors as `dewedge.learn.sampling.CropSampler.draw`.
+        """
         options, fabric = self.options, self.fabric
 
         def drawn(step: int) -> list[Crop]:
@@ -188,7 +191,7 @@ class Steps:
 
 
 def optimiser_of(network: UNet, options: FitOptions) -> torch.optim.Optimizer:
-    """The optimiser that the options name, for all weights of a network."""
+    """Make the optimiser that the options name, for all weights of a network."""
     if options.optimiser == "adam":
         return torch.optim.Adam(network.parameters(), lr=options.learning_rate)
     inner = network.inner_weights()

@@ -35,7 +35,7 @@ class Threads:
         )
 
     def map(self, action: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """What ``action`` makes of the items, in their order; all have ended when this does, or raises."""
+        """Results of ``action`` for the items, in their order; all have ended when this does, or raises."""
         futures = [self._pool.submit(action, item) for item in items]
         wait(futures)
         return [future.result() for future in futures]

@@ -17,7 +17,7 @@ TILE = 128  # of 64 to 160 the best compromise of speed, overlap and memory on C
 
 
 def tile_size(network: NetworkConfig, cube_size: int) -> int:
-    """Edge of the tiles that suit a network: the cubes' for instance normalisation, which depends on it."""
+    """Edge, in voxels, of tiles that suit a network: the cubes' where its normalisation depends on it."""
     return cube_size if network.normalisation == "instance" else TILE
 
 
@@ -63,6 +63,12 @@ def tile_axis(n: int, largest: int, overlap: int, multiple: int) -> AxisTiles:
     ------
     InputError
         If the tile is no multiple, or does not exceed the overlap.
+
+    Examples
+    --------
+    >>> tiles = tile_axis(20, largest=8, overlap=2, multiple=2)
+    >>> tiles.starts, tiles.size
+    ([0, 6, 12], 8)
     """
     if largest < multiple or largest % multiple:
         raise InputError(f"tile of {largest} voxels: expected a multiple of {multiple} for this network")
@@ -88,7 +94,13 @@ def tile_axis(n: int, largest: int, overlap: int, multiple: int) -> AxisTiles:
 
 
 def tile_groups(axis: AxisTiles, largest: int) -> list[range]:
-    """Tiles in groups of neighbours that span at most ``largest`` voxels together, or are one tile alone."""
+    """Tiles in groups of neighbours that span at most ``largest`` voxels together, or are one tile alone.
+
+    Examples
+    --------
+    >>> tile_groups(tile_axis(20, largest=8, overlap=2, multiple=2), largest=14)
+    [range(0, 2), range(2, 3)]
+    """
     groups: list[range] = []
     first = 0
     for i, start in enumerate(axis.starts):
@@ -99,7 +111,10 @@ def tile_groups(axis: AxisTiles, largest: int) -> list[range]:
 
 
 def smaller_tile(tile: int, overlap: int, network: NetworkConfig) -> int | None:
-    """Edge of about half the length; None if it would not exceed the overlap, or the result depend on it."""
+    """Edge of about half the length; None if it would not exceed the overlap, or the result depend on it.
+
+    All lengths are in voxels.
+    """
     half = tile // 2 // network.multiple * network.multiple
     usable = half > _up_to_multiple(overlap, network.multiple) and network.normalisation != "instance"
     return half if usable else None

@@ -94,14 +94,15 @@ class Ensemble:
 
     @property
     def multiple(self) -> int:
+        """Number of voxels that edges of what any member is given must be multiples of."""
         return max(member.network.multiple for member in self.members)
 
     def given(self, halves: Sequence[NDArray[Any]]) -> Volume:
-        """``(2, z, y, x)`` half-sets as the networks are given them."""
+        """Stack ``(z, y, x)`` half-sets as ``(2, z, y, x)``, as the networks are given them."""
         return np.stack([standardised(half, self.scale, self.clip) for half in halves])
 
     def smoothed(self, power: NDArray[np.floating]) -> Volume:
-        """Power averaged over the finest wavelength, in voxels a standard deviation."""
+        """Smooth a ``(z, y, x)`` power by a Gaussian whose standard deviation is the finest wavelength."""
         smooth: Volume = gaussian_filter(power, 1 / self.highest, mode="nearest")
         return smooth
 
@@ -111,7 +112,10 @@ class Ensemble:
         return missing_band(k[0], k[2], self.tilt_range, self.thickness) & self._within(k)
 
     def other_wedge(self, shape_zyx: Sequence[int], rotation: NDArray[np.float64]) -> Tensor:
-        """That of what is cut from a tomogram, and measured, when it was turned."""
+        """``(z, y, x // 2 + 1)`` True at what is cut from a turned tomogram, and was measured.
+
+        ``rotation`` is ``(3, 3)``, on (z, y, x). From the lowest frequency to the highest.
+        """
         k = frequencies(shape_zyx, self.device)
         return judged_band(k, self.tilt_range, rotation, self.thickness) & self._within(k)
 
@@ -122,9 +126,9 @@ class Ensemble:
     def spread(
         self, given: Volume, band: Tensor, rotation: NDArray[np.float64] | None = None
     ) -> tuple[Volume, Volume]:
-        """Mean of all predictions in a band, and the variance of what differs among them, smoothed.
+        """``(z, y, x)`` mean of all predictions in a band, and variance of what differs among them, smoothed.
 
-        It is the variance between members, and that of their mean between half-sets.
+        The latter is the variance between members, and that of their mean between half-sets.
 
         Parameters
         ----------

@@ -46,7 +46,7 @@ def tomogram_layers(folder: ResultFolder) -> dict[str, LayerData]:
 
 
 def volume_layer(path: Path) -> LayerData:
-    """A ``(z, y, x)`` volume as a layer, in Angstrom where its voxel size is known.
+    """``(z, y, x)`` volume as a layer, in Angstrom where its voxel size is known.
 
     The data stay in the file: of MRC they are memory-mapped, of Zarr read by chunks. All that is read are the
     middle xy and xz sections, for the greys.

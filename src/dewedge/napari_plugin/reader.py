@@ -16,7 +16,7 @@ Reader = Callable[[PathLike | Sequence[PathLike]], list[LayerData]]
 
 
 def get_reader(path: PathLike | Sequence[PathLike]) -> Reader | None:
-    """What reads a path for napari; None for what dewedge has not written, and for a stack of paths."""
+    """Find what reads a path for napari; None for what dewedge has not written, and for a stack of paths."""
     if not isinstance(path, str | Path):
         return None
     path = Path(path)

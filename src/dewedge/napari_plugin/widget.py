@@ -101,7 +101,7 @@ class RunWidget(Container):
 
 
 def verdict_html(folder: ResultFolder) -> str:
-    """What `dewedge trust` said of a tomogram, and links to its pages.
+    """Verdict of `dewedge trust` on a tomogram as HTML, and links to its pages.
 
     Raises
     ------

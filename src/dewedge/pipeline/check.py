@@ -59,7 +59,7 @@ _SHOWN_FREQUENCIES = (0.1, 0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class Report:
-    """All that was measured of one input, by name, and found in it; ``row`` is what a list of many tells."""
+    """Facts measured of one input, by name, and findings about it; ``row`` is what a list of many tells."""
 
     name: str
     facts: dict[str, str] = field(default_factory=dict)
@@ -115,7 +115,15 @@ def _note_of_cubes(smaller: str) -> Finding:
 def check_inputs(
     inputs: Sequence[RunInput], config: Config, faults: Faults
 ) -> tuple[list[RunInput], list[Finding]]:
-    """The inputs of a run without errors, and what else was found; errors are appended to ``faults``."""
+    """Check the inputs of a run: those without errors, and what else was found.
+
+    Errors are appended to ``faults``.
+
+    Raises
+    ------
+    InputError
+        If no input is without.
+    """
     usable: list[RunInput] = []
     found: list[Finding] = []
     for item in inputs:
@@ -133,7 +141,10 @@ def check_inputs(
 
 
 def check_one(item: RunInput, config: Config) -> Report:
-    """All that is measured of one input and found in it."""
+    """Measure one input, and find what is wrong with it.
+
+    Errors as `dewedge.check.halves.check_halves`, of half tomograms.
+    """
     report = _check_halves(item) if isinstance(item, HalvesInput) else _check_series(item, config)
     report.findings.extend(check_ctf(item, config.ctf, config.reconstruct.bin))
     report.row.update(_row(item))
@@ -263,7 +274,10 @@ def _check_halves(item: HalvesInput) -> Report:
 
 
 def volume_findings(item: RunInput) -> list[Finding]:
-    """Whether the files of half tomograms are tomograms, and of one voxel size."""
+    """Findings on the files of half tomograms: what is no tomogram, and voxel sizes that differ.
+
+    There are none of a tilt series.
+    """
     if not isinstance(item, HalvesInput):
         return []
     found = check_voxel_sizes(item.name, {str(mrc.path): mrc.voxel_size_A for mrc in item.volumes.values()})
@@ -291,7 +305,10 @@ def _compare(report: Report, half0: HalfSet, half1: HalfSet, axes: tuple[str, st
 
 
 def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
-    """Forecast of what a run will take on this machine; None where a thickness is not known."""
+    """Forecast what a run will take on this machine; None where a thickness is not known.
+
+    Errors as `dewedge.runtime.devices.choose_device` and `dewedge.runtime.devices.choose_precision`.
+    """
     try:
         shapes = [item.tomogram_shape(config.reconstruct) for item in inputs]
     except InputError:
@@ -330,7 +347,7 @@ def _fits(inputs: Sequence[RunInput], config: Config) -> int:
 
 
 def predictions(config: Config) -> int:
-    """How many predictions the refined tomogram of a run is the average of."""
+    """Number of predictions that the refined tomogram of a run is the average of."""
     halves = 2 if config.refine.refine == "halves" else 1
     return config.refine.average_rotations * config.fit.network().fold * halves
 
@@ -350,7 +367,7 @@ def require_memory(inputs: Sequence[RunInput], config: Config) -> None:
 
 
 def require_fit_memory(shapes_zyx: Sequence[Shape], section: FitSection, compute: DeviceSection) -> None:
-    """As `require_memory`, of a fit alone to tomograms of these shapes."""
+    """Refuse a fit to tomograms of these shapes that would take too much; errors as `require_memory`."""
     device, network, options = choose_device(compute), section.network(), section.options()
     require_free_memory(
         _base_bytes(device) + fit_bytes(network, options, shapes_zyx, choose_precision(compute, device)),
@@ -369,7 +386,10 @@ def require_refine_memory(
     compute: DeviceSection,
     what: str = "refinement",
 ) -> None:
-    """As `require_memory`, of the refinement alone, by a network that was fitted to cubes of this edge."""
+    """Refuse a refinement that would take too much, by a network that was fitted to cubes of this edge.
+
+    Errors as `require_memory`.
+    """
     device, tile = choose_device(compute), section.edge(network, cube_size)
     require_free_memory(
         _base_bytes(device) + refine_bytes(network, shapes_zyx, tile, choose_precision(compute, device)),
@@ -384,7 +404,7 @@ def _base_bytes(device: torch.device) -> float:
 
 
 def find_shortage(predicted: Forecast, config: Config) -> list[Finding]:
-    """What a run would take that there is not."""
+    """Find what a run would take that there is not."""
     return check_forecast("run", predicted, config.fit.cube_size, config.fit.batch_size)
 
 
@@ -423,7 +443,7 @@ def _list_of(reports: Sequence[Report]) -> Table:
 
 
 def print_finding(console: Console, finding: Finding) -> None:
-    """One line: severity, where, what, why, what to do."""
+    """Print one line: severity, where, what, why, what to do."""
     console.print(f"[{_STYLES[finding.severity]}]{finding.severity}[/]", end=" ")
     console.print(str(finding), markup=False, soft_wrap=True)
 
@@ -431,7 +451,7 @@ def print_finding(console: Console, finding: Finding) -> None:
 def write_reports(
     path: Path, reports: Sequence[Report], predicted: Forecast | None, of_run: Sequence[Finding]
 ) -> None:
-    """Write all that was measured and found as JSON."""
+    """Write all that was measured and found as JSON; errors as `dewedge.io.files.atomic_path`."""
     values = {
         "inputs": [asdict(report) for report in reports],
         "forecast": None if predicted is None else asdict(predicted),

@@ -36,7 +36,9 @@ def evaluate_files(
     *,
     no_check: bool = False,
 ) -> dict[str, Scores]:
-    """Scores of each tomogram, by name.
+    """Score each tomogram against the truth, by name.
+
+    ``tilt_range`` is in degrees, ``box`` the edge of the particles' boxes in voxels.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def evaluate_files(
 
 
 def write_scores(path: Path, scores: Mapping[str, Scores]) -> None:
-    """Write scores as JSON, an object a tomogram."""
+    """Write scores as JSON, an object a tomogram; errors as `dewedge.io.files.atomic_path`."""
     values = {name: score.as_dict() for name, score in scores.items()}
     write_text_atomic(path, json.dumps(values, indent=2) + "\n")
 

@@ -64,6 +64,13 @@ def fit_model(
     ``on_look`` is called on the first process after each epoch, with the share of the fit that is done and
     the seconds that it will still take, None before that is known; it returns the seconds of what follows
     the fit, None where it cannot tell.
+
+    Raises
+    ------
+    InputError
+        As `fit_pairs`, or if a file cannot be written.
+    KeyboardInterrupt
+        After a signal, once the checkpoint is written.
     """
     options = section.options()
     main = fabric.is_global_zero
@@ -165,7 +172,13 @@ def fit_pairs(
 
 
 def require_one_fit(config: Config) -> None:
-    """Refuse a recipe that is not one fit."""
+    """Refuse a recipe that is not one fit.
+
+    Raises
+    ------
+    InputError
+        If it is none, or several.
+    """
     recipe = read_recipe(config.recipe)
     if not recipe.network or len(recipe.stages) > 1:
         one = [name for name in RECIPES if read_recipe(name).network and len(read_recipe(name).stages) == 1]
@@ -214,7 +227,13 @@ def fit_files(config: Config, *, resume: bool = False, overwrite: bool = False) 
 
 
 def ready_made_pair(item: HalvesInput) -> TomogramPair:
-    """The half-sets of a ready-made tomogram, memory-mapped, with its mask."""
+    """Open the half-sets of a ready-made tomogram, memory-mapped, with its mask.
+
+    Raises
+    ------
+    InputError
+        If the mask or the planes beside it cannot be read.
+    """
     full = item.half0.data if item.full is None else item.full.data
     mask = find_specimen(item.mask, full)
     planes = read_planes(planes_beside(item.half0.path))
@@ -230,7 +249,7 @@ def ready_made_pair(item: HalvesInput) -> TomogramPair:
 
 
 def write_loss_table(path: Path, rows: Sequence[EpochRow]) -> None:
-    """Write the loss curve as CSV, a row an epoch."""
+    """Write the loss curve as CSV, a row an epoch; errors as `dewedge.io.files.atomic_path`."""
     text = io.StringIO()
     table = csv.DictWriter(text, [field.name for field in fields(EpochRow)], lineterminator="\n")
     table.writeheader()

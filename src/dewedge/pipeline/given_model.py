@@ -65,7 +65,10 @@ def require_model_voxel(path: Path | None, sizes_A: Mapping[str, float | None]) 
 
 
 def copy_model(source: Path, path: Path) -> None:
-    """Put the model where a run keeps its own; the same one stays, as what it refined does."""
+    """Put the model where a run keeps its own; the same one stays, as what it refined does.
+
+    Errors as `dewedge.io.files.atomic_path`.
+    """
     logger.info("no network is fitted: that of %s is applied", source)
     if not path.exists() or not filecmp.cmp(source, path, shallow=False):
         with atomic_path(path) as temporary:

@@ -44,6 +44,10 @@ def import_files(
 
     Parameters
     ----------
+    pixel_size_A, axis_angle_deg
+        Of raw images, and of raw stacks, instead of what the files tell.
+    tilt_range
+        Of half tomograms in degrees, instead of what the files tell.
     metrics
         AreTomo3's TiltSeries_Metrics.csv of the tilt series.
     bounds

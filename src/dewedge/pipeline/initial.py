@@ -18,7 +18,7 @@ SIMULATED_WEIGHTS = Path(dewedge.__file__).parent / "weights" / "simulated.safet
 
 
 def initial_path(section: FitSection) -> Path | None:
-    """The model whose weights the fit starts from; None for random ones."""
+    """Path of the model whose weights the fit starts from; None for random ones."""
     if section.init == "random":
         return None
     return SIMULATED_WEIGHTS if section.init == "simulated" else Path(section.init)
@@ -31,7 +31,7 @@ def initial_files(section: FitSection) -> list[Path]:
 
 
 def initial_weights(section: FitSection) -> dict[str, Tensor] | None:
-    """The weights that the fit starts from; None for random ones.
+    """Read the weights that the fit starts from, by name; None for random ones.
 
     Raises
     ------

@@ -114,9 +114,11 @@ class LivePage:
             raise
 
     def look(self, state: FitState, network: UNet, share: float, left_s: float | None) -> float | None:
-        """After an epoch: refine the part that is shown, unless that was done a short time ago.
+        """Refine the part that is shown after an epoch, unless that was done a short time ago.
 
-        Returns the seconds that the refinement after the fit will take, as far as that was measured.
+        ``share`` is that of the fit which is done, ``left_s`` the seconds that it will still take, None
+        before that is known. Returns the seconds that the refinement after the fit will take, as far as that
+        was measured.
         """
         left = "" if left_s is None else f", {duration(left_s)} left"
         if left and self.refine_s is not None:
@@ -136,11 +138,11 @@ class LivePage:
         return self.refine_s
 
     def refining(self) -> None:
-        """The fit is done, and its model written."""
+        """Write that the fit is done, and the tomogram being refined."""
         self._write("The fit is done, the tomogram is being refined.")
 
     def fitted(self) -> None:
-        """The fit is done, its model written, and nothing else will be seen here."""
+        """Write that the fit is done; nothing else will be seen here."""
         self._write(self.last, advice="The fit is done.", goes_on=False)
 
     def _refinement_s(self, seconds: float) -> float | None:

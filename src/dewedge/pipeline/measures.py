@@ -43,7 +43,7 @@ OBJECT_SIGMA_A = 40.0
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """Of one tomogram, or of the raw and the refined one of a run.
+    """Measures of one tomogram, or of the raw and the refined one of a run.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Measures:
     held_out: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Names and values, fit for JSON."""
+        """Names and values of all measures, fit for JSON."""
         return {
             "anisotropy": {name: found.as_dict() for name, found in self.anisotropy.items()},
             "half_sets": None if self.half_sets is None else self.half_sets.as_dict(),
@@ -69,7 +69,7 @@ class Measures:
 
 
 def measure(paths: Sequence[Path], device: DeviceSection) -> dict[str, Measures]:
-    """Measures of tomograms and of finished runs, by path.
+    """Measure tomograms and finished runs, by path.
 
     The refined half-sets of a run, refined_half0.mrc and refined_half1.mrc, are written into its folder;
     those that are newer than its model stay.
@@ -91,7 +91,13 @@ def measure(paths: Sequence[Path], device: DeviceSection) -> dict[str, Measures]
 
 
 def run_folders(output: Path) -> list[ResultFolder]:
-    """Folders of the tomograms of a run: itself, or those in it."""
+    """Folders of the tomograms of a run: itself, or those in it.
+
+    Raises
+    ------
+    InputError
+        If it is no finished run's folder, or cannot be read.
+    """
     folders = [ResultFolder(path) for path in (output, *files_and_folders(output)[1])]
     finished = [folder for folder in folders if folder.result.exists() and folder.full.is_file()]
     run = folders[0]
@@ -102,7 +108,13 @@ def run_folders(output: Path) -> list[ResultFolder]:
 
 
 def model_file(run: ResultFolder, folder: ResultFolder) -> Path:
-    """The model of a tomogram of a run: its own, or that of all."""
+    """The model of a tomogram of a run: its own, or that of all.
+
+    Raises
+    ------
+    InputError
+        If there is neither.
+    """
     path = next((path for path in (folder.model, run.model) if path.is_file()), None)
     if path is None:
         raise InputError(f"{folder.path}: no {folder.model.name}: expected the folder of a finished run")
@@ -114,13 +126,23 @@ def measure_file(
     beads: NDArray[np.int64] | None = None,
     borders: Mapping[str, Sequence[int]] | None = None,
 ) -> Anisotropy:
-    """Anisotropy of a tomogram, its objects of one size in Angstrom where its voxel size is known."""
+    """Anisotropy of a tomogram, its objects of one size in Angstrom where its voxel size is known.
+
+    ``beads`` are ``(n, 3)`` places. They, the borders and errors are as for
+    `dewedge.scores.anisotropy.anisotropy`.
+    """
     sigma = OBJECT_SIGMA if mrc.voxel_size_A is None else OBJECT_SIGMA_A / mrc.voxel_size_A
     return anisotropy(mrc.data, beads, sigma=max(sigma, 1.0), borders=borders)
 
 
 def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) -> Measures:
-    """All measures of one tomogram of a run, whose configuration lies in the run's own folder."""
+    """Measure one tomogram of a run, whose configuration lies in the run's own folder.
+
+    Raises
+    ------
+    InputError
+        If a file of the run cannot be read, a tomogram is constant or not finite, or no file can be written.
+    """
     config = resolve_config(run.config_file, {})
     model_path = model_file(run, folder)
     model = load_model(model_path)
@@ -153,7 +175,10 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
 def held_out_box(
     raw: Sequence[NDArray[Any]], folder: ResultFolder, config: Config, model: Model
 ) -> NDArray[np.int64] | None:
-    """``(2, 3)`` begin and end of the region that the fit has not seen; None if it saw all."""
+    """``(2, 3)`` begin and end of the region that the fit has not seen; None if it saw all.
+
+    Errors as `dewedge.learn.sampling.CropSampler`.
+    """
     held_out = config.fit.held_out
     if held_out == 0:
         return None
@@ -164,7 +189,10 @@ def held_out_box(
 
 
 def tile_borders(shape_zyx: Sequence[int], config: Config, model: Model) -> dict[str, list[int]]:
-    """First sections behind the borders of the tiles by which a tomogram was refined, by axis."""
+    """First sections behind the borders of the tiles by which a tomogram was refined, by axis.
+
+    Errors as `dewedge.learn.tiling.tile_axis`.
+    """
     largest = config.refine.edge(model.network, model.cube_size)
     borders = {}
     for name, n in zip("zyx", shape_zyx, strict=True):
@@ -186,7 +214,10 @@ def missing_halves(folder: ResultFolder, model_path: Path) -> list[tuple[Path, P
 def write_refined_halves(
     folder: ResultFolder, model_path: Path, model: Model, config: Config, device: DeviceSection
 ) -> None:
-    """Write the half-sets, each refined alone; those that are there stay."""
+    """Write the half-sets, each refined alone; those that are there stay.
+
+    Errors as `dewedge.pipeline.refine.refine_files`.
+    """
     missing = missing_halves(folder, model_path)
     if missing:
         compute = ComputeSection(device=device.device, precision=config.compute.precision)
@@ -207,7 +238,7 @@ def write_refined_halves(
 
 
 def write_measures(path: Path, measures: Mapping[str, Measures]) -> None:
-    """Write measures as JSON, an object a path."""
+    """Write measures as JSON, an object a path; errors as `dewedge.io.files.atomic_path`."""
     values = {name: found.as_dict() for name, found in measures.items()}
     write_text_atomic(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 

@@ -61,6 +61,12 @@ def half_sets(
 
     All are prepared, aligned, binned and corrected, one image at a time on ``device``, if it is given;
     `Gold.images` are not corrected.
+
+    Raises
+    ------
+    InputError
+        If an image is constant or not finite, even and odd frames are the same, or a half-set has too few
+        tilts.
     """
     ctf = series_correction(item.series, ctf)
     if section.refine_axis:
@@ -83,7 +89,10 @@ def half_sets(
 
 
 def with_refined_axis(item: SeriesInput, section: ReconstructSection) -> SeriesInput:
-    """The series with its tilt axis where its images show it, as far as that is beyond their uncertainty."""
+    """Series with its tilt axis where its images show it, as far as that is beyond their uncertainty.
+
+    Errors as `dewedge.check.axis_position.measure_axis`.
+    """
     geometry = item.series[0].geometry
     found = measure_axis(
         [series.images for series in item.series], geometry, section.thickness or item.thickness
@@ -105,7 +114,10 @@ def write_reconstruction(
     ctf: CtfSection,
     device: torch.device,
 ) -> None:
-    """Write the reconstruction of aligned images, as `fill_reconstruction` makes it."""
+    """Write the reconstruction of aligned images, as `fill_reconstruction` makes it.
+
+    Errors as `reconstruction_label` and `dewedge.io.mrc.create_mrc`.
+    """
     _write(
         path,
         aligned.geometry,
@@ -149,7 +161,7 @@ def fill_reconstruction(
     device: torch.device,
     count: Count = lambda done, total: None,
 ) -> None:
-    """Reconstruct aligned images into a ``(z, y, x)`` array, in memory or memory-mapped.
+    """Reconstruct aligned images into a float32 ``(z, y, x)`` array, in memory or memory-mapped.
 
     In memory is one block of rows along the tilt axis at a time; a tomogram that is deconvolved, or made by
     total variation, is held in memory. ``count`` is called with how many rows, or iterations of total
@@ -183,7 +195,10 @@ def write_beads(
     ctf: CtfSection,
     device: torch.device,
 ) -> None:
-    """Write a tomogram of the gold alone, as `fill_beads` makes it."""
+    """Write a tomogram of the gold alone, as `fill_beads` makes it.
+
+    Errors as `dewedge.io.mrc.create_mrc`.
+    """
     _write(
         path,
         geometry,
@@ -226,7 +241,10 @@ def write_coarse_tv(
     ctf: CtfSection,
     device: torch.device,
 ) -> None:
-    """Write what `made_coarse_tv` makes, if anything."""
+    """Write what `made_coarse_tv` makes, if anything.
+
+    Errors as `made_coarse_tv` and `dewedge.io.mrc.write_mrc`.
+    """
     series = item.series[0]
     volume = made_coarse_tv(aligned, item, section, ctf, device)
     if volume is None:
@@ -251,6 +269,8 @@ def made_coarse_tv(
     """``(z, y, x)`` total-variation reconstruction at twice the voxel size, on the tomogram's grey scale.
 
     None beside an iterative reconstruction.
+
+    Errors as `dewedge.inputs.run_input.SeriesInput.binned_thickness`.
     """
     geometry, thickness = aligned.geometry, item.binned_thickness(section)
     if section.algorithm != "fbp":
@@ -270,6 +290,13 @@ def reconstruction_label(section: ReconstructSection) -> str:
     ------
     InputError
         If a number of iterations is given for filtered back-projection, which has none.
+
+    Examples
+    --------
+    >>> reconstruction_label(ReconstructSection())
+    'FBP (radial)'
+    >>> reconstruction_label(ReconstructSection(algorithm="tv", iterations=50))
+    'TV (weight 1, 50 iterations)'
     """
     if section.algorithm == "fbp":
         if section.iterations is not None:
@@ -312,7 +339,13 @@ def _counted_rows(
 
 
 def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, device: torch.device) -> None:
-    """Write half-sets and full tomogram of a series into its folder; those that exist stay."""
+    """Write half-sets and full tomogram of a series into its folder; those that exist stay.
+
+    Raises
+    ------
+    InputError
+        As `half_sets` and `write_reconstruction`.
+    """
     # The full tomogram comes last: where it is, all is.
     paths = [*folder.halves, folder.full]
     if all(path.exists() for path in paths):
@@ -342,6 +375,11 @@ def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device
     """Write ready-made half-sets and the full tomogram, or their mean, into the folder; those there stay.
 
     They are deconvolved if ``ctf`` says so.
+
+    Raises
+    ------
+    InputError
+        If the planes beside them are damaged, or a file cannot be written.
     """
     sources: list[tuple[Path, Sequence[VolumeFile]]] = [
         (folder.half0, [item.half0]),
@@ -364,7 +402,10 @@ def write_mean(
     ctf: CtfSection,
     device: torch.device,
 ) -> None:
-    """Write the mean of tomograms of one shape, section by section, and deconvolve it if ``ctf`` says so."""
+    """Write the mean of tomograms of one shape, section by section, and deconvolve it if ``ctf`` says so.
+
+    Errors as `dewedge.io.mrc.create_mrc`.
+    """
     first = mrcs[0]
     with create_mrc(
         path,

@@ -64,6 +64,12 @@ def refine_files(
         Tomogram of gold beads that is added to the result.
     tv
         Total-variation reconstruction at twice the voxel size, which has its share in the result.
+
+    Raises
+    ------
+    InputError
+        If a tomogram cannot be read, shapes differ, memory does not suffice, the file cannot be written, or
+        as `refine_arrays`.
     """
     mrcs = [read_result(path) for path in sources]
     for mrc in mrcs[1:]:
@@ -146,15 +152,15 @@ def refine_arrays(
     beads
         ``(z, y, x)`` tomogram of gold beads that is added to the result.
     tv
-        Total-variation reconstruction at twice the voxel size, which has its share in the result; None for
-        the network alone.
+        ``(z, y, x)`` total-variation reconstruction at twice the voxel size, which has its share in the
+        result; None for the network alone.
     on_tile
         Called with the number of tiles done and of all tiles.
 
     Raises
     ------
     InputError
-        As `dewedge.learn.refine.refine`.
+        As `dewedge.learn.refine.refine`, or if the total-variation reconstruction has another shape.
     """
     shape = sources[0].shape
     if tv is not None and tv.shape != coarse_shape(shape):
@@ -211,7 +217,7 @@ def refine_arrays(
 
 
 def model_findings(name: str, mrcs: Sequence[VolumeFile], model: Model) -> list[Finding]:
-    """Whether a tomogram, or both half-sets, are tomograms of the voxel size that a model was fitted to."""
+    """Findings on a tomogram, or both half-sets, and on their voxel size beside that of a model."""
     wheres = ["tomogram"] if len(mrcs) == 1 else ["half-set 0", "half-set 1"]
     volumes = dict(zip(wheres, mrcs, strict=True))
     found = [finding for where, mrc in volumes.items() for finding in check_tomogram(name, where, mrc)]
@@ -220,7 +226,13 @@ def model_findings(name: str, mrcs: Sequence[VolumeFile], model: Model) -> list[
 
 
 def require_different(files: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Refuse tomograms two of whose results would be one file."""
+    """Refuse tomograms two of whose results would be one file.
+
+    Raises
+    ------
+    InputError
+        If there are such.
+    """
     of: dict[Path, Path] = {}
     for file, output in zip(files, outputs, strict=True):
         if output in of:
@@ -239,7 +251,10 @@ def print_plan(
     section: TileSection,
     compute: DeviceSection,
 ) -> None:
-    """Print what would be refined into which file, and what that would take."""
+    """Print what would be refined into which file, and what that would take.
+
+    Errors as `dewedge.io.formats.read_volume` and `dewedge.runtime.devices.choose_device`.
+    """
     device, tile = choose_device(compute), section.edge(model.network, model.cube_size)
     precision = choose_precision(compute, device)
     shapes = [read_result(paths[0]).data.shape for paths in sources]
@@ -281,7 +296,7 @@ def refine_with_model(
     output
         File of the one result, or folder of several; None to write beside the sources.
     tilt_range
-        Where it is not that of the model.
+        In degrees, where it is not that of the model.
     beads
         Tomogram of gold beads that is added to the one result.
     tv

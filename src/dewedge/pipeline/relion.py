@@ -59,7 +59,13 @@ def denoise_tomograms(
 
 
 def require_halves(star: Path) -> None:
-    """Refuse a set of tomograms without any halves."""
+    """Refuse a set of tomograms without any halves.
+
+    Raises
+    ------
+    InputError
+        If it has none, or is no such set.
+    """
     tables = [table for table in read_star(star).values() if NAME in table]
     if not tables:
         raise InputError(f"{star}: no column {NAME}: expected the tomograms.star of RELION 5")
@@ -71,7 +77,10 @@ def require_halves(star: Path) -> None:
 
 
 def write_set(star: Path, output: Path) -> None:
-    """Write the set with all tomograms that are refined, if any, and the list of results for RELION."""
+    """Write the set with all tomograms that are refined, if any, and the list of results for RELION.
+
+    Errors as `dewedge.io.star.read_star` and `dewedge.io.files.atomic_path`.
+    """
     names = [name for table in read_star(star).values() for name in table.get(NAME, [])]
     done = {}
     for name in names:

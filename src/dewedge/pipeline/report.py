@@ -83,14 +83,20 @@ def report(paths: Sequence[Path], output: Path | None = None, *, overwrite: bool
 
 
 def write_page(run: ResultFolder, folder: ResultFolder) -> None:
-    """Write the page of one tomogram of a run."""
+    """Write the page of one tomogram of a run.
+
+    Errors as `contents` and `dewedge.io.files.atomic_path`.
+    """
     write_text_atomic(folder.report, page(contents(run, folder), folder.report))
 
 
 def write_index_of(
     run: ResultFolder, folders: Sequence[ResultFolder], goes_on: bool = False
 ) -> list[IndexRow]:
-    """Write the index of a run of several tomograms, in its folder; its rows, none for one tomogram."""
+    """Write the index of a run of several tomograms, in its folder; its rows, none for one tomogram.
+
+    Errors as `index_rows` and `dewedge.io.files.atomic_path`.
+    """
     if list(folders) == [run]:
         return []
     rows = index_rows(run, folders, run.path)
@@ -99,7 +105,13 @@ def write_index_of(
 
 
 def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
-    """All that a page shows, as far as it is there."""
+    """Gather all that a page shows, as far as it is there.
+
+    Raises
+    ------
+    InputError
+        If a file of the run cannot be read.
+    """
     config = resolve_config(run.config_file, {})
     model_path = next((path for path in (folder.model, run.model) if path.is_file()), None)
     model = None if model_path is None else load_model(model_path)
@@ -133,17 +145,23 @@ def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
 
 
 def titled_raw(folder: ResultFolder) -> str:
-    """What the reconstruction is called."""
+    """Title of the reconstruction."""
     return "FBP, gold painted over" if folder.beads.exists() else "FBP"
 
 
 def stopped(run: ResultFolder) -> State:
-    """Of a run that has ended before its result was there."""
+    """State of a run that has ended before its result was there."""
     return State("The run is not finished.", f"dewedge run --resume -o {run.path} goes on where it stopped.")
 
 
 def middle_block(volume: NDArray[Any]) -> NDArray[np.float32]:
-    """The middle of a ``(z, y, x)`` volume along y and x, of a size that is measured within a second."""
+    """Middle of a ``(z, y, x)`` volume along y and x, of a size that is measured within a second.
+
+    Examples
+    --------
+    >>> middle_block(np.zeros((64, 300, 100))).shape
+    (64, 256, 100)
+    """
     depth, height, width = volume.shape
     edge = max(int((BLOCK_VOXELS / depth) ** 0.5), 32)
     cut = (slice(max(n - edge, 0) // 2, max(n - edge, 0) // 2 + edge) for n in (height, width))
@@ -151,7 +169,7 @@ def middle_block(volume: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def tilt_range_of(folder: ResultFolder, config: Config, model: Model | None) -> TiltRange | None:
-    """Measured tilts of a tomogram; None if nothing tells."""
+    """Tilts that were measured of a tomogram; None if nothing tells. Errors as `read_planes`."""
     if model is not None:
         return model.tilt_range
     planes = read_planes(folder.planes)
@@ -165,7 +183,13 @@ def tilt_range_of(folder: ResultFolder, config: Config, model: Model | None) -> 
 def half_sets(
     folder: ResultFolder, config: Config, model: Model, model_path: Path
 ) -> tuple[CrossHalfScores, bool] | None:
-    """Scores of half-sets that were refined alone, and whether where the fit has not looked; None without."""
+    """Scores of half-sets that were refined alone, and True if where the fit has not looked; None without.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or as `dewedge.scores.cross_half.cross_half_scores`.
+    """
     if missing_halves(folder) or not all(is_newer(path, model_path) for path in folder.refined_halves):
         return None
     raw, refined = (
@@ -178,7 +202,7 @@ def half_sets(
 
 
 def log_of(log: Logged, run: ResultFolder, folder: ResultFolder) -> Logged:
-    """What the log of a run tells of one tomogram, or its own log where it has one."""
+    """Part of a run's log that tells of one tomogram, or its own where it has one; errors as `read_log`."""
     if folder == run:
         return log
     if folder.log.is_file():
@@ -212,14 +236,20 @@ def loss_rows(run: ResultFolder, folder: ResultFolder) -> list[EpochRow]:
 
 
 def file_names(run: ResultFolder, folder: ResultFolder) -> list[str]:
-    """Names of the files that a tomogram was made of."""
+    """Names of the files that a tomogram was made of; errors as `read_records`."""
     records = read_records(run.inputs, folder.inputs)
     chosen = records.values() if folder == run else [records[key] for key in records if key == folder.name]
     return names_apart([Path(path) for record in chosen for path in record.files])
 
 
 def index_rows(run: ResultFolder, folders: Sequence[ResultFolder], where: Path) -> list[IndexRow]:
-    """What an index in the folder ``where`` tells of tomograms of a run that have begun; last what failed."""
+    """Rows that an index in the folder ``where`` has for a run's tomograms that have begun; last what failed.
+
+    Raises
+    ------
+    InputError
+        If a file of the run cannot be read.
+    """
     log = read_log(run.log)
     begun = [folder for folder in folders if folder.full.is_file() and folder.name not in log.not_done]
     rows = [_index_row(run, folder, where, log) for folder in begun]

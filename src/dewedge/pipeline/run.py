@@ -198,7 +198,13 @@ def prepared(
 
 
 def require_fitted(config: Config, names: Sequence[str], faults: Faults) -> None:
-    """Refuse to fit to inputs that there are not; where some were left out, one that can be used will do."""
+    """Refuse to fit to inputs that there are not; where some were left out, one that can be used will do.
+
+    Raises
+    ------
+    InputError
+        If ``fit_on`` names none that can be used, or goes with a fit to each.
+    """
     if config.fit_on and config.fit_each:
         raise InputError("--fit-on: one network is fitted, for all: expected no --fit-each")
     missing = [name for name in config.fit_on if name not in names]
@@ -209,7 +215,10 @@ def require_fitted(config: Config, names: Sequence[str], faults: Faults) -> None
 def checked(
     tomograms: Sequence[Tomogram], config: Config, fabric: Fabric, faults: Faults
 ) -> tuple[list[Tomogram], list[Finding]]:
-    """The tomograms whose input has no errors, and what else the first process found in it."""
+    """Tomograms whose input has no errors, and what else the first process found in it.
+
+    Errors as `check_inputs`.
+    """
 
     def check() -> tuple[list[int], list[Finding], Faults]:
         wrong = Faults()
@@ -233,7 +242,10 @@ def tell(tomograms: Sequence[Tomogram], faults: Faults, warnings: Sequence[Findi
 
 
 def is_done(tomogram: Tomogram, run: ResultFolder, config: Config) -> bool:
-    """True if all is there that there will be of a tomogram that is taken by turns in the folder of a run."""
+    """True if all is there that there will be of a tomogram that is taken by turns in the folder of a run.
+
+    Errors as `dewedge.pipeline.stages.model_of`.
+    """
     folder, given = tomogram.folder, config.model is not None
     model = run.model if given else folder.model
     copies = paths_in_warp([tomogram.item]) if config.to_warp else []
@@ -250,7 +262,8 @@ def is_done(tomogram: Tomogram, run: ResultFolder, config: Config) -> bool:
 def process_alone(tomogram: Tomogram, run: ResultFolder, config: Config, fabric: Fabric) -> Faults:
     """Check, and `process`, a tomogram that is taken by turns in the folder of a run; what is there stays.
 
-    Its network is its own, or that which is given and lies in the folder of the run.
+    Its network is its own, or that which is given and lies in the folder of the run. Returned is what is
+    wrong with the tomogram, if anything.
     """
     faults = Faults()
     with faults.left_out(tomogram.name):
@@ -273,9 +286,16 @@ def process(
     resume: bool,
     faults: Faults,
 ) -> None:
-    """Half-sets, fit, refinement and report of tomograms that share one network, kept in ``folder``.
+    """Make half-sets, fit, refinement and report of tomograms that share one network, kept in ``folder``.
 
-    A model that is applied instead of a fit lies there already.
+    A model that is applied instead of a fit lies there already. What is wrong with single tomograms is
+    appended to ``faults``.
+
+    Raises
+    ------
+    InputError
+        If none of those that the network is fitted to can be used, the fit or the refinement fails, or a file
+        cannot be written.
     """
     numbers, wrong = on_first_process(fabric, lambda: make_halves(tomograms, config, fabric, folder.model))
     faults += wrong
@@ -307,7 +327,10 @@ def process(
 def refine_each(
     tomograms: Sequence[Tomogram], model_path: Path, model: Model, config: Config, fabric: Fabric
 ) -> None:
-    """Refine one tomogram after the other; each is copied to Warp, if it is to be, before the next."""
+    """Refine one tomogram after the other; each is copied to Warp, if it is to be, before the next.
+
+    Errors as `refine_all` and `dewedge.pipeline.warp.copy_to_warp`.
+    """
     for tomogram in tomograms:
         refine_all([tomogram], model_path, model, config, fabric)
         if config.to_warp:

@@ -64,7 +64,18 @@ def simulate_files(
 
 
 def tilt_angles(tilt_range: tuple[float, float], step_deg: float) -> list[float]:
-    """Tilt angles from the lowest to the highest, in degrees."""
+    """Tilt angles from the lowest of a range to the highest, in degrees.
+
+    Raises
+    ------
+    InputError
+        If the step is not positive, or there can be no such range.
+
+    Examples
+    --------
+    >>> tilt_angles((-6, 6), step_deg=3)
+    [-6.0, -3.0, 0.0, 3.0, 6.0]
+    """
     low, high = TiltRange(*tilt_range).validated()
     if not step_deg > 0:
         raise InputError(f"--tilt-step {step_deg:g}: expected a positive number of degrees")

@@ -49,10 +49,12 @@ class Tomogram:
 
     @property
     def name(self) -> str:
+        """Name of the input."""
         return self.item.name
 
     @property
     def tilt_range(self) -> TiltRange:
+        """Tilt range of the input."""
         return self.item.tilt_range
 
 
@@ -60,11 +62,19 @@ class Reconstructed(Protocol):
     """A tomogram whose half-sets lie in its folder, whether or not its input is opened."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name of the tomogram."""
+        ...
+
     @property
-    def folder(self) -> ResultFolder: ...
+    def folder(self) -> ResultFolder:
+        """Folder of its results."""
+        ...
+
     @property
-    def tilt_range(self) -> TiltRange: ...
+    def tilt_range(self) -> TiltRange:
+        """Tilt range of its series."""
+        ...
 
 
 def is_fitted(tomogram: Tomogram, config: Config) -> bool:
@@ -83,6 +93,11 @@ def make_halves(
     -------
     list, Faults
         Numbers of the tomograms that can be used, and what is wrong with the others.
+
+    Raises
+    ------
+    UnwritableError
+        If a file cannot be written.
     """
     faults, usable = Faults(), []
     for i, tomogram in enumerate(tomograms):
@@ -99,7 +114,10 @@ def make_halves(
 
 
 def is_refined(tomogram: Tomogram, config: Config, model_path: Path) -> bool:
-    """True if the network in a file, with nothing left to fit, has refined a tomogram."""
+    """True if the network in a file, with nothing left to fit, has refined a tomogram.
+
+    Errors as `model_of`.
+    """
     folder = tomogram.folder
     if not (folder.full.exists() and model_path.exists() and is_newer(folder.result, model_path)):
         return False
@@ -107,7 +125,10 @@ def is_refined(tomogram: Tomogram, config: Config, model_path: Path) -> bool:
 
 
 def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
-    """Write half-sets, full tomogram and mask of one tomogram into its folder; those that exist stay."""
+    """Write half-sets, full tomogram and mask of one tomogram into its folder; those that exist stay.
+
+    Errors as `dewedge.pipeline.reconstruct.reconstruct_halves` and `dewedge.inputs.mask.find_specimen`.
+    """
     item, folder = tomogram.item, tomogram.folder
     if isinstance(item, HalvesInput):
         copy_halves(item, folder, config.ctf, fabric.device)
@@ -128,18 +149,24 @@ def make_halves_of(tomogram: Tomogram, config: Config, fabric: Fabric) -> None:
 
 
 def require_crops(pair: TomogramPair, config: Config) -> None:
-    """Refuse a tomogram from which the fit could not draw."""
+    """Refuse a tomogram that the fit could not draw from; errors as `dewedge.learn.sampling.CropSampler`."""
     options = config.fit.options()
     CropSampler([pair], options.cube_size, seed=options.seed, held_out=options.held_out).draw(0)
 
 
 def open_pair(tomogram: Tomogram, config: Config) -> TomogramPair:
-    """The half-sets of a tomogram, memory-mapped, with its mask; twice the full one where none are needed."""
+    """Open the half-sets of a tomogram, memory-mapped, and its mask; twice the full one where that is needed.
+
+    Errors as `read_pair`.
+    """
     return open_reconstructed(tomogram, config, of_series=not isinstance(tomogram.item, HalvesInput))
 
 
 def open_reconstructed(tomogram: Reconstructed, config: Config, *, of_series: bool) -> TomogramPair:
-    """As `open_pair`, of a tomogram whose input need not be opened; ``of_series`` as for `read_pair`."""
+    """Open what `open_pair` does, of a tomogram whose input need not be opened.
+
+    ``of_series`` and errors are those of `read_pair`.
+    """
     folder = tomogram.folder
     halves = folder.halves if OBJECTIVES[config.fit.objective].needs_halves else []
     return read_pair(folder.full, halves, folder, tomogram.name, tomogram.tilt_range, of_series=of_series)
@@ -154,9 +181,15 @@ def read_pair(
     *,
     of_series: bool,
 ) -> TomogramPair:
-    """Both half-sets, or the full tomogram alone, for a fit; mask and planes are those of ``raw``.
+    """Open both half-sets, or the full tomogram alone, for a fit; mask and planes are those of ``raw``.
 
-    ``of_series``: whether all were reconstructed here, so that the full one has the grey scale of the halves.
+    ``of_series`` is True if all were reconstructed here, so that the full one has the grey scale of the
+    halves.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or shapes differ.
     """
     whole = read_result(full_path)
     full, size_A = whole.data, whole.voxel_size_A
@@ -171,7 +204,10 @@ def read_pair(
 
 
 def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> Model | None:
-    """The model of a fit that was finished with these options; None if there is none."""
+    """Read the model of a fit that was finished with these options; None if there is none.
+
+    Errors as `model_of`.
+    """
     model = model_of(path, config)
     if model is None:
         return None
@@ -185,7 +221,10 @@ def fitted_model(path: Path, config: Config, tomograms: Sequence[Tomogram]) -> M
 
 
 def model_of(path: Path, config: Config) -> Model | None:
-    """The model in a file, if there is one and it was fitted with these options."""
+    """Read the model of a file, if there is one and it was fitted with these options.
+
+    Errors as `load_model`.
+    """
     if not path.exists():
         return None
     model = load_model(path)
@@ -196,7 +235,10 @@ def model_of(path: Path, config: Config) -> Model | None:
 def refine_all(
     tomograms: Sequence[Reconstructed], model_path: Path, model: Model, config: Config, fabric: Fabric
 ) -> None:
-    """Refine every tomogram, its tiles divided over the processes; those refined by this very model stay."""
+    """Refine every tomogram, its tiles divided over the processes; those refined by this very model stay.
+
+    Errors as `dewedge.pipeline.refine.refine_files`.
+    """
 
     def are_there() -> list[bool]:
         return [is_newer(tomogram.folder.result, model_path) for tomogram in tomograms]
@@ -224,7 +266,10 @@ def refine_all(
 
 
 def write_formats(folder: ResultFolder, wanted: Sequence[Path], config: Config) -> None:
-    """Write the refined tomogram that is there in the formats that are not, or are older."""
+    """Write the refined tomogram that is there in the formats that are not, or are older.
+
+    Errors as `dewedge.io.formats.read_volume` and `dewedge.io.mrc.create_mrc`.
+    """
     done = folder.result
     for path in wanted:
         if not is_newer(path, done):
@@ -246,6 +291,8 @@ def report(tomograms: Sequence[Reconstructed], config: Config) -> None:
     """Draw slices of every tomogram before and after, and make its page.
 
     What is newer than the refined tomogram stays.
+
+    Errors as `dewedge.io.formats.read_volume`; a figure or page that cannot be made is a warning.
     """
     run = ResultFolder(require_output(config.output))
     for tomogram in tomograms:

@@ -53,6 +53,11 @@ def take_turns(
     -------
     Faults
         Why tomograms cannot be used, those that other processes took since this one began included.
+
+    Raises
+    ------
+    UnwritableError
+        If a folder cannot be written.
     """
     folders = run.tomograms
     own = alone(fabric, run.config.compute) if len(folders) >= fabric.world_size else fabric

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def paths_in_warp(inputs: Sequence[RunInput]) -> list[Path]:
-    """Where Warp keeps the denoised tomogram of each input.
+    """Paths at which Warp keeps the denoised tomogram of each input.
 
     Raises
     ------
@@ -28,7 +28,10 @@ def paths_in_warp(inputs: Sequence[RunInput]) -> list[Path]:
 
 
 def copy_to_warp(inputs: Sequence[RunInput], refined: Sequence[Path]) -> None:
-    """Copy the refined tomogram of each input to where Warp keeps denoised ones; newer ones stay."""
+    """Copy the refined tomogram of each input to where Warp keeps denoised ones; newer ones stay.
+
+    Errors as `paths_in_warp` and `dewedge.io.files.atomic_path`.
+    """
     for item, source, target in zip(inputs, refined, paths_in_warp(inputs), strict=True):
         if not is_newer(target, source):
             with atomic_path(target) as temporary:

@@ -59,7 +59,7 @@ class ComparedMethod:
     losses: Mapping[str, Sequence[EpochRow]]
 
     def titled(self, stage: str) -> str:
-        """What a stage is called: as its method, where that has no other."""
+        """Title of a stage: that of its method, where that has no other."""
         return self.recipe.title if len(self.stages) == 1 else f"{self.recipe.title}: {stage}"
 
 
@@ -107,13 +107,13 @@ class Comparison:
         return resolution_at(curve, self.voxel_size_A or 1.0, THRESHOLD)
 
     def resolution_text(self, curve: ShellCorrelation) -> str:
-        """The same for people; at Nyquist it is a bound."""
+        """Resolution at which an FSC falls below 0.143, as people read it: at Nyquist as a bound."""
         value = self.resolution(curve)
         at_nyquist = value <= 2 * (self.voxel_size_A or 1.0)
         return NOTHING if math.isnan(value) else f"{'≤ ' if at_nyquist else ''}{value:.1f}"
 
     def as_dict(self) -> dict[str, Any]:
-        """All figures, fit for JSON."""
+        """Figures of all methods, fit for JSON."""
         frequency = self.methods[0].scores.half_sets.frequency_per_voxel / (self.voxel_size_A or 1.0)
         unit = "voxels" if self.voxel_size_A is None else "A"
         return {

@@ -30,7 +30,7 @@ DPI = 150
 
 @contextmanager
 def dispensable(path: Path) -> Iterator[None]:
-    """Where a figure or page cannot be made, whatever the reason, a warning is all: results do without."""
+    """Warn, and go on, where a figure or page cannot be made, whatever the reason: results do without."""
     try:
         yield
     except Exception as error:
@@ -69,7 +69,7 @@ def image_tag(data: bytes, text: str) -> str:
 
 
 def grey_limits(sections: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """Black and white of a volume: percentiles of all its sections that are shown."""
+    """Black and white of a volume: percentiles of all its sections, of any shape, that are shown."""
     values = np.concatenate([np.asarray(section, dtype=np.float32).ravel() for section in sections])
     low, high = np.percentile(values, PERCENTILES)
     return float(low), float(high) if high > low else float(low) + 1
@@ -82,9 +82,10 @@ def show_section(
     label: str,
     opacity: NDArray[np.float64] | None = None,
 ) -> None:
-    """Draw a section in a thin frame; its label, the two axes' names, in a corner.
+    """Draw an ``(up, right)`` section in a thin frame; its label, the two axes' names, in a corner.
 
-    Where an opacity from 0 to 1 is given, it fades to the white of the page.
+    ``limits`` are its black and white. Where an opacity from 0 to 1, of the section's shape, is given, it
+    fades to the white of the page.
     """
     from matplotlib.patheffects import withStroke
 
@@ -115,7 +116,7 @@ def show_section(
 
 
 def add_scale_bar(axes: Axes, voxel_size_A: float, width: int) -> None:
-    """A bar of about a quarter of the width of a section of ``width`` voxels, and its length."""
+    """Draw a bar of about a quarter of the width of a section of ``width`` voxels, and its length."""
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
@@ -139,11 +140,23 @@ def add_scale_bar(axes: Axes, voxel_size_A: float, width: int) -> None:
 
 
 def round_length(length: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is not above ``length``."""
+    """The largest of 1, 2, 5 times a power of ten that is not above ``length``.
+
+    Examples
+    --------
+    >>> round_length(340.0), round_length(0.5)
+    (200.0, 0.5)
+    """
     power = 10.0 ** math.floor(math.log10(length))
     return max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9))
 
 
 def length_text(length_A: float) -> str:
-    """A length as people read it: ``50 nm``, ``2 µm``."""
+    """Length as people read it.
+
+    Examples
+    --------
+    >>> length_text(500), length_text(20_000)
+    ('50 nm', '2 µm')
+    """
     return f"{length_A / 10:g} nm" if length_A < 10000 else f"{length_A / 10000:g} µm"

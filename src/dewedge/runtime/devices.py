@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 def choose_device(section: DeviceSection) -> torch.device:
-    """The device of this configuration on this machine.
+    """Choose the device of this configuration on this machine.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def choose_device(section: DeviceSection) -> torch.device:
 
 
 def choose_precision(section: DeviceSection, device: torch.device) -> Precision:
-    """The precision of this configuration on this device.
+    """Choose the precision of this configuration on this device.
 
     Raises
     ------
@@ -56,12 +56,14 @@ def choose_precision(section: DeviceSection, device: torch.device) -> Precision:
 
 @contextmanager
 def launched(section: ComputeSection) -> Iterator[Fabric]:
-    """The Fabric of `launch` for the block, at whose beginning and end all processes wait for each other.
+    """Give the Fabric of `launch` for the block, at whose beginning and end processes wait for each other.
 
     Not after an exception, which may be of one process alone. A block within another one leaves the
     processes connected.
     Gloo's threads let go of their last tensors a little late; one that does so while its interpreter ends
     aborts the process (https://github.com/pytorch/pytorch/pull/179291).
+
+    Errors as `launch`.
     """
     is_within = torch.distributed.is_initialized()
     fabric = launch(section)
@@ -74,7 +76,7 @@ def launched(section: ComputeSection) -> Iterator[Fabric]:
 
 
 def launch(section: ComputeSection) -> Fabric:
-    """A launched Fabric; other processes, if any, start here and run the same command.
+    """Launch a Fabric; other processes, if any, start here and run the same command.
 
     Raises
     ------
@@ -136,7 +138,10 @@ def limit_threads(processes: int) -> None:
 
 
 def alone(fabric: Fabric, section: ComputeSection) -> Fabric:
-    """A Fabric of this process and its device alone, in what it does none of the others has a part."""
+    """Fabric of this process and its device alone; in what it does none of the others has a part.
+
+    Errors as `choose_precision`.
+    """
     if fabric.world_size == 1:
         return fabric
     device = fabric.device
@@ -203,7 +208,7 @@ def _is_lost_connection(error: RuntimeError) -> bool:
 
 
 def log_device(fabric: Fabric, section: DeviceSection, level: int = logging.INFO) -> None:
-    """Log device, precision and number of processes."""
+    """Log device, precision and number of processes; errors as `choose_precision`."""
     device = fabric.device
     threads = f"CPU, {torch.get_num_threads()} threads"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else threads
@@ -211,7 +216,7 @@ def log_device(fabric: Fabric, section: DeviceSection, level: int = logging.INFO
 
 
 def on_first_process(fabric: Fabric, action: Callable[[], Result]) -> Result:
-    """The result of ``action``, done by the first process alone; an `InputError` of it ends all of them."""
+    """Return the result of ``action``, done by the first process alone; its `InputError` ends all of them."""
     if fabric.world_size == 1:
         return action()
     outcome: tuple[Result | None, InputError | None] = (None, None)

@@ -16,7 +16,16 @@ _NAMED = 3
 
 
 class Faults(list[InputError]):
-    """Errors of those of several inputs that cannot be used, one of each."""
+    """Errors of those of several inputs that cannot be used, one of each.
+
+    Examples
+    --------
+    >>> faults = Faults()
+    >>> with faults.collected():
+    ...     raise InputError("TS_01: no tilt angles")
+    >>> print(faults.summary(total=3))
+    1 of 3 inputs could not be used: TS_01: no tilt angles
+    """
 
     @contextmanager
     def collected(self, name: str = "") -> Iterator[None]:
@@ -46,7 +55,10 @@ class Faults(list[InputError]):
             logger.info("%s: %s", what, fault)
 
     def by_name(self) -> dict[str, str]:
-        """What is wrong with each input: that of a name, or of the file that the message begins with."""
+        """Faults of the inputs: by the name of each, or of the file that the message begins with.
+
+        A message does not begin with the name again.
+        """
         told: dict[str, str] = {}
         for fault in self:
             text = str(fault)
@@ -55,12 +67,18 @@ class Faults(list[InputError]):
         return told
 
     def require_some(self, usable: Sequence[object]) -> None:
-        """Raise what is wrong if nothing is left to go on with."""
+        """Refuse to go on if something is wrong and nothing is left to go on with.
+
+        Raises
+        ------
+        InputError
+            That of `summary`.
+        """
         if self and not usable:
             raise self.summary(len(self))
 
     def summary(self, total: int) -> InputError:
-        """One error for all that went wrong with ``total`` inputs."""
+        """Make one error of all that went wrong with ``total`` inputs."""
         if total == 1:
             return self[0]
         texts = [str(fault) for fault in self[:_NAMED]]

@@ -87,31 +87,32 @@ class ResultFolder:
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.path.name
 
     @property
     def result(self) -> Path:
-        """The refined tomogram in the format that is there; of two, that written last."""
+        """Path of the refined tomogram in the format that is there; of two, that written last."""
         return self.kept(self.refined)
 
     def kept(self, path: Path) -> Path:
-        """A volume of these, named as MRC, in the format that is there; of two, that written last."""
+        """Path of a volume of these, named as MRC, in the format that is there; of two, that written last."""
         there = [each for each in (path, path.with_suffix(ZARR_SUFFIX)) if each.exists()]
         return max(there, key=lambda each: each.stat().st_mtime_ns, default=path)
 
     def refined_as(self, output_format: OutputFormat) -> list[Path]:
-        """The refined tomogram in the format that is asked for, or in both."""
+        """Paths of the refined tomogram in the format that is asked for, or in both."""
         both = {"mrc": self.refined, "zarr": self.refined_zarr}
         return list(both.values()) if output_format == "both" else [both[output_format]]
 
     @property
     def halves(self) -> list[Path]:
-        """The tomograms of both half-sets."""
+        """Paths of the tomograms of both half-sets."""
         return [self.half0, self.half1]
 
     @property
     def refined_halves(self) -> list[Path]:
-        """The refined tomograms of both half-sets."""
+        """Paths of the refined tomograms of both half-sets."""
         return [self.refined_half0, self.refined_half1]
 
     @property
@@ -202,7 +203,13 @@ def is_newer(path: Path, than: Path) -> bool:
 
 
 def refuse_sources(results: Sequence[Path], sources: Sequence[Path]) -> None:
-    """Refuse results that would replace an input."""
+    """Refuse results that would replace an input.
+
+    Raises
+    ------
+    InputError
+        If one would.
+    """
     # Path.resolve raises where links lead round; then writing tells.
     inputs = {os.path.realpath(path) for path in sources}
     # A level of a Zarr store lies in it.
@@ -213,7 +220,13 @@ def refuse_sources(results: Sequence[Path], sources: Sequence[Path]) -> None:
 
 
 def refuse_outside(folder: Path, results: Sequence[Path]) -> None:
-    """Refuse results below a folder that a link in it would lead out of it."""
+    """Refuse results below a folder that a link in it would lead out of it.
+
+    Raises
+    ------
+    InputError
+        If there is such a link.
+    """
     inside = Path(os.path.realpath(folder))
     for parent in dict.fromkeys(path.parent for path in results):
         if not Path(os.path.realpath(parent)).is_relative_to(inside):
@@ -247,7 +260,7 @@ def claimed(results: Sequence[Path], sources: Sequence[Path] = (), *, overwrite:
 
 @contextmanager
 def claimed_report(path: Path | None, sources: Sequence[Path]) -> Iterator[None]:
-    """`claimed` for a file of figures, if one is asked for: it replaces an earlier one."""
+    """Hold a file of figures as `claimed` does, if one is asked for: it replaces an earlier one."""
     if path is None:
         yield
         return
@@ -256,7 +269,10 @@ def claimed_report(path: Path | None, sources: Sequence[Path]) -> Iterator[None]
 
 
 def require_free(results: Sequence[Path], sources: Sequence[Path], overwrite: bool) -> None:
-    """Refuse results that would replace an input, lie outside by a link, or exist and must not."""
+    """Refuse results that would replace an input, lie outside by a link, or exist and must not.
+
+    Errors as `refuse_sources`, `refuse_outside` and `require_new`.
+    """
     refuse_sources(results, sources)
     folder = results[0].parent
     refuse_outside(folder, [path for path in results if path.is_relative_to(folder)])
@@ -264,7 +280,10 @@ def require_free(results: Sequence[Path], sources: Sequence[Path], overwrite: bo
 
 
 def hold(stack: ExitStack, results: Sequence[Path], locks: Sequence[Path], overwrite: bool) -> None:
-    """Lock the results of ``locks`` until ``stack`` ends, and clear what a killed process left of any."""
+    """Lock the results of ``locks`` until ``stack`` ends, and clear what a killed process left of any.
+
+    Errors as `dewedge.runtime.lock.locked_folder` and `require_new`.
+    """
     from dewedge.runtime.lock import locked_file  # and asyncio with it, which a help must not wait for
 
     for path in locks:
@@ -279,7 +298,13 @@ def hold(stack: ExitStack, results: Sequence[Path], locks: Sequence[Path], overw
 
 
 def require_new(paths: Sequence[Path], overwrite: bool) -> None:
-    """Refuse files that exist, unless they may be overwritten."""
+    """Refuse files that exist, unless they may be overwritten.
+
+    Raises
+    ------
+    InputError
+        If one exists, and may not.
+    """
     for path in paths:
         if path.exists() and not overwrite:
             raise InputError(

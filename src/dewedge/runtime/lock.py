@@ -51,7 +51,7 @@ def locked_folder(folder: Path, wait_s: float = _WAIT_S) -> Iterator[None]:
 
 @contextmanager
 def locked_file(path: Path) -> Iterator[None]:
-    """Hold a result that is one file, and those that are named after it, as `locked_folder` does."""
+    """Hold a result that is one file, and those named after it; errors as `locked_folder`."""
     if not is_first_process():
         yield
         return
@@ -60,7 +60,7 @@ def locked_file(path: Path) -> Iterator[None]:
 
 
 def taken_by_turns(folders: Sequence[Path]) -> Generator[int]:
-    """Numbers of the folders that no other process holds; each is held until the next is asked for.
+    """Yield the numbers of the folders that no other process holds; each is held until the next is asked for.
 
     Every process takes them, not only the first of several. Those that others hold are tried again, until
     only such are left as others are alive to work in, which is told.

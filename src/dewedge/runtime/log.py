@@ -37,6 +37,7 @@ class LogFile(logging.FileHandler):
     is_written = True
 
     def handleError(self, record: logging.LogRecord) -> None:
+        """Warn that the file cannot be written any more, and write no more to it."""
         self.is_written = False
         self.setLevel(logging.CRITICAL + 1)
         fault = sys.exc_info()[1]
@@ -44,6 +45,7 @@ class LogFile(logging.FileHandler):
         logger.warning("%s: cannot be written any more: the run goes on without: %s", self.baseFilename, what)
 
     def close(self) -> None:
+        """Close the file, as far as its disk lets it be."""
         with suppress(OSError):
             super().close()
 
@@ -56,6 +58,7 @@ class Warned(logging.Handler):
         self.messages: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message of a warning; the same one is kept once."""
         self.messages[record.getMessage()] = None
 
 
@@ -63,6 +66,7 @@ class Printable(logging.Filter):
     """Messages as they are safe on a terminal, whatever names of files they hold."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Make the message of a record printable; none is left out."""
         record.msg, record.args = printable(record.getMessage()), None
         return True
 
@@ -129,7 +133,7 @@ def logged_apart(path: Path) -> Iterator[None]:
 
 
 def log_file() -> Path | None:
-    """The file that messages are appended to; None if there is none, or it cannot be written any more."""
+    """File that messages are appended to; None if there is none, or it cannot be written any more."""
     for handler in logger.handlers:
         if isinstance(handler, LogFile) and handler.is_written:
             return Path(handler.baseFilename)
@@ -212,7 +216,13 @@ def peak_memory() -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them: ``4.2 s``, ``3:05 min``, ``2:00:10 h``."""
+    """Seconds as people read them.
+
+    Examples
+    --------
+    >>> duration(4.2), duration(185), duration(7210)
+    ('4.2 s', '3:05 min', '2:00:10 h')
+    """
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

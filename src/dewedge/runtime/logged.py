@@ -22,7 +22,7 @@ _STEP = re.compile(r"(.*): (\d\S* (?:s|min|h)), peak memory (.*)")
 
 @dataclass(frozen=True)
 class Logged:
-    """Of one run, with all that resumed it.
+    """Facts, steps and warnings of one run, with all that resumed it.
 
     Parameters
     ----------
@@ -43,12 +43,18 @@ class Logged:
 
     @property
     def seconds(self) -> float:
-        """Of all steps."""
+        """Seconds of all steps together."""
         return sum(in_seconds(took) for _, took, _ in self.steps)
 
 
 def in_seconds(text: str) -> float:
-    """Seconds of what `dewedge.runtime.log.duration` wrote."""
+    """Seconds of what `dewedge.runtime.log.duration` wrote.
+
+    Examples
+    --------
+    >>> in_seconds("2:00:10 h")
+    7210.0
+    """
     seconds = 0.0
     for part in text.split()[0].split(":"):
         seconds = 60 * seconds + float(part)
@@ -56,7 +62,7 @@ def in_seconds(text: str) -> float:
 
 
 def read_log(path: Path) -> Logged:
-    """What a log tells of its last run; nothing if there is none.
+    """Read what a log tells of its last run; nothing if there is none.
 
     Raises
     ------

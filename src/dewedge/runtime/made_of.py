@@ -24,7 +24,7 @@ _RELATIVE, _ABSOLUTE = 1e-5, 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What results are made of.
+    """Files and values that results are made of.
 
     Parameters
     ----------
@@ -45,23 +45,30 @@ class Source:
 
     @cached_property
     def fingerprints(self) -> dict[str, Fingerprint]:
-        """Of its files, by path, as they are when this is first asked for."""
+        """Fingerprints of its files, by path, as they are when this is first asked for.
+
+        Errors as `dewedge.io.fingerprint.fingerprint`.
+        """
         return {str(path.absolute()): fingerprint(path) for path in self.files}
 
     @property
     def is_used(self) -> bool:
+        """True if any result exists."""
         return any(path.exists() for path in self.results)
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What is kept of a `Source`."""
+    """Fingerprints and values that are kept of a `Source`."""
 
     files: Mapping[str, Fingerprint]
     values: Mapping[str, Any]
 
     def difference(self, source: Source) -> str | None:
-        """What has changed, in words; None if nothing has. A new time alone is logged."""
+        """First thing that has changed, in words; None if nothing has. A new time alone is logged.
+
+        Errors as `Source.fingerprints`.
+        """
         now = source.fingerprints
         for path in dict.fromkeys([*self.files, *now]):
             if path not in now or path not in self.files:
@@ -79,12 +86,12 @@ class Record:
 
 
 def read_records(*paths: Path) -> dict[str, Record]:
-    """As `read_record`, of several files."""
+    """Read what several files tell, each as `read_record` does, with its errors."""
     return {name: record for path in paths for name, record in read_record(path).items()}
 
 
 def read_record(path: Path) -> dict[str, Record]:
-    """What results were made of, by the names of the inputs; nothing if there is no such file.
+    """Read what results were made of, by the names of the inputs; nothing if there is no such file.
 
     Raises
     ------
@@ -108,7 +115,10 @@ def read_record(path: Path) -> dict[str, Record]:
 
 
 def write_record(path: Path, sources: Sequence[Source]) -> None:
-    """Write what results are made of; what is known of those that exist already stays."""
+    """Write what results are made of; what is known of those that exist already stays.
+
+    Errors as `read_record`, `Source.fingerprints` and `dewedge.io.files.atomic_path`.
+    """
     known = read_record(path)
     for source in sources:
         if source.name not in known or not source.is_used:
@@ -147,7 +157,13 @@ def refuse_changed(path: Path, sources: Sequence[Source]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it, numbers to seven digits."""
+    """A value as JSON has it, numbers to seven digits.
+
+    Examples
+    --------
+    >>> plain({"tilt_deg": np.array([-60.0, 0.123456789]), "path": Path("TS_01.mrc")})
+    {'tilt_deg': [-60.0, 0.1234568], 'path': 'TS_01.mrc'}
+    """
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

@@ -68,7 +68,7 @@ class FitProgress:
         self.bar.stop()
 
     def step(self, state: FitState) -> None:
-        """After a step."""
+        """Show where the fit stands after a step."""
         if self.first is None:
             self.first = (state.step, state.seconds)
             self.began = (time.monotonic(), time.process_time())
@@ -77,7 +77,7 @@ class FitProgress:
         self.bar.update(self.task, completed=share, description=text)
 
     def epoch(self, state: FitState) -> None:
-        """After an epoch, and after the wedge of the inputs was replaced, if that was its last one."""
+        """Tell of an epoch; where the wedge of the inputs was replaced at its end, after that."""
         row = state.rows[-1]
         self.losses = row.losses
         self.rounds_s += state.seconds - row.seconds
@@ -85,14 +85,14 @@ class FitProgress:
         self._tell_if_busy()
 
     def round(self, number: int, state: FitState) -> None:
-        """After the wedge of the inputs was replaced for the ``number``-th time, at the end of an epoch."""
+        """Tell that the wedge of the inputs was replaced the ``number``-th time, at the end of an epoch."""
         row = state.rows[-1]
         self.rounds += 1
         self.round_steps = state.step / number
         self._tell(state, row, f"round {number}: ", self.told is None or row.seconds - self.told > ROUND_S)
 
     def seconds_left(self, state: FitState) -> float | None:
-        """Until the end of the fit by its number of steps or by its budget; None before a pace is known."""
+        """Seconds until the end of the fit by steps or by its budget; None before a pace is known."""
         budget_s = math.inf if self.options.budget_s is None else self.options.budget_s
         by_time, steps = budget_s - state.seconds, state.steps_left(self.options)
         if self.first is None or state.step <= self.first[0]:
@@ -153,7 +153,7 @@ class Counted:
         self.started = self.shown = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        """After ``done`` of ``total``."""
+        """Show that ``done`` of ``total`` are done."""
         now = time.monotonic()
         left = _remaining((now - self.started) * (total - done) / max(done, 1))
         text = f"{left}  {self.name}: {self.unit} {done} of {total}"
@@ -165,7 +165,7 @@ class Counted:
 
 @contextmanager
 def counted(stage: str, name: str, unit: str = "") -> Iterator[Counted]:
-    """A bar for a stage with this name, which moves to and fro until something is counted.
+    """Show a bar for a stage with this name, which moves to and fro until something is counted.
 
     It is shown where messages are: of several processes by the first, and to nobody who calls from Python.
     """

@@ -52,7 +52,7 @@ _INDEX = "look at this first: the list of all tomograms"
 def described(
     run: ResultFolder, folders: Sequence[ResultFolder], among: Sequence[Path] | None = None
 ) -> Described:
-    """The files of a run and of its tomograms that are there, or those ``among`` some, with what they are.
+    """Files of a run and of its tomograms that are there, or those ``among`` some, with what they are.
 
     Of several tomograms that have folders of their own, the files of one name are one path, with a star.
     """
@@ -74,7 +74,7 @@ def described(
 
 
 def of_trust(folders: Sequence[ResultFolder]) -> Described:
-    """What `dewedge trust` has written of these tomograms."""
+    """Files that `dewedge trust` has written of these tomograms, with what they are."""
     files = [(getattr(folder, key), _OF_TOMOGRAM[key]) for folder in folders for key in _OF_TRUST]
     return [(path, what) for path, what in files if path.exists()]
 
@@ -86,6 +86,6 @@ def tell(files: Described) -> None:
 
 
 def lines(files: Described) -> list[str]:
-    """A line for each file, with the words in a column."""
+    """Lines of files, one each, with the words in a column."""
     width = max((len(str(path)) for path, _ in files), default=0)
     return [f"{str(path).ljust(width)}  {what}" for path, what in files]

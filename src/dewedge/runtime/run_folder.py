@@ -44,7 +44,13 @@ _BEGIN_S = 600.0
 
 
 def require_output(output: Path | None) -> Path:
-    """The output folder, which must be given."""
+    """Return the output folder, which must be given.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
     if output is None:
         raise InputError("no output folder: expected -o FOLDER")
     return output
@@ -103,7 +109,7 @@ class RunFolder(ResultFolder):
 
     @property
     def continues(self) -> bool:
-        """Whether what lies in the folder now is continued."""
+        """True if what lies in the folder now is continued."""
         return self.resume or (self.share and (self.path / self.settings_name).is_file())
 
     @property
@@ -118,11 +124,14 @@ class RunFolder(ResultFolder):
         return self.results
 
     def difference(self) -> str | None:
-        """A setting of what is to be resumed that is not as it is now, in words; None if there is none."""
+        """First setting of what is to be resumed that is not as it is now, in words; None if there is none.
+
+        Errors as `dewedge.settings.file.resolve_config`.
+        """
         return first_difference(resolve_config(self.config_file, {}), self.config)
 
     def write_settings(self) -> None:
-        """Write what repeats all this."""
+        """Write what repeats all this; errors as `dewedge.io.files.atomic_path`."""
         write_config(self.config_file, self.config, self.verb)
 
     def require_usable(self, sources: Sequence[Path]) -> None:
@@ -171,7 +180,15 @@ class RunFolder(ResultFolder):
 
     @contextmanager
     def begun(self, fabric: Fabric) -> Iterator[None]:
-        """Begin work here, locked, on the first process; where it is interrupted, tell how to resume it."""
+        """Begin work here, locked, on the first process; where it is interrupted, tell how to resume it.
+
+        Raises
+        ------
+        InputError
+            As `require_usable`, or if a file cannot be written.
+        KeyboardInterrupt, LostProcessError
+            As `dewedge.runtime.devices.told_how_to_resume`.
+        """
         with told_how_to_resume(f"dewedge {self.verb} --resume -o {self.path}"), ExitStack() as stack:
             on_first_process(fabric, lambda: self._begin(stack))
             log_device(fabric, self.config.compute)
@@ -213,7 +230,13 @@ class RunFolder(ResultFolder):
 
 
 def first_difference(then: Config, now: Config) -> str | None:
-    """The first key, if any, in which a configuration differs that a resumed run may not change."""
+    """First key, if any, in which a configuration differs that a resumed run may not change, in words.
+
+    Examples
+    --------
+    >>> first_difference(Config(), Config(fit_each=True))
+    'the run there has fit_each = False, not True'
+    """
     old, new = (flat(config.model_dump(mode="json")) for config in (then, now))
     for key in new:
         free = key in FREE_KEYS or key.partition(".")[0] in FREE_KEYS

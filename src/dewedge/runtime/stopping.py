@@ -16,7 +16,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_asked() -> Iterator[Callable[[], bool]]:
-    """A function that tells whether SIGINT or SIGTERM came; what they did before, they do after the block.
+    """Give a function that tells if SIGINT or SIGTERM came; what they did before, they do after the block.
 
     A second signal does it at once. In a thread that is not the main one, where Python lets nobody handle
     signals, they do what they did.

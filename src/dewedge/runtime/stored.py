@@ -19,6 +19,8 @@ def store(paths: Iterable[Path], section: FilesSection) -> None:
     """Give MRC files that are there the precision that is asked for.
 
     Where half precision would lose what one holds, it stays as it is, with a warning.
+
+    Errors as `dewedge.io.half_precision.to_half_precision`.
     """
     if section.output_dtype == "float32":
         return
@@ -30,7 +32,10 @@ def store(paths: Iterable[Path], section: FilesSection) -> None:
 
 
 def drop_halves(folders: Iterable[ResultFolder]) -> None:
-    """Remove the half-sets of tomograms, and what was refined of them."""
+    """Remove the half-sets of tomograms, and what was refined of them.
+
+    Errors as `dewedge.io.files.remove_all`.
+    """
     for folder in folders:
         there = [path for path in (*folder.halves, *folder.refined_halves) if path.exists()]
         remove_all(there)

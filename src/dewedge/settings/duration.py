@@ -16,7 +16,14 @@ _PATTERN = "".join(rf"(?:(\d*\.?\d+){unit})?" for unit in _UNITS)
 
 
 class Duration(timedelta):
-    """A positive duration, which files and flags hold as text."""
+    """A positive duration, which files and flags hold as text.
+
+    Examples
+    --------
+    >>> budget = Duration.read("1h30min")
+    >>> budget.total_seconds(), str(budget.share(4))
+    (5400.0, '22min30s')
+    """
 
     @classmethod
     def read(cls, text: str) -> Duration:

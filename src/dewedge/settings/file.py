@@ -25,7 +25,7 @@ _PYTHON_NAMES = {"bin": "binning"}
 
 
 def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
-    """The configuration of a TOML file, overridden by what is ``given``, resolved.
+    """Configuration of a TOML file, overridden by what is ``given``, resolved.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def resolve_config(file: Path | None, given: Mapping[str, Any]) -> Config:
 def resolve_options(
     call: str, options: Mapping[str, Any], sections: Mapping[str, type[Section]], given: Mapping[str, Any]
 ) -> Config:
-    """The configuration of the options of a call from Python, resolved.
+    """Configuration of the options of a call from Python, resolved.
 
     Parameters
     ----------
@@ -99,7 +99,13 @@ def _merged_with_rate(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Settings of several layers, key by key; a later layer wins."""
+    """Settings of several layers, key by key; a later layer wins.
+
+    Examples
+    --------
+    >>> merged([{"fit": {"seed": 1, "epochs": 5}}, {"fit": {"seed": 2}}])
+    {'fit': {'seed': 2, 'epochs': 5}}
+    """
     result: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
@@ -111,12 +117,18 @@ def merged(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def write_config(path: Path, config: Config, command: str = "run") -> None:
-    """Write a configuration that `resolve_config` reads back; ``command`` is the one that repeats it."""
+    """Write a configuration that `resolve_config` reads back; ``command`` is the one that repeats it.
+
+    Errors as `dewedge.io.files.atomic_path`.
+    """
     write_settings(path, config.model_dump(mode="json"), command)
 
 
 def write_settings(path: Path, settings: Mapping[str, Any], command: str) -> None:
-    """Write keys of a configuration, of types that JSON has, as TOML."""
+    """Write keys of a configuration, of types that JSON has, as TOML.
+
+    Errors as `dewedge.io.files.atomic_path`.
+    """
     again = f"dewedge {command} --config {path.name} -o FOLDER"
     note = f"# Written by dewedge {dewedge.__version__}; run it again: {again}\n"
     write_text_atomic(path, note + tomli_w.dumps(_toml_values(dict(settings))))
@@ -143,7 +155,7 @@ class Difference:
 
 
 def differences(config: Config) -> list[Difference]:
-    """What differs from the default, but for the folder of the results."""
+    """Keys whose value is not the default, but for the folder of the results."""
     own, default = (flat(each.model_dump(mode="json")) for each in (config, resolve_config(None, {})))
     return [
         Difference(key, _toml_values(value), _toml_values(default[key]), _help(key))
@@ -177,7 +189,7 @@ def _toml_values(value: Any) -> Any:
 
 
 def explain(error: ValidationError) -> str:
-    """One line for the first thing wrong with a configuration file."""
+    """Explain in a line the first thing wrong with a configuration file."""
     key, expected = explain_value(error)
     if error.errors()[0]["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, _known_keys(), n=1, cutoff=0.0)

@@ -219,7 +219,13 @@ class FitSection(Section):
 
     @property
     def rate(self) -> float:
-        """Highest learning rate: as given, else that of optimiser and start."""
+        """Highest learning rate: as given, else that of optimiser and start.
+
+        Examples
+        --------
+        >>> FitSection().rate, FitSection(init="simulated").rate
+        (0.003, 0.0001)
+        """
         if self.learning_rate is not None:
             return self.learning_rate
         from_random, from_given = RATES[self.optimiser]

@@ -80,7 +80,7 @@ class SplitSection(Section):
 
     @property
     def of_tilts(self) -> Literal["tilts", "random"]:
-        """The split of a series without frames."""
+        """Split of a series without frames."""
         return "random" if self.split == "random" else "tilts"
 
 
@@ -220,7 +220,10 @@ class TileSection(Section):
     )
 
     def edge(self, network: NetworkConfig, cube_size: int) -> int:
-        """Return the largest edge of the tiles: as given, else what suits a network fitted to such cubes."""
+        """Return the largest edge of the tiles: as given, else what suits a network fitted to such cubes.
+
+        All edges are in voxels.
+        """
         from dewedge.learn.tiling import tile_size  # and torch, which a command line must not wait for
 
         return self.tile or tile_size(network, cube_size)
@@ -235,7 +238,7 @@ class RefineSection(TileSection):
 
 
 class FilesSection(Section):
-    """How the volumes of a run are kept."""
+    """Volumes of a run as they are kept."""
 
     half_sets: Literal["keep", "drop"] = Field(
         default="keep",
@@ -249,7 +252,7 @@ class FilesSection(Section):
 
 
 class DeviceSection(Section):
-    """On what it is computed."""
+    """Device on which it is computed."""
 
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Kind of device; auto takes a CUDA GPU if there is one."
@@ -262,7 +265,7 @@ class DeviceSection(Section):
 
 
 class ComputeSection(DeviceSection):
-    """On what, and on how many of them."""
+    """Devices on which it is computed, and their number."""
 
     devices: int = Field(
         default=1, ge=1, le=PROCESSES, description="Devices of each node; they divide fit and refinement."
@@ -295,7 +298,7 @@ class WatchSection(Section):
 
 
 class Config(Section):
-    """All of a run."""
+    """All settings of a run."""
 
     paths: Paths = Field(
         default=[], description="Stacks, folders, metadata files and dataset files that hold the input."

@@ -65,19 +65,26 @@ class ComparisonFolder(RunFolder):
 
     @property
     def results(self) -> list[Path]:
+        """Files of the comparison, and those of all stages of all methods."""
         files = [self.path / name for name in (SETTINGS, PAGE, PICTURES, CURVES, LOSSES, FIGURES)]
         files.append(self.inputs)
         return files + [path for folder in self.tomograms for path in folder.of_tomogram]
 
     @property
     def occupants(self) -> list[Path]:
+        """Files of a comparison, and the configuration of a run."""
         return [*self.results, self.config_file]
 
     def difference(self) -> str | None:
+        """First setting for all methods that is not as it was, in words; None if there is none.
+
+        Errors as `read_comparison`.
+        """
         then = read_comparison(self.path / SETTINGS, {}, None)
         return first_difference(then.base, self.settings.base)
 
     def write_settings(self) -> None:
+        """Write what `read_comparison` reads back."""
         write_comparison(self.path / SETTINGS, self.settings)
 
 
@@ -141,7 +148,13 @@ def compare(
 
 
 def require_initial_weights(stage: Stage) -> None:
-    """Refuse weights that do not fit the network of a method."""
+    """Refuse weights that do not fit the network of a method.
+
+    Raises
+    ------
+    InputError
+        If they do not, or cannot be read.
+    """
     try:
         initial_weights(stage.config.fit)
     except InputError as error:
@@ -149,14 +162,20 @@ def require_initial_weights(stage: Stage) -> None:
 
 
 def require_series(item: RunInput, method: str) -> SeriesInput:
-    """The input as the tilt series that a method reconstructs."""
+    """Return the input as the tilt series that a method reconstructs.
+
+    Raises
+    ------
+    InputError
+        If it is half tomograms.
+    """
     if isinstance(item, HalvesInput):
         raise InputError(f"{method}: expected a tilt series, got half tomograms: leave it out")
     return item
 
 
 def without_fit(config: Config) -> Config:
-    """The same, so that no tomogram is too small for cubes that are never drawn."""
+    """Configuration with the smallest cubes and nothing held out, for which no tomogram is too small."""
     no_fit = {"cube_size": config.fit.network().multiple, "held_out": 0.0}
     return config.model_copy(update={"fit": config.fit.model_copy(update=no_fit)})
 
@@ -172,7 +191,13 @@ def stage_folder(output: Path, method: str, stage: str) -> ResultFolder:
 
 
 def carry_out(methods: Sequence[Method], item: RunInput, output: Path, fabric: Fabric) -> None:
-    """Carry out every method in turn, then write the scores and the page."""
+    """Carry out every method in turn, then write the scores and the page.
+
+    Raises
+    ------
+    InputError
+        If the input cannot be used, a tomogram is too small for the cubes, or a file cannot be written.
+    """
     folder = ResultFolder(output / RAW)
     raw = Estimate(folder.half0, folder.half1, folder.full)
 
@@ -209,7 +234,10 @@ def config_of_raw(methods: Sequence[Method]) -> Config:
 
 
 def reconstruct_stage(stage: Stage, item: RunInput, folder: ResultFolder, fabric: Fabric) -> None:
-    """Write the tomograms of a method that fits nothing."""
+    """Write the tomograms of a method that fits nothing.
+
+    Errors as `require_series` and `dewedge.pipeline.reconstruct.reconstruct_halves`.
+    """
     series = require_series(item, stage.recipe.name)
     on_first_process(fabric, lambda: reconstruct_halves(series, folder, stage.config, fabric.device))
 
@@ -217,7 +245,10 @@ def reconstruct_stage(stage: Stage, item: RunInput, folder: ResultFolder, fabric
 def fit_and_refine(
     stage: Stage, source: Estimate, raw: ResultFolder, item: RunInput, folder: ResultFolder
 ) -> tuple[Estimate, Model]:
-    """Fit the network of a stage to the tomograms before it, and apply it to each of them."""
+    """Fit the network of a stage to the tomograms before it, and apply it to each of them.
+
+    Errors as `dewedge.pipeline.fit.fit_model` and `dewedge.pipeline.refine.refine_files`.
+    """
     config = stage.config
     # Recipes differ in precision, which is a Fabric's.
     fabric = launch(config.compute)
@@ -259,7 +290,7 @@ def fit_and_refine(
 
 
 def pair_of(source: Estimate, raw: ResultFolder, item: RunInput, config: Config) -> TomogramPair:
-    """Both half-sets, or the full tomogram alone, for the fit of a stage."""
+    """Open both half-sets, or the full tomogram alone, for the fit of a stage; errors as `read_pair`."""
     halves = source.halves if OBJECTIVES[config.fit.objective].needs_halves else []
     of_series = not isinstance(item, HalvesInput)
     return read_pair(source.full, halves, raw, item.name, item.tilt_range, of_series=of_series)

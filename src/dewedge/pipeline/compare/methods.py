@@ -48,12 +48,13 @@ class Method:
 
     @property
     def name(self) -> str:
+        """Name of the recipe."""
         return self.recipe.name
 
 
 @dataclass(frozen=True, eq=False)
 class ComparisonSettings:
-    """What is compared, on what: the keys that the user gave, for all methods, and nothing else.
+    """Settings of a comparison: the keys that the user gave, for all methods, and nothing else.
 
     Parameters
     ----------
@@ -72,7 +73,13 @@ class ComparisonSettings:
         return Config.model_validate(self.given).resolved()
 
     def method(self, name: str) -> Method:
-        """A method of this name, under these settings."""
+        """Make the method of this name, under these settings.
+
+        Raises
+        ------
+        InputError
+            If there is none, or a value cannot be used with it.
+        """
         recipe = read_recipe(name)
         stages = tuple(
             Stage(read_recipe(stage), _stage_config(stage, self.given, len(recipe.stages)))
@@ -128,6 +135,11 @@ def method_names(given: object) -> list[str]:
     ------
     InputError
         If it is no such list, is empty, or holds a name of no recipe.
+
+    Examples
+    --------
+    >>> method_names(["dewedge, cryocare", "isonet"])
+    ['fbp', 'dewedge', 'cryocare', 'isonet']
     """
     if not isinstance(given, (list, tuple)) or not all(isinstance(text, str) for text in given):
         raise InputError(f"methods: expected a list of names, got {shown(given)}")
@@ -139,7 +151,7 @@ def method_names(given: object) -> list[str]:
 
 
 def write_comparison(path: Path, settings: ComparisonSettings) -> None:
-    """Write what `read_comparison` reads back."""
+    """Write what `read_comparison` reads back; errors as `dewedge.io.files.atomic_path`."""
     write_settings(path, {"methods": list(settings.methods)} | settings.given, "compare")
 
 

@@ -63,6 +63,7 @@ class Estimate:
 
     @property
     def halves(self) -> list[Path]:
+        """Files of both half-sets."""
         return [self.half0, self.half1]
 
 
@@ -76,7 +77,13 @@ class Outcome:
 
 
 def write_report(outcomes: Sequence[Outcome], item: RunInput, output: Path) -> None:
-    """Score the methods, of which the first is the raw tomogram; write figures, pictures and the page."""
+    """Score the methods, of which the first is the raw tomogram; write figures, pictures and the page.
+
+    Raises
+    ------
+    InputError
+        If a tomogram cannot be read, half-sets cannot be compared, or a file cannot be written.
+    """
     raw = outcomes[0].estimate
     full = read_result(raw.full)
     raw_halves = [read_result(path).data for path in raw.halves]

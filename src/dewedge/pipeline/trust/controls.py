@@ -37,6 +37,11 @@ def controls(subject: Subject) -> Controls | None:
     """Fit to pure noise and to a specimen of random phases; None where several tomograms share the network.
 
     Both together cost half a fit.
+
+    Raises
+    ------
+    InputError
+        If the half-sets cannot be used, the fit fails, or a file cannot be written.
     """
     if not subject.has_own_fit:
         logger.info("%s: of a network of several tomograms no controls are made", subject.name)
@@ -69,7 +74,7 @@ def controls(subject: Subject) -> Controls | None:
 
 
 def middle_of(pair: TomogramPair) -> TomogramPair:
-    """As much of the middle of a tomogram, all of its thickness, as a control may have."""
+    """Middle of a tomogram, all of its thickness, as large as a control may be."""
     depth, *section = pair.shape_zyx
     share = math.sqrt(min(1.0, MOST_VOXELS / math.prod(pair.shape_zyx)))
     sizes = [int(n * share) // 2 * 2 if share < 1 else n for n in section]
@@ -80,7 +85,10 @@ def middle_of(pair: TomogramPair) -> TomogramPair:
 
 
 def written(subject: Subject, name: ControlName, pair: TomogramPair, halves: Halves) -> TomogramPair:
-    """A control in its folder, to be looked at and fitted to, with all else as it is of the specimen."""
+    """Write ``(z, y, x)`` half-sets of a control into its folder, and open them as a pair like that given.
+
+    Errors as `dewedge.io.mrc.create_mrc`.
+    """
     folder = ResultFolder(subject.folder.path / FOLDER / name)
     folder.path.mkdir(parents=True, exist_ok=True)
     for path, half in zip(folder.halves, halves, strict=True):
@@ -90,7 +98,10 @@ def written(subject: Subject, name: ControlName, pair: TomogramPair, halves: Hal
 
 
 def filled(subject: Subject, model: Model, pair: TomogramPair, scale: PairGreyScale) -> FilledPower:
-    """What a network puts into the wedge of a specimen, as strong as the run takes it."""
+    """Power that a network puts into the wedge of a specimen, as strong as the run takes it.
+
+    Errors as `dewedge.learn.filled_power.filled_power`.
+    """
     device = choose_device(subject.compute)
     confirmed = subject.config.refine.wedge_amplitude == "confirmed"
     return filled_power(
@@ -109,7 +120,7 @@ def filled(subject: Subject, model: Model, pair: TomogramPair, scale: PairGreySc
 def estimates(
     subject: Subject, model: Model, pair: TomogramPair, scale: PairGreyScale
 ) -> Sequence[TrustShell]:
-    """What `dewedge trust` would say of a control."""
+    """Estimates that `dewedge trust` would give of a control; errors as `extra_wedge`."""
     device = choose_device(subject.compute)
     wedges = extra_wedge(
         model.build().to(device),

@@ -36,6 +36,11 @@ def fits(subject: Subject) -> Fits | None:
     The fit goes from half-set 0 to half-set 1, so what a network learns by heart is the noise of half-set 1
     where it was fitted. There it is given half-set 1, and the other network half-set 0: the two outputs have
     the noise of neither input, nor of any target, in common.
+
+    Raises
+    ------
+    InputError
+        If the half-sets cannot be used, the fit or the refinement fails, or a file cannot be written.
     """
     if not subject.has_own_fit:
         logger.info("%s: fitted with other tomograms: no independent fits", subject.name)

@@ -18,7 +18,7 @@ from dewedge.settings.fit import FitSection
 
 
 def half_sets(subject: Subject) -> TomogramPair:
-    """The half-sets that the run was fitted to, memory-mapped, with mask and planes."""
+    """Open the half-sets that the run was fitted to, with mask and planes; errors as `read_pair`."""
     folder = subject.folder
     return read_pair(
         folder.full,
@@ -34,6 +34,11 @@ def fit_again(subject: Subject, name: str, pair: TomogramPair, section: FitSecti
     """Fit a network to half-sets into the folder ``name``; one that was fitted so since the run stays.
 
     Where such a fit was interrupted it goes on.
+
+    Raises
+    ------
+    InputError
+        If the folder leads elsewhere, an earlier model cannot be read, or as `fit_model`.
     """
     folder = ResultFolder(subject.folder.path / name)
     since = model_file(subject.run, subject.folder)

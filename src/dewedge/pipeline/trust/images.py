@@ -52,7 +52,10 @@ def _difference(record: Mapping[str, Record], item: SeriesInput) -> str | None:
 
 
 def angle_scale(subject: Subject) -> AngleScale | None:
-    """By what the tilt angles of the run have to be multiplied; None if it cannot be told."""
+    """Measure by what factor the tilt angles of the run have to be multiplied; None if it cannot be told.
+
+    Errors as `dewedge.check.angle_scale.measure_angle_scale`.
+    """
     item = subject.series
     if item is None:
         return None

@@ -39,6 +39,7 @@ class Subject:
 
     @property
     def name(self) -> str:
+        """Name of the tomogram's folder."""
         return self.folder.name
 
     @property

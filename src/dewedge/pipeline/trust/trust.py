@@ -111,7 +111,7 @@ def trust(
 
 
 def judged(subject: Subject, parts: Sequence[PartName]) -> Trust:
-    """Ask all parts about one tomogram."""
+    """Ask all ``parts`` about one tomogram; errors as `wedge` and the parts asked."""
     started = time.monotonic()
     found = wedge(subject)
     scale = angle_scale(subject)
@@ -131,7 +131,7 @@ def judged(subject: Subject, parts: Sequence[PartName]) -> Trust:
 
 
 def write(result: Trust, folder: ResultFolder) -> None:
-    """Write the figures as JSON, and the page."""
+    """Write the figures as JSON, and the page; errors as `dewedge.io.formats.read_volume`."""
     write_text_atomic(folder.trust, json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n")
     volumes = {
         "refined": read_result(folder.result).data,
@@ -147,7 +147,10 @@ def write(result: Trust, folder: ResultFolder) -> None:
 
 
 def keep(folder: ResultFolder, config: Config) -> None:
-    """Give the volumes that were written the format and the precision of the run's result."""
+    """Give the volumes that were written the format and the precision of the run's result.
+
+    Errors as `dewedge.io.formats.write_volume` and `dewedge.runtime.stored.store`.
+    """
     for path in folder.judged:
         zarr = path.with_suffix(ZARR_SUFFIX)
         if path.exists() and config.output_format != "mrc":

@@ -38,7 +38,13 @@ SECTION_ROWS = 64  # about the section that is shown, from which it is filtered
 
 
 def uncertainty(subject: Subject) -> Uncertainty | None:
-    """Map the error inside the wedge; None where no frequency can be judged."""
+    """Map the error inside the wedge; None where no frequency can be judged.
+
+    Raises
+    ------
+    InputError
+        If the half-sets or the result cannot be used, or a file cannot be written.
+    """
     pair = half_sets(subject)
     lowest, highest = LEAST_PERIODS / pair.shape_zyx[0], finest_signal(pair)
     if highest is None or highest <= lowest:
@@ -89,7 +95,10 @@ def uncertainty(subject: Subject) -> Uncertainty | None:
 
 
 def finest_signal(pair: TomogramPair) -> float | None:
-    """Frequency, in cycles per voxel, up to which the half-sets have enough in common; None if nowhere."""
+    """Frequency, in cycles per voxel, up to which the half-sets have enough in common; None if nowhere.
+
+    Errors as `dewedge.scores.spectra.tapered_spectrum`.
+    """
     half0, half1 = (tapered_spectrum(half, pair.name, EDGES[-1]) for half in (pair.half0, pair.half1))
     _, outside = parted_by_wedge(half0, pair.tilt_range, pair.shape_zyx[0])
     correlations = shell_sums(half0, half1, EDGES, outside).correlation
@@ -106,7 +115,10 @@ def finest_signal(pair: TomogramPair) -> float | None:
 def band_section(
     volume: NDArray[np.float32], y: int, highest: float, lowest: float = 0.0
 ) -> NDArray[np.float32]:
-    """``(z, x)`` section of a volume, of what lies between two frequencies in cycles per voxel."""
+    """``(z, x)`` section at y of a ``(z, y, x)`` volume, of what lies between two frequencies.
+
+    These are in cycles per voxel.
+    """
     first = max(y - SECTION_ROWS // 2, 0)
     rows = torch.from_numpy(np.array(volume[:, first : y + SECTION_ROWS // 2], dtype=np.float32))
     kz, ky, kx = frequencies(rows.shape)

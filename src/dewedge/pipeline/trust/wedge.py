@@ -34,7 +34,14 @@ EDGES = (0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2, 0.25)
 
 
 def wedge(subject: Subject) -> Trust:
-    """Estimate how well the result of a run knows what lies in the wedge, and write its two parts."""
+    """Estimate how well the result of a run knows what lies in the wedge, and write its two parts.
+
+    Raises
+    ------
+    InputError
+        If there are no half-sets, the network was fitted to fill no wedge, or a file cannot be read or
+        written.
+    """
     folder, model, compute = subject.folder, subject.model, subject.compute
     require_halves(subject.run, folder)
     objective = model.details.get("options", {}).get("objective")
@@ -81,7 +88,10 @@ def write_parts(
 ) -> None:
     """Write the result at measured frequencies, and what is left of it: what lies inside the wedge.
 
-    ``whole`` is the result without gold. Only it is held in memory, or mapped, beside bands of rows.
+    ``whole`` is the ``(z, y, x)`` result without gold. Only it is held in memory, or mapped, beside bands of
+    rows.
+
+    Errors as `dewedge.io.mrc.create_mrc`.
     """
     depth, height, width = whole.shape
     mask = wedge_mask((depth, 1, width), tilt_range)
@@ -104,7 +114,10 @@ def write_parts(
 
 
 def power_inside(refined: NDArray[np.float32], tilt_range: TiltRange) -> Floats:
-    """``(s,)`` mean power of a tomogram inside the wedge over that outside, by shells."""
+    """``(s,)`` mean power of a ``(z, y, x)`` tomogram inside the wedge over that outside, by shells.
+
+    Errors as `dewedge.scores.spectra.power_inside_outside`.
+    """
     inside, outside = power_inside_outside(refined, tilt_range, EDGES)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (inside.aa / inside.count) / (outside.aa / outside.count)

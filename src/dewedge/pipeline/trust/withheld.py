@@ -24,13 +24,19 @@ INNER_FOLDER = "withheld_inner"
 
 
 def withheld(subject: Subject) -> Withheld | None:
-    """Run again without the outermost tilts, or go on with that; None where none can be kept back."""
+    """Run again without the outermost tilts, or go on with that; None where none can be kept back.
+
+    Errors as `dewedge.pipeline.validate.validate.validate`.
+    """
     validation = validated(subject, "outer", FOLDER)
     return None if validation is None else Withheld(**told(validation))
 
 
 def inner(subject: Subject) -> Inner | None:
-    """The same without a block of tilts between others."""
+    """Run again without a block of tilts, or go on with that; None where none can be kept back.
+
+    Errors as `dewedge.pipeline.validate.validate.validate`.
+    """
     validation = validated(subject, "inner", INNER_FOLDER)
     if validation is None:
         return None
@@ -43,7 +49,10 @@ def inner(subject: Subject) -> Inner | None:
 
 
 def validated(subject: Subject, kind: Withholding, folder: str) -> dict[str, Any] | None:
-    """The figures of a run without tilts in a folder of the run's."""
+    """Run without tilts in a folder of the run's, and read its figures; None where none can be kept back.
+
+    Errors as `dewedge.pipeline.validate.validate.validate`.
+    """
     run, config = subject.run, subject.config
     if subject.folder != run:
         logger.info("%s: of several tomograms no tilts are kept back: see dewedge validate", subject.name)
@@ -61,7 +70,7 @@ def validated(subject: Subject, kind: Withholding, folder: str) -> dict[str, Any
 
 
 def told(validation: dict[str, Any]) -> dict[str, Any]:
-    """What both parts tell of the cone."""
+    """Figures that both parts tell of the cone."""
     # That of the run's own seed; dewedge validate can have added others.
     scores = next(iter(validation["cone"].values()))
     of_signal = scores["of_signal"]
@@ -77,5 +86,5 @@ def told(validation: dict[str, Any]) -> dict[str, Any]:
 
 
 def numbers(values: list[float | None]) -> list[float]:
-    """NaN where JSON has null."""
+    """Numbers with NaN where JSON has null."""
     return [math.nan if value is None else value for value in values]

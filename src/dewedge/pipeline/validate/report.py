@@ -33,7 +33,7 @@ class Validation:
     withheld
         What was kept back, in words.
     withheld_deg, given_deg
-        Tilt angles.
+        Tilt angles in degrees.
     predictions
         Scores in the cone, by the name of the prediction.
     tilts
@@ -53,7 +53,7 @@ class Validation:
         return next(iter(self.predictions.values()))
 
     def as_dict(self) -> dict[str, Any]:
-        """Names and values, fit for JSON."""
+        """Names and values of all scores, fit for JSON."""
         return {
             "name": self.name,
             "withheld": self.withheld,
@@ -65,7 +65,7 @@ class Validation:
 
 
 def cone_rows(validation: Validation) -> dict[str, tuple[Floats, Floats]]:
-    """Correlation and explained power by shells, of each row of the table."""
+    """``(s,)`` correlation and explained power by shells, of each row of the table."""
     first = validation.first
     rows = {GIVEN: (first.given.correlation, first.given.explained)}
     for name, scores in validation.predictions.items():
@@ -82,7 +82,7 @@ def cone_rows(validation: Validation) -> dict[str, tuple[Floats, Floats]]:
 
 
 def tilt_rows(validation: Validation) -> dict[str, Floats]:
-    """Mean Fourier ring correlation with the withheld images, of each row of the table."""
+    """``(s,)`` mean Fourier ring correlation with the withheld images, of each row of the table."""
     rows: dict[str, Floats] = {}
     for name, scores in validation.tilts.items():
         means = mean_correlation(scores)
@@ -98,7 +98,13 @@ def tilt_rows(validation: Validation) -> dict[str, Floats]:
 
 
 def shell_names(edges: Sequence[float]) -> list[str]:
-    """``.02-.04`` and so on."""
+    """Names of the shells between edges in cycles per voxel.
+
+    Examples
+    --------
+    >>> shell_names([0.02, 0.04, 0.1])
+    ['.02-.04', '.04-.1']
+    """
 
     def text(edge: float) -> str:
         return f"{edge:.3g}".removeprefix("0")
@@ -107,12 +113,12 @@ def shell_names(edges: Sequence[float]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Two decimals; a dash for none."""
+    """Number of two decimals as text; a dash for none."""
     return f"{value:.2f}" if math.isfinite(value) else "-"
 
 
 def cone_caption(validation: Validation) -> str:
-    """The cone in one line."""
+    """Caption of the cone in one line."""
     cone, scores = validation.first.cone, validation.first
     parts = ", ".join(f"{low:.0f} to {high:.0f}" for low, high in cone.parts_deg)
     leaks = ", ".join(f"{leak:.0f}" for leak in scores.leak_deg)

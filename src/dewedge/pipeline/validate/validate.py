@@ -95,6 +95,7 @@ class Parts:
 
     @property
     def tilt_deg(self) -> NDArray[np.float64]:
+        """``(n,)`` tilt angles in degrees, those kept back included."""
         return self.item.series[0].geometry.tilt_deg
 
 
@@ -110,6 +111,7 @@ class ValidationFolder(RunFolder):
 
     @property
     def results(self) -> list[Path]:
+        """Files of the validation; those of the runs are the runs' own."""
         return [*(self.path / name for name in RESULTS), self.inputs]
 
     def _require_free(self) -> None:
@@ -118,6 +120,7 @@ class ValidationFolder(RunFolder):
         super()._require_free()
 
     def difference(self) -> str | None:
+        """First setting that is not as it was, in words; None if none is. Errors as `read_validation`."""
         then = read_validation(self.path / SETTINGS, {})
         difference = super().difference()
         for name in ("withhold", "limits_deg"):
@@ -129,6 +132,7 @@ class ValidationFolder(RunFolder):
         return difference
 
     def write_settings(self) -> None:
+        """Write what repeats the validation, and what `read_validation` reads back."""
         super().write_settings()
         write_validation(self.path / SETTINGS, self.settings)
 
@@ -175,14 +179,20 @@ def validate(
 
 
 def require_voxel_size(predictions: Sequence[Path], item: SeriesInput, config: Config) -> None:
-    """Refuse tomograms made elsewhere of another voxel size than those that are reconstructed here."""
+    """Refuse tomograms made elsewhere of another voxel size than those that are reconstructed here.
+
+    Raises
+    ------
+    InputError
+        If one has another, or cannot be read.
+    """
     expected = {"the reconstruction": item.voxel_size_A(config.reconstruct)}
     for path in predictions:
         require_sound(check_voxel_sizes(item.name, {**expected, str(path): read_result(path).voxel_size_A}))
 
 
 def seeds_of(config: Config, settings: ValidationSettings) -> tuple[int, ...]:
-    """The seeds of the fits."""
+    """Seeds of the fits."""
     return settings.seeds or (config.fit.seed,)
 
 
@@ -194,7 +204,10 @@ def seed_folder(output: Path, seed: int) -> ResultFolder:
 def run_seeds(
     config: Config, settings: ValidationSettings, parts: Parts, folder: RunFolder
 ) -> dict[int, ResultFolder]:
-    """Run on the given tilts with every seed, each in a folder of its own, or continue there."""
+    """Run on the given tilts with every seed, each in a folder of its own, or continue there.
+
+    Errors as `dewedge.pipeline.run.run`.
+    """
     given = config.series.model_copy(update={"exclude_tilts": [parts.exclude]})
     runs = {}
     for seed in seeds_of(config, settings):
@@ -223,7 +236,13 @@ def tell(parts: Parts, settings: ValidationSettings) -> None:
 
 
 def divide(config: Config, settings: ValidationSettings) -> Parts:
-    """Open the one tilt series, and choose what is kept back of it."""
+    """Open the one tilt series, and choose what is kept back of it.
+
+    Raises
+    ------
+    InputError
+        If it is no tilt series, or these tilts cannot be kept back of it.
+    """
     if config.tomograms.half0 or config.tomograms.half1:
         raise InputError("half tomograms: expected a tilt series, from which tilts can be left out")
     item = read_one_series(config)
@@ -245,7 +264,13 @@ def judge(
     of_given: Path,
     output: Path,
 ) -> None:
-    """Reconstruct the whole series, score all predictions, print and write the report into ``output``."""
+    """Reconstruct the whole series, score all predictions, print and write the report into ``output``.
+
+    Raises
+    ------
+    InputError
+        If a tomogram cannot be read or scored, or a file cannot be written.
+    """
     device, item = choose_device(config.compute), parts.item
     with step(f"{item.name}: align"):
         *halves, full, _ = half_sets(
@@ -315,7 +340,7 @@ def score_files(
     edges: Sequence[float] = EDGES,
     gold_given_back: bool = False,
 ) -> WithheldScores:
-    """`dewedge.scores.withheld.withheld_scores` of tomograms in MRC files.
+    """Score tomograms in MRC files by `dewedge.scores.withheld.withheld_scores`, with its parameters.
 
     With ``gold_given_back`` the prediction is the result of a run, which holds the gold that was painted over
     in the reconstructions: what lies in the beads.mrc beside it is taken away again.
@@ -347,7 +372,10 @@ def score_files(
 
 
 def without_gold(refined: Path) -> NDArray[np.float32]:
-    """The refined tomogram of a run without the gold that was given back to it."""
+    """``(z, y, x)`` refined tomogram of a run without the gold that was given back to it.
+
+    Errors as `dewedge.io.formats.read_volume`.
+    """
     data, beads = np.asarray(read_result(refined).data), ResultFolder(refined.parent).beads
     return (
         np.subtract(data, np.asarray(read_result(beads).data), dtype=np.float32) if beads.exists() else data
@@ -355,7 +383,7 @@ def without_gold(refined: Path) -> NDArray[np.float32]:
 
 
 def write_validation(path: Path, settings: ValidationSettings) -> None:
-    """Write what `read_validation` reads back."""
+    """Write what `read_validation` reads back; errors as `dewedge.io.files.atomic_path`."""
     values = asdict(settings)
     values["predictions"] = [str(name.absolute()) for name in settings.predictions]
     write_settings(

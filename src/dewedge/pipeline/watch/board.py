@@ -29,7 +29,7 @@ SIGN_OF_LIFE_S = 60.0
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a watch stands.
+    """State of a watch.
 
     Parameters
     ----------

@@ -17,7 +17,13 @@ from dewedge.settings.sections import Config
 
 
 def require_watchable(config: Config, output: Path) -> None:
-    """Refuse a configuration that cannot be used, and what goes with inputs that are all there only."""
+    """Refuse a configuration that cannot be used, and what goes with inputs that are all there only.
+
+    Raises
+    ------
+    InputError
+        If there is one or the other, or nothing to watch.
+    """
     config.fit.options()
     require_one_fit(config)
     require_cubes_for_network(config.fit)

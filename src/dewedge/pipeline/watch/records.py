@@ -26,7 +26,7 @@ State = Literal["begun", "reconstructed", "done", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Of one tomogram.
+    """Record of one tomogram.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Record:
     reason
         Why it failed.
     tilt_range_deg
-        Of the reconstruction, from when there is one.
+        Lowest and highest tilt of the reconstruction in degrees, from when there is one.
     of_series
         Whether it was reconstructed here, not given as half tomograms.
     network
@@ -66,18 +66,31 @@ class Record:
 
     @property
     def is_reconstructed(self) -> bool:
+        """True if there is a reconstruction."""
         return self.tilt_range_deg is not None
 
     @property
     def tilt_range(self) -> TiltRange:
-        """Of a reconstruction that is there."""
+        """Tilt range of a reconstruction that is there.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
         if self.tilt_range_deg is None:
             raise ValueError(f"{self.name} is not reconstructed")
         return TiltRange(*self.tilt_range_deg)
 
 
 def read_records(output: Path) -> dict[str, Record]:
-    """All records in an output folder, by name; one that is damaged is as if it were not there."""
+    """Read all records in an output folder, by name; one that is damaged is as if it were not there.
+
+    Raises
+    ------
+    UnreadableError
+        If the folder cannot be read.
+    """
     records = {}
     for path in files_and_folders(output)[1] if output.is_dir() else ():
         file = ResultFolder(path).status
@@ -94,7 +107,7 @@ def read_records(output: Path) -> dict[str, Record]:
 
 
 def write_record(output: Path, record: Record) -> None:
-    """Write the record of one tomogram into its folder."""
+    """Write the record of one tomogram into its folder; errors as `dewedge.io.files.atomic_path`."""
     write_text_atomic(ResultFolder(output / record.name).status, json.dumps(asdict(record)) + "\n")
 
 
@@ -112,26 +125,36 @@ class FitFolder(ResultFolder):
 
     @property
     def names(self) -> list[str]:
-        """Names of the tomograms that it is of; none if it was never begun."""
+        """Names of the tomograms that it is of; none if it was never begun.
+
+        Raises
+        ------
+        InputError
+            If the file that tells is damaged.
+        """
         if not self.status.is_file():
             return []
         return TypeAdapter(list[str]).validate_python(parse_json(self.status, read_text(self.status)))
 
     def begin(self, names: Sequence[str]) -> None:
-        """Write down of which tomograms it is, so that it goes on when it is interrupted."""
+        """Write down of which tomograms it is, so that it goes on when it is interrupted.
+
+        Errors as `dewedge.io.files.atomic_path`.
+        """
         write_text_atomic(self.status, json.dumps(list(names)) + "\n")
 
     @property
     def is_begun(self) -> bool:
+        """True if it was begun, and has no model yet."""
         return self.status.is_file() and not self.model.is_file()
 
     def give_up(self) -> None:
-        """Remove what there is of it."""
+        """Remove what there is of it; errors as `dewedge.io.files.remove_all`."""
         remove_all([*self.of_fit, self.report, self.status])
 
 
 def fits(output: Path) -> list[FitFolder]:
-    """All fits that were begun, the last of which may not be finished."""
+    """Folders of all fits that were begun, the last of which may not be finished."""
     found: list[FitFolder] = []
     while (fit := FitFolder(output / FITS / str(len(found) + 1), number=len(found) + 1)).status.is_file():
         found.append(fit)
@@ -139,6 +162,6 @@ def fits(output: Path) -> list[FitFolder]:
 
 
 def next_fit(output: Path) -> FitFolder:
-    """The folder of a fit that is to begin."""
+    """Folder of a fit that is to begin."""
     number = len(fits(output)) + 1
     return FitFolder(output / FITS / str(number), number=number)

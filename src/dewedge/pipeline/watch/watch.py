@@ -110,6 +110,7 @@ class Ready:
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return self.folder.name
 
 
@@ -148,7 +149,13 @@ class Watch:
         self._idle_since_s = time.monotonic()
 
     def go_on(self) -> None:
-        """Watch until it is over; where it is interrupted, say so on the page."""
+        """Watch until it is over; where it is interrupted, say so on the page.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be written, or the first fit fails.
+        """
         logger.info("watching %s: look at %s", ", ".join(map(str, self.config.paths)), self.run.report)
         try:
             while True:
@@ -168,7 +175,13 @@ class Watch:
             logger.warning("%s has not arrived: %s", name, why)
 
     def require_done(self) -> None:
-        """Raise what went wrong with tomograms, if anything, and tell how many are done."""
+        """Raise what went wrong with tomograms, if anything, and tell how many are done.
+
+        Raises
+        ------
+        InputError
+            If a tomogram failed.
+        """
         failed = [record for record in self.records.values() if record.state == "failed"]
         done = sum(record.state == "done" for record in self.records.values())
         logger.info("%d tomograms are done: %s", done, self.output)

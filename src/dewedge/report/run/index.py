@@ -31,7 +31,7 @@ RowState = Literal["done", "not finished", "failed"]
 
 @dataclass(frozen=True)
 class IndexRow:
-    """Of one tomogram.
+    """Row of one tomogram.
 
     Parameters
     ----------
@@ -72,6 +72,7 @@ class IndexRow:
 
     @property
     def size(self) -> str:
+        """Shape (z, y, x) as people read it; empty without a tomogram."""
         return " x ".join(map(str, self.shape_zyx))
 
 

@@ -44,14 +44,14 @@ reconstruction in cryogenic electron tomography. Nature Communications 15, 8255 
 
 @dataclass(frozen=True)
 class State:
-    """Of a run that is not finished.
+    """State of a run that is not finished.
 
     Parameters
     ----------
     sentence, advice
         Where it stands, and what to do or to expect.
     progress
-        Share of the fit that is done; None where that is not known.
+        Share of the fit that is done, 0 to 1; None where that is not known.
     goes_on
         Whether the page is to load itself again.
     """
@@ -64,7 +64,7 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class RunPage:
-    """All that the page shows.
+    """Contents of the page.
 
     Parameters
     ----------
@@ -118,6 +118,7 @@ class RunPage:
 
     @property
     def lengths(self) -> Lengths:
+        """Resolutions of frequencies, by the voxel size."""
         return Lengths(self.voxel_size_A)
 
 
@@ -161,7 +162,7 @@ def _facts(run: RunPage) -> str:
 
 
 def refresh(goes_on: bool) -> str:
-    """What makes a page load itself again."""
+    """Element of HTML that makes a page load itself again; empty if it is not to."""
     return f'<meta http-equiv="refresh" content="{REFRESH_S}">' if goes_on else ""
 
 

@@ -61,7 +61,10 @@ class Sections:
 def places_of(
     shape_zyx: tuple[int, int, int], volumes: int, room: float = 1.0
 ) -> dict[View, NDArray[np.int64]]:
-    """Indices of the sections that are shown of so many volumes: as many as fill that much of a page."""
+    """``(n,)`` indices of the sections of each view that are shown of so many volumes, rising.
+
+    There are as many as fill that much of a page, 1 for all of it.
+    """
     scale = scale_of(shape_zyx)
     places: dict[View, NDArray[np.int64]] = {}
     for view, axis in ACROSS.items():
@@ -97,14 +100,17 @@ def read_sections(volume: NDArray[Any], places: Mapping[View, NDArray[np.int64]]
 
 
 def resized(section: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """A section of ``size`` (up, right) pixels, each the mean of the voxels below it."""
+    """``(up, right)`` section of ``size`` pixels, each the mean of the voxels below it."""
     if section.shape == size:
         return section
     return np.asarray(Image.fromarray(section).resize(size[::-1], Image.Resampling.BOX))
 
 
 def jpeg(section: NDArray[np.float32], limits: tuple[float, float], scale: float = 1.0) -> str:
-    """A section as an address that holds it, with the second axis to the right and the first upwards."""
+    """``(up, right)`` section as an address that holds it.
+
+    ``limits`` are its black and white, ``scale`` the pixels of the picture a voxel.
+    """
     size = max(round(section.shape[0] * scale), 1), max(round(section.shape[1] * scale), 1)
     low, high = limits
     greys = np.clip((resized(section, size) - low) / (high - low), 0, 1) * 255
@@ -116,7 +122,7 @@ def jpeg(section: NDArray[np.float32], limits: tuple[float, float], scale: float
 
 
 def pictures(sections: Sections) -> dict[View, list[str]]:
-    """All sections of each view as addresses that hold them, in greys of the volume's own."""
+    """Addresses that hold all sections of each view, in greys of the volume's own."""
     limits, scale = sections.limits(), scale_of(sections.shape_zyx)
     # Those of xy have been made smaller when they were read.
     scales: dict[View, float] = {"xy": 1.0, "xz": scale, "yz": scale}
@@ -127,16 +133,16 @@ def pictures(sections: Sections) -> dict[View, list[str]]:
 
 
 def thumbnail(section: NDArray[Any]) -> str:
-    """A section as a small picture, in greys of its own."""
+    """``(up, right)`` section as the address of a small picture, in greys of its own."""
     values = np.asarray(section, np.float32)
     return jpeg(values, grey_limits([values]), min(1.0, THUMBNAIL / max(values.shape)))
 
 
 def middle_section(volume: NDArray[Any]) -> NDArray[Any]:
-    """The xy section in the middle of a ``(z, y, x)`` volume."""
+    """``(y, x)`` section in the middle of a ``(z, y, x)`` volume."""
     return volume[volume.shape[0] // 2]
 
 
 def shares(places: Sequence[int] | NDArray[np.int64], n: int) -> list[float]:
-    """Where the middles of sections lie along an axis of ``n``, as shares of it."""
+    """Shares of an axis of ``n`` voxels at which the middles of sections lie."""
     return [round((float(place) + 0.5) / n, 5) for place in places]

@@ -18,7 +18,7 @@ COLUMNS = ("tomogram", "state", "since", "took", "network", "warnings")
 
 @dataclass(frozen=True)
 class StatusRow:
-    """Of one tomogram, there or still to come.
+    """Row of one tomogram, there or still to come.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class StatusRow:
 
 @dataclass(frozen=True)
 class Status:
-    """Of the whole.
+    """Contents of the page.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ KEPT, LEFT_OUT = 0.85, 1.3
 
 @dataclass(frozen=True, eq=False)
 class Consistency:
-    """How the measured part of the result agrees with the images that it was made of.
+    """Agreement of the measured part of the result with the images that it was made of.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ NAMES: Mapping[ControlName, str] = {"ice": "pure noise", "randomised": "random p
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """What a network made of a specimen without structure, in units of what the run's made of the specimen.
+    """Power that a network made of a specimen without structure, in units of the specimen's by the run's.
 
     Parameters
     ----------
@@ -46,12 +46,13 @@ class Control:
     block: NDArray[np.float32]
 
     def as_dict(self) -> dict[str, Any]:
+        """Powers of the control, fit for JSON."""
         return {"inside": listed(self.inside), "outside": listed(self.outside), "total": self.total}
 
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """What the run's network, and fits like it, make of specimens without structure.
+    """Powers that the run's network, and fits like it, make of specimens without structure.
 
     Parameters
     ----------
@@ -133,12 +134,12 @@ class Controls:
 
 
 def percent(share: float) -> str:
-    """A share in percent, as fine as it means anything."""
+    """Share in percent, as fine as it means anything."""
     return f"less than {LEAST:.1%}" if share < LEAST else f"{share:.1%}" if share < 0.02 else f"{share:.0%}"
 
 
 def bound(shares: Floats) -> str:
-    """The greatest of all shells."""
+    """Greatest of ``(s,)`` shares, by shells, in percent."""
     return percent(max(float(np.nanmax(shares)), LEAST))
 
 

@@ -23,7 +23,7 @@ FIGURE_INCHES = (8.0, 4.2)
 
 @dataclass(frozen=True, eq=False)
 class Fits:
-    """What two networks agree on that were fitted to separate halves of space, given one half-set each.
+    """Agreement of two networks that were fitted to separate halves of space, given one half-set each.
 
     Parameters
     ----------

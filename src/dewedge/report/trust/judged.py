@@ -18,7 +18,7 @@ Level = Literal["good", "some", "none", "unknown"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence, what to do, and the colour of both."""
+    """Sentence on a tomogram, what to do, and the colour of both."""
 
     level: Level
     sentence: str
@@ -27,7 +27,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judged:
-    """What `dewedge trust` said of the tomogram.
+    """Verdict of `dewedge trust` on the tomogram, and what goes with it.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Judged:
 
 
 def judged(folder: ResultFolder) -> Judged | None:
-    """What `dewedge trust` said of the refined tomogram that is there now; None if it was not asked.
+    """Read what `dewedge trust` said of the refined tomogram that is there now; None if it was not asked.
 
     Raises
     ------

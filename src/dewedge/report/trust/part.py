@@ -15,12 +15,20 @@ PartName = Literal["consistency", "withheld", "fits", "uncertainty", "controls",
 
 @dataclass(frozen=True)
 class Lengths:
-    """Resolutions of frequencies, in Angstrom, or in voxels where the voxel size is not known."""
+    """Resolutions of frequencies, in Angstrom, or in voxels where the voxel size is not known.
+
+    Examples
+    --------
+    >>> lengths = Lengths(voxel_size_A=10.0)
+    >>> lengths.of(0.25), lengths.span(0.04, 0.25)
+    (40.0, '250 to 40 Å')
+    """
 
     voxel_size_A: float | None
 
     @property
     def unit(self) -> str:
+        """Unit of the resolutions."""
         return "voxels" if self.voxel_size_A is None else "Å"
 
     def of(self, per_voxel: float) -> float:
@@ -28,11 +36,11 @@ class Lengths:
         return (self.voxel_size_A or 1.0) / per_voxel
 
     def text(self, per_voxel: float) -> str:
-        """That with its unit."""
+        """Resolution of a frequency in cycles per voxel, with its unit."""
         return f"{self.of(per_voxel):.0f} {self.unit}"
 
     def span(self, low: float, high: float) -> str:
-        """Two of them, from coarse to fine, with the unit."""
+        """Resolutions of two frequencies in cycles per voxel, from coarse to fine, with their unit."""
         return f"{self.of(low):.0f} to {self.text(high)}"
 
 
@@ -44,7 +52,7 @@ class Picture(NamedTuple):
 
 
 class Part(Protocol):
-    """What one way of asking found out: its section of the page and its key of trust.json.
+    """Answer to one way of asking: its section of the page and its key of trust.json.
 
     Attributes
     ----------

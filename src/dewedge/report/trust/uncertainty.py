@@ -22,7 +22,7 @@ PANEL_INCHES = 6.0
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """How far off what was added inside the wedge can be, voxel by voxel.
+    """Uncertainty of what was added inside the wedge, voxel by voxel.
 
     Parameters
     ----------
@@ -127,9 +127,17 @@ def sections_figure(found: Uncertainty) -> Figure:
 
 
 def sureness(added: NDArray[np.float32], sigma: NDArray[np.float32], highest: float) -> NDArray[np.float64]:
-    """Opacity of voxels: 1 where what was added about them is beyond the bounds for 90 %, less within.
+    """``(z, x)`` opacity of voxels: 1 where what was added is beyond the bounds for 90 %, less within.
 
-    Its power is averaged over the finest wavelength: where it changes its sign, it is no less sure.
+    Its power is averaged over the finest wavelength, 1 / ``highest`` voxels: where it changes its sign, it is
+    no less sure.
+
+    Parameters
+    ----------
+    added, sigma
+        ``(z, x)`` sections of what was added, and of its standard deviation.
+    highest
+        Frequency in cycles per voxel.
     """
     power = gaussian_filter(added.astype(np.float64) ** 2, 1 / highest, mode="nearest")
     bound = QUANTILE * np.maximum(sigma, np.finfo(np.float32).tiny)

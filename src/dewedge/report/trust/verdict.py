@@ -22,7 +22,7 @@ PICK = math.sqrt(0.5)
 
 @dataclass(frozen=True, eq=False)
 class Trust:
-    """What was found out about one tomogram.
+    """Findings about one tomogram.
 
     Parameters
     ----------
@@ -61,6 +61,7 @@ class Trust:
 
     @property
     def lengths(self) -> Lengths:
+        """Resolutions of frequencies, by the voxel size."""
         return Lengths(self.voxel_size_A)
 
     def reaches(self, least: float) -> float | None:

@@ -14,7 +14,7 @@ from dewedge.scores.spectra import listed
 
 @dataclass(frozen=True, eq=False)
 class Withheld:
-    """What a fit without the outermost tilts knows of them, in the directions that only they measured.
+    """Figures of what a fit without the outermost tilts knows of them, in directions that only they measured.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Withheld:
 
     @property
     def tilts(self) -> str:
-        """Those kept back, in words."""
+        """Tilts kept back, in words."""
         return f"the tilts beyond {max(map(abs, self.given_deg)):.0f} degrees"
 
     def sentences(self, lengths: Lengths) -> list[str]:
@@ -93,7 +93,7 @@ class Withheld:
 
 @dataclass(frozen=True, eq=False)
 class Inner(Withheld):
-    """What a fit without a block of tilts knows of them.
+    """Figures of what a fit without a block of tilts knows of them.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ RECIPES = ("fbp", "sirt", "tv", "cryocare", "isonet", "cryocare+isonet", "deepde
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method.
+    """A method, as settings of the engine.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Recipe:
 
 
 def read_recipe(name: str) -> Recipe:
-    """The recipe of this name.
+    """Read the recipe of this name.
 
     Raises
     ------
