@@ -136,8 +136,8 @@ def test_a_fit_that_gets_little_of_its_cores_says_so_once(
         progress.step(state(0, 0.0))
         for i in range(1, 4):  # too early, then once
             progress.epoch(state(10 * i, 50.0 * i))
-    warned = [message for message in caplog.messages if "computes for" in message]
-    assert len(warned) == told and all(message.startswith("fit: computes for 43 %") for message in warned)
+    warned = [message for message in caplog.messages if "it computes for" in message]
+    assert len(warned) == told and all(message.startswith("fit: it computes for 43 %") for message in warned)
 
 
 def test_a_budget_is_what_is_left_whatever_filling_takes():
