@@ -123,8 +123,8 @@ class FitProgress:
         share = (time.process_time() - processor_s) / (passed_s * self.cores)
         if share < BUSY_SHARE:
             logger.warning(
-                "fit: it computes for %.0f %% of the time that its threads have (%d): other processes hold the "
-                "cores, or files are read slowly; alone it learns more in the same time",
+                "fit: it computes for %.0f %% of the time that its threads have (%d): other processes hold "
+                "the cores, or files are read slowly; alone it learns more in the same time",
                 100 * share, self.cores,
             )  # fmt: skip
         self.cores = None
