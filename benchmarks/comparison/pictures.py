@@ -100,26 +100,29 @@ def time_figure(size: str, rows: Rows) -> Figure | None:
     ]
     for row_of_axes, specimen, panels in zip(axes, (REAL[0], "cell"), (real, cell), strict=True):
         of_specimen = alike(jobs, specimen=specimen)
+        budgets = sorted({one.budget_s for one in of_specimen})
         for panel, (title, score, index) in zip(row_of_axes, panels, strict=True):
             for method, change in CURVES:
                 of_method = alike(of_specimen, method=method, change=change)
                 seconds, means, bars = [], [], []
-                for budget_s in sorted({one.budget_s for one in of_method}):
+                for budget_s in budgets:
                     ones = alike(of_method, budget_s=budget_s)
                     found = [v if index is None else v[index] for v in values(rows, ones, score)]
                     if found:
-                        seconds.append(statistics.fmean(values(rows, ones, "seconds")))
+                        seconds.append(budget_s)
                         means.append(statistics.fmean(found))
                         bars.append(statistics.stdev(found) if len(found) > 1 else 0.0)
                 if seconds:
                     style = COMMON_STYLE | STYLES[method] | CHANGED.get(change, {})
                     panel.errorbar(seconds, means, bars, label=label(method, rows, change), **style)
             panel.set_xscale("log")
+            panel.set_xticks(budgets, [f"{budget_s:g}" for budget_s in budgets])
+            panel.minorticks_off()
+            panel.set_xlabel("seconds of one core for the fit", fontsize=9)
             panel.set_title(title, fontsize=10)
             panel.grid(linewidth=0.4, color="0.85", which="both")
             panel.spines[["top", "right"]].set_visible(False)
         row_of_axes[0].set_ylabel("EMPIAR-10499" if specimen in REAL else "realistic cell")
-    figure.supxlabel("seconds of one core for the fit", fontsize=10)
     names: dict[str, Any] = {}
     for panel in axes.ravel():
         handles, labels = panel.get_legend_handles_labels()
