@@ -80,9 +80,13 @@ def copy_of(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "OUT"))
 
 
-def test_half_sets_that_are_not_kept_are_not_made_again_unasked(dropped: Path, tmp_path: Path) -> None:
+def test_half_sets_that_are_not_kept_are_not_made_again_unasked(
+    dropped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = copy_of(dropped, tmp_path)
     assert not list(output.glob("*half*.mrc")) and (output / "refined.mrc").exists()
+    assert main(["run", "--resume", "--dry-run", "-o", str(output)]) == 0
+    assert "would take the full tomogram that is there, whose half-sets" in capsys.readouterr().out
     (output / "dewedge.log").write_text("")
     before = (output / "refined.mrc").stat().st_mtime_ns
     assert main(["run", "--resume", "-o", str(output)]) == 0
