@@ -35,6 +35,12 @@ def values(rows: Rows, jobs: Iterable[Job], score: str) -> list[Any]:
     return [value for value in found if value is not None]
 
 
+def shell_values(rows: Rows, jobs: Iterable[Job], score: str, shell: int) -> list[float]:
+    """What the rows that exist say of a score in one shell, in which nothing may have been measured."""
+    found = [shells[shell] for shells in values(rows, jobs, score)]
+    return [value for value in found if value is not None]
+
+
 def mean_sd(numbers: Sequence[float], expected: int, decimals: int) -> str:
     """Mean and standard deviation over seeds; their number where it is not the expected one."""
     if not numbers:
@@ -76,12 +82,9 @@ def shells_table(groups: Iterable[tuple[str, Sequence[Job]]], rows: Rows) -> str
     for label, jobs in groups:
         if any(job in rows for job in jobs):
             columns = [
-                [shells[i] for shells in values(rows, jobs, f"shells_{part}")]
-                for part in parts
-                for i in range(len(SHELLS))
+                shell_values(rows, jobs, f"shells_{part}", i) for part in parts for i in range(len(SHELLS))
             ]
-            known = [[value for value in column if value is not None] for column in columns]
-            lines.append([label, *(mean_sd(column, len(jobs), 2) for column in known)])
+            lines.append([label, *(mean_sd(column, len(jobs), 2) for column in columns)])
     return markdown(["method", *(f"{part} {shell}" for part in parts for shell in SHELLS)], lines)
 
 
@@ -93,7 +96,7 @@ def withheld_table(
     for labels, jobs in groups:
         if any(job in rows for job in jobs):
             scores = [
-                mean_sd([shells[i] for shells in values(rows, jobs, score)], len(jobs), 2)
+                mean_sd(shell_values(rows, jobs, score, i), len(jobs), 2)
                 for score in ("explained", "correlation")
                 for i in range(len(SHELLS))
             ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation import INIT, LARGE, SAME_NETWORK
-from cells import SCORES, SHELLS, TITLES, Rows, snr_name, values
+from cells import SCORES, SHELLS, TITLES, Rows, shell_values, snr_name, values
 from jobs import CURVES, REAL, SEEDS, SNRS, TABLES, job, realistic_size
 from rows import volume_file
 from tables import LINES_IN_ORDER, alike, label
@@ -107,7 +107,9 @@ def time_figure(size: str, rows: Rows) -> Figure | None:
                 seconds, means, bars = [], [], []
                 for budget_s in budgets:
                     ones = alike(of_method, budget_s=budget_s)
-                    found = [v if index is None else v[index] for v in values(rows, ones, score)]
+                    found = (
+                        values(rows, ones, score) if index is None else shell_values(rows, ones, score, index)
+                    )
                     if found:
                         seconds.append(budget_s)
                         means.append(statistics.fmean(found))

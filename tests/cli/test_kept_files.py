@@ -80,9 +80,13 @@ def copy_of(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "OUT"))
 
 
-def test_half_sets_that_are_not_kept_are_not_made_again_unasked(dropped: Path, tmp_path: Path) -> None:
+def test_half_sets_that_are_not_kept_are_not_made_again_unasked(
+    dropped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = copy_of(dropped, tmp_path)
     assert not list(output.glob("*half*.mrc")) and (output / "refined.mrc").exists()
+    assert main(["run", "--resume", "--dry-run", "-o", str(output)]) == 0
+    assert "would take the full tomogram that is there, whose half-sets" in capsys.readouterr().out
     (output / "dewedge.log").write_text("")
     before = (output / "refined.mrc").stat().st_mtime_ns
     assert main(["run", "--resume", "-o", str(output)]) == 0
@@ -107,7 +111,40 @@ def test_what_needs_them_says_how_they_are_made_again(
     assert (output / "refined.mrc").stat().st_mtime_ns == before
     for name in ("half0.mrc", "half1.mrc"):
         np.testing.assert_array_equal(read_mrc(output / name).data, read_mrc(finished / name).data)
+    assert "were not kept" not in (output / "report.html").read_text()
     assert main(["trust", str(output), "--quick", "--device", "cpu"]) == 0
+
+
+def test_a_finished_run_drops_them_when_it_is_resumed(finished: Path, tmp_path: Path) -> None:
+    output = copy_of(finished, tmp_path)
+    assert "were not kept" not in (output / "report.html").read_text()
+    assert main(["run", "--resume", "--half-sets", "drop", "-o", str(output)]) == 0
+    assert not list(output.glob("*half*.mrc"))
+    assert "were not kept" in (output / "report.html").read_text()
+
+
+def test_of_tomograms_taken_by_turns_they_are_dropped_and_made_again(finished: Path, tmp_path: Path) -> None:
+    given, output = tmp_path / "given", tmp_path / "OUT"
+    given.mkdir()
+    for name in ("A", "B"):
+        for half in ("even", "odd"):
+            shutil.copy(finished / f"half{int(half == 'odd')}.mrc", given / f"{name}_{half}.mrc")
+    flags = ["--tilt-range", "-60", "60", "--no-check", "--model", str(finished / "model.safetensors")]
+    run = ["run", str(given), *flags, "--tile", "16", "--overlap", "4", "--average-rotations", "1"]
+
+    def halves() -> int:
+        return len(list(output.glob("*/half?.mrc")))
+
+    assert main([*run, "--device", "cpu", "--half-sets", "drop", "-o", str(output)]) == 0
+    assert halves() == 0
+    before = [(output / name / "refined.mrc").stat().st_mtime_ns for name in ("A", "B")]
+    for wanted, count in (("keep", 4), ("drop", 0)):
+        assert main(["run", "--resume", "--half-sets", wanted, "-o", str(output)]) == 0
+        assert halves() == count
+        for name in ("A", "B"):
+            page = (output / name / "report.html").read_text()
+            assert ("were not kept" in page) == (wanted == "drop")
+    assert [(output / name / "refined.mrc").stat().st_mtime_ns for name in ("A", "B")] == before
 
 
 def test_they_are_kept_until_the_run_is_judged(series: Path, tiny: list[str], tmp_path: Path) -> None:
@@ -117,6 +154,7 @@ def test_they_are_kept_until_the_run_is_judged(series: Path, tiny: list[str], tm
     assert json.loads((output / "trust.json").read_text())["verdict"]["sentence"]
     assert not list(output.glob("*half*.mrc"))
     assert 'half_sets = "drop"' in (output / "config.toml").read_text()
+    assert "were not kept" in (output / "report.html").read_text()
 
 
 def test_a_dry_run_follows(series: Path, tiny: list[str], tmp_path: Path, capsys) -> None:
@@ -135,6 +173,15 @@ def test_a_watched_folder_keeps_them(tmp_path: Path, capsys: pytest.CaptureFixtu
     folder.mkdir()
     assert main(["run", "--live", str(folder), "-o", str(tmp_path / "OUT"), "--half-sets", "drop"]) == 2
     assert "--half-sets drop" in capsys.readouterr().err
+
+
+def test_of_two_formats_none_is_written_again(finished: Path, tmp_path: Path) -> None:
+    output = copy_of(finished, tmp_path)
+    assert main(["run", "--resume", "-o", str(output), "--output-format", "both"]) == 0
+    refined = [output / "refined.mrc", output / "refined.zarr" / "zarr.json"]
+    before = [path.stat().st_mtime_ns for path in refined]
+    assert main(["run", "--resume", "-o", str(output)]) == 0
+    assert [path.stat().st_mtime_ns for path in refined] == before
 
 
 @pytest.mark.parametrize("kind", ["zarr", "both"])

@@ -92,6 +92,17 @@ def test_import_lists_and_writes_what_was_found(tmp_path: Path, capsys: pytest.C
     assert main([*given, "--overwrite"]) == 0
 
 
+@pytest.mark.parametrize("size", ["0", "-0.5", "nan"])
+def test_import_refuses_a_pixel_size_of_movies_that_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: str
+):
+    write_series(tmp_path, "TS_1", 1)
+    dataset = tmp_path / "dataset.star"
+    assert main(["import", str(tmp_path), "-o", str(dataset), f"--movie-pixel-size={size}"]) == 2
+    assert f"--movie-pixel-size {size}: expected a positive number" in capsys.readouterr().err
+    assert not dataset.exists()
+
+
 def test_more_series_than_open_files(tmp_path: Path):
     """Twenty series of three stacks each, where 40 files may be open and the system would grant more."""
     for i in range(20):

@@ -81,6 +81,31 @@ def test_each_result_is_copied_when_it_is_done(tmp_path: Path, monkeypatch: pyte
     assert len(list(denoised.iterdir())) == 2
 
 
+def test_a_result_of_another_process_that_shares_the_run_is_none_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has begun, and done a tomogram, while this one read its inputs."""
+    from dewedge.pipeline import run as pipeline
+    from dewedge.pipeline.warp import paths_in_warp
+    from dewedge.settings.file import resolve_config
+
+    read, output = pipeline.read_inputs, tmp_path / "OUT"
+
+    def reading_slowly(config: Any) -> Any:
+        found = read(config)
+        output.mkdir()
+        (output / "config.toml").write_text("")
+        copy = paths_in_warp(found[0])[0]
+        copy.parent.mkdir()
+        copy.write_bytes(b"")
+        return found
+
+    monkeypatch.setattr(pipeline, "read_inputs", reading_slowly)
+    given = {"paths": [project_of_two(tmp_path)], "output": output, "fit": {"cube_size": 16, "held_out": 0.0}}
+    given |= {"fit_each": True, "to_warp": True, "no_check": True}
+    assert pipeline.prepared(resolve_config(None, given), share=True).total == 2
+
+
 def test_flags_of_tilt_series_are_not_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of half tomograms that are found: refused where there is nothing else, else warned of."""
     settings = project_of_two(tmp_path)

@@ -134,8 +134,8 @@ def forecast(
     refinement = refine_bytes(config, shapes_zyx, tile, precision)
     kept, halves, scratch = _volumes(output_format, files)
     left = kept + (halves if files.half_sets == "keep" else 0.0)
-    # Of networks fitted one after the other half-sets go one after the other, too.
-    at_once = max(voxels) if fits > 1 and files.half_sets == "drop" else sum(voxels)
+    # With a network each, or a given one, tomograms are taken by turns, and half-sets go by turns, too.
+    at_once = max(voxels) if fits != 1 and files.half_sets == "drop" else sum(voxels)
     most = kept * sum(voxels) + halves * at_once + scratch * max(voxels)
     memory = BASE_BYTES + max(fit, refinement, align_bytes)
     return Forecast(

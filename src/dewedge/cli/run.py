@@ -117,11 +117,10 @@ def run(
     show_messages()
     run_pipeline(resolved, resume=resume, overwrite=overwrite, share=share, keep_halves=trust)
     if trust and resolved.output is not None and is_first_process():
+        from dewedge.pipeline.report import drop_judged_halves
         from dewedge.pipeline.trust.trust import QUICK, print_trust
         from dewedge.pipeline.trust.trust import trust as judge
-        from dewedge.runtime.folder import tomograms_of
-        from dewedge.runtime.stored import drop_halves
 
         print_trust(judge(resolved.output, resolved.compute, parts=QUICK))
         if resolved.files.half_sets == "drop":
-            drop_halves(tomograms_of(resolved.output))
+            drop_judged_halves(resolved.output)

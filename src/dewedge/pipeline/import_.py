@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -63,6 +64,9 @@ def import_files(
     """
     if bounds and metrics is None:
         raise InputError("--at-least, --at-most: expected --metrics, the TiltSeries_Metrics.csv of AreTomo3")
+    movie_A = None if optics is None else optics.movie_pixel_size_A
+    if movie_A is not None and not 0 < movie_A < math.inf:
+        raise InputError(f"--movie-pixel-size {movie_A:g}: expected a positive number of Angstrom")
     if not paths:
         raise InputError("nothing to read: expected files or folders")
     if output.suffix.lower() != ".star":

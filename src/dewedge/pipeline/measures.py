@@ -159,7 +159,7 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
     except InputError as error:
         logger.warning("measured without half-sets: %s", error)
         return Measures(shapes)
-    if missing_halves(folder, model_path):
+    if unrefined_halves(folder, model_path):
         refuse_outside(run.path, folder.refined_halves)
         with locked_folder(run.path):
             write_refined_halves(folder, model_path, model, config, device)
@@ -202,7 +202,7 @@ def tile_borders(shape_zyx: Sequence[int], config: Config, model: Model) -> dict
     return {name: places for name, places in borders.items() if places}
 
 
-def missing_halves(folder: ResultFolder, model_path: Path) -> list[tuple[Path, Path]]:
+def unrefined_halves(folder: ResultFolder, model_path: Path) -> list[tuple[Path, Path]]:
     """Half-sets, and the files of what they become, which are not there or older than the model."""
     return [
         (source, result)
@@ -218,11 +218,11 @@ def write_refined_halves(
 
     Errors as `dewedge.pipeline.refine.refine_files`.
     """
-    missing = missing_halves(folder, model_path)
-    if missing:
+    unrefined = unrefined_halves(folder, model_path)
+    if unrefined:
         compute = ComputeSection(device=device.device, precision=config.compute.precision)
         with launched(compute) as fabric:
-            for source, result in missing:
+            for source, result in unrefined:
                 refine_files(
                     f"{folder.name}: {source.stem}",
                     [source],

@@ -16,6 +16,7 @@ from dewedge.pipeline.stages import Tomogram, is_fitted
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.results import described, lines
+from dewedge.runtime.stored import missing_halves
 from dewedge.settings.file import differences
 from dewedge.settings.sections import Config
 from dewedge.split import split_tilts
@@ -68,8 +69,10 @@ def _of_tomogram(tomogram: Tomogram, config: Config, resume: bool) -> list[str]:
     item, section, folder = tomogram.item, config.reconstruct, tomogram.folder
     size_A = item.voxel_size_A(section)
     voxels = "voxel size not known" if size_A is None else f"voxels of {size_A:g} A"
-    if resume and folder.full.exists():
+    if resume and folder.full.exists() and not missing_halves(folder):
         steps = ["take half-sets and full tomogram that are there"]
+    elif resume and config.files.half_sets == "drop" and folder.full.exists() and folder.result.exists():
+        steps = ["take the full tomogram that is there, whose half-sets were not kept"]
     elif isinstance(item, HalvesInput):
         steps = ["copy half-sets" + (", deconvolved" if config.ctf.ctf == "wiener-tomogram" else "")]
     else:

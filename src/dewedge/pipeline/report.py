@@ -24,7 +24,8 @@ from dewedge.io.half_precision import read_result
 from dewedge.io.names import names_apart
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.loss_curve import EpochRow
-from dewedge.pipeline.measures import held_out_box
+from dewedge.pipeline.measures import held_out_box, run_folders
+from dewedge.report.figure import dispensable
 from dewedge.report.run.index import IndexRow, index
 from dewedge.report.run.page import RunPage, State, page
 from dewedge.report.run.sections import middle_section, places_of, read_sections, thumbnail
@@ -34,7 +35,7 @@ from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
 from dewedge.runtime.logged import Logged, read_log
 from dewedge.runtime.made_of import read_records
-from dewedge.runtime.stored import missing_halves
+from dewedge.runtime.stored import drop_halves, missing_halves
 from dewedge.scores.anisotropy import weave, wedge_power
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
 from dewedge.settings.file import differences, resolve_config
@@ -80,6 +81,20 @@ def report(paths: Sequence[Path], output: Path | None = None, *, overwrite: bool
             rows = [row for run, folders in runs for row in index_rows(run, folders, where.parent)]
             write_text_atomic(where, index(f"{len(paths)} runs", rows))
     logger.info("done: %s", where if len(paths) > 1 else runs[0][0].report)
+
+
+def drop_judged_halves(output: Path) -> None:
+    """Remove the half-sets of a finished run that were kept until it was judged, and make its pages again.
+
+    Errors as `dewedge.pipeline.measures.run_folders` and `dewedge.runtime.stored.drop_halves`.
+    """
+    run = ResultFolder(output)
+    with locked_folder(output):
+        folders = run_folders(output)
+        drop_halves(folders)
+        for folder in folders:
+            with dispensable(folder.report):
+                write_page(run, folder)
 
 
 def write_page(run: ResultFolder, folder: ResultFolder) -> None:

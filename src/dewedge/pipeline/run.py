@@ -26,6 +26,7 @@ from dewedge.pipeline.stages import (
     Tomogram,
     fitted_model,
     is_fitted,
+    is_told,
     make_halves,
     model_of,
     open_pair,
@@ -43,7 +44,7 @@ from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
 from dewedge.runtime.log import show_table
 from dewedge.runtime.run_folder import RunFolder, require_output
-from dewedge.runtime.stored import drop_halves
+from dewedge.runtime.stored import drop_halves, missing_halves
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -186,7 +187,8 @@ def prepared(
     if config.to_warp:
         if config.output_format == "zarr":
             raise InputError("--to-warp: Warp reads MRC: expected --output-format mrc or both")
-        require_new(paths_in_warp(inputs), overwrite or continues)
+        # Asked anew: of several processes another may have begun while the inputs were read.
+        require_new(paths_in_warp(inputs), overwrite or folder.continues)
     if not config.no_check:
         require_memory(inputs, config)
         sizes_A = {item.name: item.voxel_size_A(config.reconstruct) for item in inputs}
@@ -252,11 +254,19 @@ def is_done(tomogram: Tomogram, run: ResultFolder, config: Config) -> bool:
     done = (
         (given or model_of(model, config) is not None)
         and all(is_newer(path, model) for path in folder.refined_as(config.output_format))
-        and all(is_newer(path, folder.result) for path in (folder.report, *copies))
+        and all(is_newer(path, folder.result) for path in copies)
+        and has_halves_as_asked(folder, config)
+        and is_told(folder)
     )
     if done:
         logger.info("%s: refined tomogram is there", tomogram.name)
     return done
+
+
+def has_halves_as_asked(folder: ResultFolder, config: Config) -> bool:
+    """True if the half-sets of a tomogram are there and are to be kept, or neither."""
+    missing = missing_halves(folder)
+    return len(missing) == len(folder.halves) if config.files.half_sets == "drop" else not missing
 
 
 def process_alone(tomogram: Tomogram, run: ResultFolder, config: Config, fabric: Fabric) -> Faults:

@@ -17,7 +17,6 @@ from dewedge.geometry import TiltRange
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.planes import read_planes
 from dewedge.inputs.run_input import HalvesInput, RunInput
-from dewedge.io.formats import write_volume
 from dewedge.io.half_precision import read_result
 from dewedge.io.mrc import write_mrc
 from dewedge.learn.checkpoint import Model, load_model
@@ -34,7 +33,7 @@ from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.log import step
 from dewedge.runtime.run_folder import require_output
-from dewedge.runtime.stored import store
+from dewedge.runtime.stored import store, write_copy
 from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
@@ -247,7 +246,7 @@ def refine_all(
         folder, wanted = tomogram.folder, tomogram.folder.refined_as(config.output_format)
         if is_there:
             logger.info("%s: refined tomogram is there", tomogram.name)
-            on_first_process(fabric, partial(write_formats, folder, wanted, config))
+            on_first_process(fabric, partial(write_formats, folder, wanted, model_path, config))
             continue
         refine_files(
             tomogram.name,
@@ -262,35 +261,24 @@ def refine_all(
             folder.tv if folder.tv.exists() else None,
             config.zarr_version,
         )
-        on_first_process(fabric, partial(write_formats, folder, wanted, config))
+        on_first_process(fabric, partial(write_formats, folder, wanted, model_path, config))
 
 
-def write_formats(folder: ResultFolder, wanted: Sequence[Path], config: Config) -> None:
-    """Write the refined tomogram that is there in the formats that are not, or are older.
+def write_formats(folder: ResultFolder, wanted: Sequence[Path], model_path: Path, config: Config) -> None:
+    """Write the refined tomogram that is there in the formats that are not, or are of an earlier model.
 
-    Errors as `dewedge.io.formats.read_volume` and `dewedge.io.mrc.create_mrc`.
+    Errors as `dewedge.runtime.stored.write_copy` and `dewedge.runtime.stored.store`.
     """
     done = folder.result
     for path in wanted:
-        if not is_newer(path, done):
+        if not is_newer(path, model_path):
             with step(f"{folder.name}: write {path.name}"):
-                volume = read_result(done)
-                write_volume(
-                    path,
-                    volume.data,
-                    volume.voxel_size_A,
-                    origin_xyz_A=volume.origin_xyz_A,
-                    labels=volume.labels,
-                    what="copy",
-                    zarr_version=config.zarr_version,
-                )
+                write_copy(done, path, config.zarr_version)
     store([folder.refined], config.files)
 
 
 def report(tomograms: Sequence[Reconstructed], config: Config) -> None:
-    """Draw slices of every tomogram before and after, and make its page.
-
-    What is newer than the refined tomogram stays.
+    """Draw slices of every tomogram before and after, and make its page; what is up to date stays.
 
     Errors as `dewedge.io.formats.read_volume`; a figure or page that cannot be made is a warning.
     """
@@ -302,6 +290,12 @@ def report(tomograms: Sequence[Reconstructed], config: Config) -> None:
                 full, refined = read_result(folder.full), read_result(folder.result)
                 volumes = {titled_raw(folder): full.data, "refined": refined.data}
                 write_figure(folder.slices, partial(slices_figure, volumes, full.voxel_size_A, tomogram.name))
-            if not is_newer(folder.report, folder.result):
+            if not is_told(folder):
                 with dispensable(folder.report):
                     write_page(run, folder)
+
+
+def is_told(folder: ResultFolder) -> bool:
+    """True if the page of a tomogram is newer than its result, and than half-sets that were made again."""
+    there = [folder.result, *(path for path in folder.halves if path.exists())]
+    return all(is_newer(folder.report, path) for path in there)

@@ -17,7 +17,8 @@ _VERSIONS = re.compile(r"[^,]*, (.*), (Python \S+, torch \S+, numpy \S+)")
 _MACHINE = re.compile(r"\d+ CPU cores, \d+ threads")
 _DEVICE = re.compile(r".*, \d+ process\(es\)")
 _NOT_DONE = re.compile(r"not done: (.+?): (.*)")
-_STEP = re.compile(r"(.*): (\d\S* (?:s|min|h)), peak memory (.*)")
+# Times as `dewedge.runtime.log.duration` writes them: what else a damaged log has there is no step.
+_STEP = re.compile(r"(.*): (\d{1,9}(?:\.\d|(?::\d\d){1,2})? (?:s|min|h)), peak memory (.*)")
 
 
 @dataclass(frozen=True)

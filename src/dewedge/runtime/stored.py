@@ -8,11 +8,30 @@ from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.io.files import remove_all
-from dewedge.io.half_precision import to_half_precision
+from dewedge.io.formats import write_volume
+from dewedge.io.half_precision import read_result, to_half_precision
+from dewedge.io.volume_file import ZarrVersion
 from dewedge.runtime.folder import ResultFolder
 from dewedge.settings.sections import FilesSection
 
 logger = logging.getLogger(__name__)
+
+
+def write_copy(source: Path, path: Path, zarr_version: ZarrVersion) -> None:
+    """Write a volume of a run in the format that a name tells.
+
+    Errors as `dewedge.io.half_precision.read_result` and `dewedge.io.formats.write_volume`.
+    """
+    volume = read_result(source)
+    write_volume(
+        path,
+        volume.data,
+        volume.voxel_size_A,
+        origin_xyz_A=volume.origin_xyz_A,
+        labels=volume.labels,
+        what="copy",
+        zarr_version=zarr_version,
+    )
 
 
 def store(paths: Iterable[Path], section: FilesSection) -> None:
@@ -32,14 +51,15 @@ def store(paths: Iterable[Path], section: FilesSection) -> None:
 
 
 def drop_halves(folders: Iterable[ResultFolder]) -> None:
-    """Remove the half-sets of tomograms, and what was refined of them.
+    """Remove the half-sets of tomograms, what was refined of them, and the pages that tell of them.
 
     Errors as `dewedge.io.files.remove_all`.
     """
     for folder in folders:
         there = [path for path in (*folder.halves, *folder.refined_halves) if path.exists()]
-        remove_all(there)
         if there:
+            # The page first: a process that is killed in between leaves half-sets, which are dropped later.
+            remove_all([folder.report, *there])
             names = ", ".join(path.name for path in there)
             logger.info("%s: removed %s (--half-sets drop)", folder.name, names)
 

@@ -224,7 +224,7 @@ class FitSection(Section):
         Examples
         --------
         >>> FitSection().rate, FitSection(init="simulated").rate
-        (0.003, 0.0001)
+        (0.003, 0.0003)
         """
         if self.learning_rate is not None:
             return self.learning_rate

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dewedge.errors import InputError
 from dewedge.io.files import remove_all, write_text_atomic
-from dewedge.io.formats import require_zarr, write_volume
+from dewedge.io.formats import require_zarr
 from dewedge.io.half_precision import read_result
 from dewedge.io.volume_file import ZARR_SUFFIX
 from dewedge.learn.checkpoint import load_model
@@ -37,7 +37,7 @@ from dewedge.runtime import results
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
-from dewedge.runtime.stored import store
+from dewedge.runtime.stored import store, write_copy
 from dewedge.scores.extra_wedge import WRONG_ANGLES
 from dewedge.settings.file import resolve_config
 from dewedge.settings.sections import ComputeSection, Config
@@ -149,22 +149,13 @@ def write(result: Trust, folder: ResultFolder) -> None:
 def keep(folder: ResultFolder, config: Config) -> None:
     """Give the volumes that were written the format and the precision of the run's result.
 
-    Errors as `dewedge.io.formats.write_volume` and `dewedge.runtime.stored.store`.
+    Errors as `dewedge.runtime.stored.write_copy` and `dewedge.runtime.stored.store`.
     """
     for path in folder.judged:
         zarr = path.with_suffix(ZARR_SUFFIX)
         if path.exists() and config.output_format != "mrc":
-            volume = read_result(path)
             with step(f"{folder.name}: write {zarr.name}"):
-                write_volume(
-                    zarr,
-                    volume.data,
-                    volume.voxel_size_A,
-                    origin_xyz_A=volume.origin_xyz_A,
-                    labels=volume.labels,
-                    what="copy",
-                    zarr_version=config.zarr_version,
-                )
+                write_copy(path, zarr, config.zarr_version)
         # Of an earlier judgement in another format.
         stale = {"mrc": [zarr] if path.exists() else [], "zarr": [path], "both": []}[config.output_format]
         remove_all(stale)
