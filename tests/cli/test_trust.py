@@ -144,7 +144,7 @@ def test_uncertainty_is_mapped(trusted: Path):
     found = json.loads((trusted / "trust.json").read_text())["uncertainty"]
     assert found["networks"] == 3 and 0 < found["coverage"] <= 1 and len(found["coverage_by_quarter"]) == 4
     sentence = "is calibrated" if found["calibrated"] else "is not to be believed here"
-    assert f"refined_uncertainty.mrc {sentence}" in (trusted / "trust.html").read_text()
+    assert f"refined_uncertainty {sentence}" in (trusted / "trust.html").read_text()
     sigma = read_mrc(trusted / "refined_uncertainty.mrc").data
     assert sigma.shape == read_mrc(trusted / "refined.mrc").data.shape
     assert (sigma >= 0).all() and np.isfinite(sigma).all() and sigma.max() > 0
@@ -193,7 +193,7 @@ def test_a_run_may_end_with_it(series: Path, tiny: list[str], tmp_path: Path, ca
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda folder: (folder / "half0.mrc").unlink(), "no half-sets"),
+        (lambda folder: (folder / "half0.mrc").unlink(), "half0.mrc not there: `dewedge run --resume"),
         (lambda folder: (folder / "refined.mrc").unlink(), "no finished run"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
         (shutil.rmtree, "no such folder"),
