@@ -79,6 +79,23 @@ def test_crops_of_a_round_lie_in_its_block_and_see_its_inputs(pair, fabric):
 
 
 @pytest.mark.parametrize("round_", range(8))
+def test_in_the_block_of_any_round_there_is_room_beside_the_held_out_region(
+    pair, fabric, round_, monkeypatch
+):
+    """Else most places are refused, at a cost, and crops come from where no wedge is filled."""
+    sampler = CropSampler([pair], SIZE, held_out=0.4)
+    ((block, *_),) = sampler.inputs = filled_inputs(sampler, NETWORK, weights(), round_, fabric)
+    tried = []
+    extent = sampler._extent
+    monkeypatch.setattr(sampler, "_extent", lambda rotation: tried.append(rotation) or extent(rotation))
+    begin, end = block.box
+    for index in range(50):
+        centre = sampler.draw(index).centre_zyx
+        assert (begin + SIZE // 2 - 1 <= centre).all() and (centre <= end - SIZE // 2 + 1).all()
+    assert len(tried) < 50 * 20
+
+
+@pytest.mark.parametrize("round_", range(8))
 def test_held_out_crops_see_filled_inputs_in_every_round(pair, fabric, round_):
     """Else the loss on them would rise when the network has learnt from filled inputs."""
     sampler = CropSampler([pair], SIZE, held_out=0.1)

@@ -121,10 +121,24 @@ def filled_inputs(
 
 def _boxes(sampler: CropSampler, number: int, round_: int) -> list[NDArray[np.int64]]:
     """Boxes of a tomogram filled in a round: a block, and the validated part of the held-out region."""
-    possible = blocks(sampler.pairs[number].shape_zyx, sampler.size)
+    held_out = sampler.held_out[number]
+    every = blocks(sampler.pairs[number].shape_zyx, sampler.size)
+    possible = [box for box in every if _has_room(box, held_out)] or every
     validated = sampler.validated[number]
     apart = len(possible) > 1 and np.prod(validated[1] - validated[0]) > 0
     return [possible[round_ % len(possible)], *([validated] if apart else [])]
+
+
+def _has_room(box: NDArray[np.int64], held_out: NDArray[np.int64]) -> bool:
+    """True if half of a block or more lies on one side of the held-out region, which crops keep clear of.
+
+    In others a place for a crop is found by many tries, or by none, and then it comes from where the wedge is
+    not filled.
+    """
+    if np.prod(held_out[1] - held_out[0]) == 0:
+        return True
+    beside = np.maximum(box[1] - held_out[1], held_out[0] - box[0])
+    return bool((2 * beside >= box[1] - box[0]).any())
 
 
 def _with_margin(box: NDArray[np.int64], pair: TomogramPair, size: int) -> NDArray[np.int64]:
