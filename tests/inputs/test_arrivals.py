@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import foreign
 import numpy as np
 import pytest
 
 import dewedge.inputs.arrivals as arrivals
-from dewedge.inputs.arrivals import INCOMPLETE, WRITTEN, Arrival, Arrivals
+from dewedge.geometry import CtfParameters, Microscope, TiltGeometry
+from dewedge.inputs.arrivals import INCOMPLETE, WRITTEN, Arrival, Arrivals, _told
 from dewedge.io.mrc import write_mrc
 from dewedge.settings.file import resolve_config
 
@@ -231,6 +235,24 @@ def test_a_table_of_relion_that_grows_row_by_row(tmp_path: Path):
     assert table.told() == [("TS_3", True), ("TS_4", False)]
     relion_table(tmp_path, ("TS_1", "TS_2", "TS_3", "TS_4"), first_deg=-58.0)
     assert table.told() == [(f"TS_{i}", True) for i in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pixel_size_A": 4.0},
+        {"told": Microscope(voltage_kV=200.0)},
+        {"ctf": CtfParameters(defocus_u_um=np.full(3, 2.0), voltage_kV=300.0)},
+        {"pre_exposure_e_per_A2": np.arange(3.0)},
+    ],
+)
+def test_what_metadata_say_anew_is_a_change(change: dict[str, Any]):
+    geometry = TiltGeometry(tilt_deg=np.array([-3.0, 0.0, 3.0]), image_shape_yx=(16, 16), pixel_size_A=5.0)
+    then, again, now = (
+        SimpleNamespace(thickness=64, geometry=each)
+        for each in (geometry, replace(geometry), replace(geometry, **change))
+    )
+    assert hash(_told(then)) == hash(_told(again)) != hash(_told(now))  # type: ignore[arg-type]
 
 
 def test_a_series_of_many_image_files_settles_at_once(tmp_path: Path):

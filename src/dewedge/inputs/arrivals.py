@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dewedge.errors import InputError, reason
+from dewedge.geometry import CtfParameters, Microscope, TiltGeometry
 from dewedge.inputs.entries import entries_among, tell_unused
 from dewedge.io.entries import Entry, HalvesEntry
 from dewedge.io.find import DEPTH, SUFFIXES, VOLUME_SUFFIXES
@@ -288,9 +291,16 @@ def _told(entry: Entry) -> tuple[object, ...]:
     """What metadata say of an entry, as far as results depend on it."""
     if isinstance(entry, HalvesEntry):
         return entry.tilt_range, entry.layout
-    geometry = entry.geometry
-    arrays = (geometry.tilt_deg, geometry.linear_yx, geometry.shift_yx)
-    return geometry.pixel_size_A, entry.thickness, *(array.tobytes() for array in arrays)
+    return entry.thickness, *_values(entry.geometry)
+
+
+def _values(metadata: TiltGeometry | CtfParameters | Microscope) -> Iterator[object]:
+    """All that they hold, which can be hashed."""
+    for value in vars(metadata).values():
+        if isinstance(value, CtfParameters | Microscope):
+            yield from _values(value)
+        else:
+            yield value.tobytes() if isinstance(value, np.ndarray) else value
 
 
 def _root(path: Path) -> str:
