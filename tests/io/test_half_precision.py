@@ -9,6 +9,8 @@ import mrcfile
 import numpy as np
 import pytest
 
+from dewedge.api.tomogram import Tomogram
+from dewedge.geometry import TiltRange
 from dewedge.io.half_precision import MOST_ERROR, to_half_precision
 from dewedge.io.mrc import read_mrc, write_mrc
 
@@ -68,3 +70,13 @@ def test_masks_and_constants_are_exact(tmp_path: Path, values: np.ndarray) -> No
     write_mrc(path, values, None)
     assert to_half_precision(path) == ""
     np.testing.assert_array_equal(read_mrc(path).data, values)
+
+
+def test_opened_from_python_it_is_float32(tmp_path: Path):
+    """Whose sums do not overflow."""
+    path = tmp_path / "refined.mrc"
+    write_mrc(path, VALUES * np.float32(300), 10.0)
+    assert to_half_precision(path) == ""
+    tomogram = Tomogram.read(path, tilt_range=TiltRange(-60, 60))
+    assert tomogram.data.dtype == np.float32
+    assert tomogram.data.std() == pytest.approx(300 * VALUES.std(), rel=1e-3)

@@ -97,6 +97,8 @@ class Tomogram:
     ) -> Tomogram:
         """Open an MRC file, memory-mapped, or an OME-Zarr image (``X.zarr``, ``X.zarr/1``), read by parts.
 
+        A file of half precision is read as float32 into memory, for sums of float16 soon overflow.
+
         Parameters
         ----------
         path
@@ -118,8 +120,9 @@ class Tomogram:
         mrc = read_volume(path)
         if not no_check:
             require_sound(check_tomogram(file_of(mrc.path).stem, "tomogram", mrc))
+        half_precision = mrc.data.dtype == np.float16
         return cls(
-            mrc.data,
+            mrc.data.astype(np.float32) if half_precision else mrc.data,
             mrc.voxel_size_A,
             tilt_range,
             str(path),
