@@ -43,11 +43,7 @@ def figure5(size: str, rows: Rows) -> str:
             lines.append([label(method, rows, change), *cells])
     parts = [markdown(["CC", *(f"SNR {snr_name(snr)}" for snr in SNRS)], lines)]
     for snr in SNRS:
-        groups = [
-            ([label(method, rows, change)], alike(jobs, method=method, change=change, snr=snr))
-            for method, change in LINES_IN_ORDER
-        ]
-        table = scores_table(["method"], groups, rows)
+        table = scores_table(["method"], by_line(jobs, rows, snr=snr), rows)
         parts += [f"SNR {snr_name(snr)}:", table] if table else []
     return "\n\n".join(parts)
 
@@ -77,11 +73,7 @@ def withheld(size: str, rows: Rows) -> str:
     jobs = list(TABLES["withheld"](size))
     parts = []
     for specimen in REAL:
-        groups = [
-            ([label(method, rows, change)], alike(jobs, specimen=specimen, method=method, change=change))
-            for method, change in LINES_IN_ORDER
-        ]
-        table = withheld_table(["method"], groups, rows)
+        table = withheld_table(["method"], by_line(jobs, rows, specimen=specimen), rows)
         parts += [f"{specimen}:", table] if table else []
     return "\n\n".join(parts)
 
@@ -115,12 +107,10 @@ def by_realistic_specimen(size: str, rows: Rows, table_name: str) -> str:
     jobs = list(TABLES[table_name](size))
     parts = []
     for specimen in REALISTIC:
-        groups = [
-            (label(method, rows, change), alike(jobs, specimen=specimen, method=method, change=change))
-            for method, change in LINES_IN_ORDER
-        ]
-        table = scores_table(["method"], [([name], ones) for name, ones in groups], rows, REALISTIC_SCORES)
-        parts += [f"{specimen}:", table, shells_table(groups, rows)] if table else []
+        groups = by_line(jobs, rows, specimen=specimen)
+        table = scores_table(["method"], groups, rows, REALISTIC_SCORES)
+        shells = shells_table([(name, ones) for [name], ones in groups], rows)
+        parts += [f"{specimen}:", table, shells] if table else []
     return "\n\n".join(parts)
 
 
@@ -160,6 +150,14 @@ def hour(size: str, rows: Rows) -> str:
         for budget_s, method, change in kinds
     ]
     return scores_table(["budget (s)", "method"], groups, rows)
+
+
+def by_line(jobs: Sequence[Job], rows: Rows, **fields: Any) -> list[tuple[list[str], list[Job]]]:
+    """The label of each method with its change, and its jobs that have these values."""
+    return [
+        ([label(method, rows, change)], alike(jobs, method=method, change=change, **fields))
+        for method, change in LINES_IN_ORDER
+    ]
 
 
 def alike(jobs: Iterable[Job], **fields: Any) -> list[Job]:
