@@ -28,7 +28,7 @@ def turned(angle_deg: float, n: int = 3, scale: float = 1.0) -> np.ndarray:
 class TestTiltRange:
     @pytest.mark.parametrize("limits", [(-60, 60), (-90, 90), (-70, 20), (5, 6)])
     def test_valid(self, limits):
-        assert TiltRange(*limits).validated() == limits
+        assert TiltRange(*limits).validated()[:2] == limits
 
     @pytest.mark.parametrize(
         "limits", [(60, -60), (0, 0), (-91, 60), (-60, 90.5), (np.nan, 60), (-60, np.inf)]
@@ -39,7 +39,7 @@ class TestTiltRange:
 
     def test_of_a_geometry_is_measured_and_may_be_asymmetric(self):
         assert geometry().tilt_range == TiltRange(-60, 42.5)
-        assert geometry(tilt_deg=[10, 50, -20]).tilt_range == (-20, 50)
+        assert geometry(tilt_deg=[10, 50, -20]).tilt_range[:2] == (-20, 50)
 
 
 class TestValidation:

@@ -80,7 +80,7 @@ def test_half_sets_are_those_of_a_run(run: Path, halves: dewedge.Halves):
     for name, tomogram in (("half0", half0), ("half1", half1), ("full", full)):
         np.testing.assert_array_equal(tomogram.data, data(run / f"{name}.mrc"))
         assert tomogram.voxel_size_A == pytest.approx(20)
-        assert tomogram.tilt_range == (-60, 60)
+        assert tomogram.tilt_range[:2] == (-60, 60)
     assert full.beads is not None
     np.testing.assert_array_equal(full.beads, data(run / "beads.mrc"))
 
@@ -166,7 +166,7 @@ def test_plain_arrays_of_any_type_are_fitted(halves: dewedge.Halves):
     mask[8:24] = 1
     short = TINY | {"epochs": 1}
     model = dewedge.fit([pair, halves], tilt_range=(-60, 60), mask=[mask, "none"], **short)
-    assert model.tilt_range == (-60, 60)
+    assert model.tilt_range[:2] == (-60, 60)
     assert repr(model).startswith("<Model of 16 channels, fitted to cubes of 16 voxels in 1 epochs")
 
 
@@ -302,7 +302,7 @@ def test_the_example_of_the_readme(
     exec(compile(code, str(README), "exec"), {})
     assert "epoch 1  loss" in capsys.readouterr().out
     assert dewedge.Tomogram.read("refined.mrc").shape == (32, 64, 64)
-    assert dewedge.load("model.safetensors").tilt_range == (-60, 60)
+    assert dewedge.load("model.safetensors").tilt_range[:2] == (-60, 60)
 
 
 def test_a_tomogram_is_sliced_as_an_array_and_alone_is_no_list_of_pairs() -> None:

@@ -16,14 +16,31 @@ Floats = NDArray[np.float64]
 _LARGEST_DEFOCUS_UM = 30.0
 
 
-class TiltRange(NamedTuple):
-    """Lowest and highest measured tilt angle, in degrees, about the y axis.
+# Of a `TiltRange`, where a caller gives one: the tilt about x may be left out.
+TiltRangeLike = tuple[float, float] | tuple[float, float, float]
 
-    A tilt at angle a measures the plane atan2(kz, kx) = a of the tomogram's Fourier transform.
+
+class TiltRange(NamedTuple):
+    """Lowest and highest measured tilt angle, in degrees, about the y axis, and the tilt about x.
+
+    A tilt at angle a measures the plane atan2(kz, kx) = a of the tomogram's Fourier transform. Other programs
+    level a tomogram: they turn it so that the specimen lies flat, and its wedge turns with it. Where the
+    specimen was then tilted about x by t before it was tilted about y, the plane is atan2(kz', kx) = a with
+    kz' = kz cos t + ky sin t, as of the point z' = z cos t + y sin t. Our own tomograms have t = 0.
     """
 
     min_deg: float
     max_deg: float
+    x_tilt_deg: float = 0.0
+
+    def __str__(self) -> str:
+        turned = f", turned by {self.x_tilt_deg:g} about x" if self.x_tilt_deg else ""
+        return f"{self.min_deg:.4g} to {self.max_deg:.4g} degrees{turned}"
+
+    @property
+    def plain(self) -> list[float]:
+        """Both angles, and the tilt about x where there is one, as JSON has them."""
+        return list(self) if self.x_tilt_deg else [self.min_deg, self.max_deg]
 
     def validated(self) -> TiltRange:
         """Return itself.
@@ -31,13 +48,15 @@ class TiltRange(NamedTuple):
         Raises
         ------
         InputError
-            Unless -90 <= min_deg < max_deg <= 90.
+            Unless -90 <= min_deg < max_deg <= 90, and the tilt about x is between -45 and 45.
         """
         if not -90 <= self.min_deg < self.max_deg <= 90:
             raise InputError(
                 f"tilt range {self.min_deg:g} to {self.max_deg:g} degrees: expected the lowest angle, "
                 "then the highest, both between -90 and 90"
             )
+        if not -45 <= self.x_tilt_deg <= 45:
+            raise InputError(f"tilt about x of {self.x_tilt_deg:g} degrees: expected between -45 and 45")
         return self
 
 
@@ -181,8 +200,8 @@ class TiltGeometry:
     Examples
     --------
     >>> geometry = TiltGeometry(tilt_deg=[-60, 0, 60], image_shape_yx=(100, 200), pixel_size_A=10.0)
-    >>> geometry.tilt_range
-    TiltRange(min_deg=-60.0, max_deg=60.0)
+    >>> str(geometry.tilt_range)
+    '-60 to 60 degrees'
     >>> geometry.select([0, 1]).n_tilts
     2
     """

@@ -80,3 +80,33 @@ def test_what_is_given_by_place_needs_all_places(tmp_path: Path):
     config = config.model_copy(update={"fit": config.fit.model_copy(update={"mask": ["none", "auto"]})})
     with pytest.raises(InputError, match=r"A\.tlt: 1 angles"):
         entries_of(config, Faults())
+
+
+def halves_settings(folder: Path, count: int, **tomograms: Any) -> Config:
+    named: dict[str, list[Path]] = {"half0": [], "half1": []}
+    for i in range(count):
+        for half, paths in named.items():
+            paths.append(folder / f"{i}_{half}.mrc")
+            write_mrc(paths[-1], np.random.default_rng(i).normal(size=(8, 8, 8)).astype(np.float32), 10.0)
+    return resolve_config(None, {"tomograms": {**named, "tilt_range": [-60, 60], **tomograms}})
+
+
+@pytest.mark.parametrize(("given", "expected"), [([], [0, 0]), ([4], [4, 4]), ([4, -2.5], [4, -2.5])])
+def test_a_tilt_about_x_is_given_for_all_or_for_each(tmp_path: Path, given: Any, expected: list[float]):
+    items = open_inputs(halves_settings(tmp_path, 2, x_tilt=given), Faults())
+    assert [item.tilt_range for item in items] == [(-60, 60, tilt) for tilt in expected]
+    assert [("turned by" in item.notes[0]) for item in items] == [tilt != 0 for tilt in expected]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [([1, 2, 3], "for each of 2 tomograms, got 3"), ([50], "between -45 and 45")]
+)
+def test_a_wrong_tilt_about_x_is_an_error(tmp_path: Path, given: list[float], message: str):
+    with pytest.raises(InputError, match=message):
+        open_inputs(halves_settings(tmp_path, 2, x_tilt=given), Faults())
+
+
+def test_a_tilt_about_x_is_for_half_tomograms(tmp_path: Path):
+    config = resolve_config(None, {"paths": [write_stack(tmp_path, "TS")], "tomograms": {"x_tilt": [3]}})
+    with pytest.raises(InputError, match="x_tilt"):
+        open_inputs(config, Faults())

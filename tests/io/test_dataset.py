@@ -94,7 +94,7 @@ class TestHalves:
             ("b", "b_even.mrc", "b_odd.mrc"),
         ]
         assert entries[0].full == tmp_path / "a.mrc" and entries[1].full is None
-        assert entries[0].tilt_range == (-50, 60)
+        assert entries[0].tilt_range[:2] == (-50, 60)
         (tmp_path / "b_odd.mrc").unlink()
         with pytest.raises(InputError, match=r"b_even.mrc: its other half is missing"):
             find_series(tmp_path)
@@ -130,7 +130,7 @@ class TestHalves:
         star.write_text(f"data_\n\nloop_\n{head}{row}\n")
         for path in (star, tmp_path):
             (entry,) = halves_in(path)
-            assert (entry.program, entry.name) == ("IsoNet", "TS_1") and entry.tilt_range == (-60, 51)
+            assert (entry.program, entry.name) == ("IsoNet", "TS_1") and entry.tilt_range[:2] == (-60, 51)
             assert entry.mask is not None and entry.open_mask() is not None
             assert (
                 entry.ctf is not None
@@ -158,7 +158,7 @@ class TestHalves:
         config.write_text(self.DDW)
         entries = halves_in(config)
         assert [e.name for e in entries] == ["b", "a"]
-        assert all(e.tilt_range == (-65, 65) and e.mask is not None for e in entries)
+        assert all(e.tilt_range[:2] == (-65, 65) and e.mask is not None for e in entries)
         assert entries[0].open()[0].path.name == "b_even.rec"
         assert [e.name for e in halves_in(tmp_path)] == ["a", "b"]
 

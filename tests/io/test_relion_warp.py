@@ -12,12 +12,13 @@ import pytest
 from dewedge.errors import InputError
 from dewedge.geometry import Microscope, TiltGeometry
 from dewedge.io.angles import read_tilt_angles
+from dewedge.io.dataset_file import write_dataset
 from dewedge.io.entries import HalvesEntry, SeriesEntry
 from dewedge.io.find import find_series
 from dewedge.io.mrc import write_mrc
 from dewedge.io.programs.relion import Optics, read_optics, relion_geometry
 from dewedge.io.programs.warp import read_warp, warp_geometry
-from dewedge.io.star import read_star
+from dewedge.io.star import read_star, write_star
 from dewedge.io.xf import geometry_arrays_to_xf, read_xf
 
 
@@ -65,7 +66,7 @@ def test_relion_tilt_series_of_the_tutorial(shared_data: Path) -> None:
     (table,) = read_star(path).values()
     optics = Optics(pixel_size_A=1.35, microscope=Microscope(voltage_kV=300, defocus_hand=-1))
     geometry, _ = relion_geometry(path, table, (100, 90), optics)
-    assert geometry.n_tilts == 40 and geometry.tilt_range == (-57, 60)
+    assert geometry.n_tilts == 40 and geometry.tilt_range[:2] == (-57, 60)
     assert geometry.axis_angle_deg == pytest.approx(85, abs=0.5)
     ctf = geometry.ctf
     assert ctf is not None and ctf.defocus_hand == -1 and not ctf.nominal
@@ -110,7 +111,18 @@ def test_relion_half_tomograms(tmp_path: Path) -> None:
     (entry,) = find_series(star)
     assert isinstance(entry, HalvesEntry)
     assert entry.half0.name == "rec_TS_1_half1.mrc" and entry.half1.name == "rec_TS_1_half2.mrc"
-    assert entry.tilt_range == (-60, 60) and entry.open()[0].data.shape == (8, 9, 10)
+    assert entry.tilt_range == (-60, 60, 0) and entry.open()[0].data.shape == (8, 9, 10)
+    of_series = tmp_path / "tilt_series" / "TS_1.star"
+    table = read_star(of_series)
+    (name,) = table
+    table[name]["rlnTomoXTilt"] = ["-3.5"] * len(table[name]["rlnTomoXTilt"])
+    write_star(of_series, table)
+    (entry,) = find_series(star)
+    assert isinstance(entry, HalvesEntry) and entry.tilt_range == (-60, 60, -3.5)
+    # Our own dataset file has no table of tilts for it.
+    write_dataset(tmp_path / "dataset.star", [entry])
+    (again,) = find_series(tmp_path / "dataset.star")
+    assert isinstance(again, HalvesEntry) and again.tilt_range == entry.tilt_range
 
 
 def test_warp_xml_of_a_real_series_agrees_with_its_xf_and_tlt(shared_data: Path) -> None:

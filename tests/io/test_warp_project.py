@@ -35,7 +35,7 @@ def test_finds_half_tomograms_with_their_range(tmp_path: Path, given: str) -> No
     assert entry.full == folder / "reconstruction" / "TS_1_10.00Apx.mrc"
     half0, _, full = entry.open()
     assert half0.data.shape == (32, 48, 48) and half0.voxel_size_A == 10.0 and full is not None
-    assert entry.tilt_range is not None and tuple(entry.tilt_range) == (-60.0, 60.0)
+    assert entry.tilt_range is not None and tuple(entry.tilt_range) == (-60.0, 60.0, 0.0)
 
 
 def test_range_has_the_level_angle_and_our_sense(tmp_path: Path) -> None:
@@ -44,8 +44,7 @@ def test_range_has_the_level_angle_and_our_sense(tmp_path: Path) -> None:
     text = xml.read_text(encoding="utf-8-sig").replace("<Angles>-60.0\n-54.0", "<Angles>-50.0\n-49.0")
     xml.write_text(text.replace("<TiltSeries ", '<TiltSeries LevelAngleX="4" LevelAngleY="-3" '))
     entry = only_halves(settings)
-    assert entry.tilt_range is not None and tuple(entry.tilt_range) == (-57.0, 53.0)
-    assert "turned by 4 degrees about x" in " ".join(entry.notes)
+    assert entry.tilt_range is not None and tuple(entry.tilt_range) == (-57.0, 53.0, 4.0)
 
 
 def test_range_of_a_real_xml(tmp_path: Path, shared_data: Path) -> None:
@@ -55,7 +54,7 @@ def test_range_of_a_real_xml(tmp_path: Path, shared_data: Path) -> None:
     tilts = read_warp(xml).tilt_deg
     entry = only_halves(settings)
     assert entry.tilt_range is not None
-    np.testing.assert_allclose(entry.tilt_range, (tilts.min(), tilts.max()))
+    np.testing.assert_allclose(entry.tilt_range, (tilts.min(), tilts.max(), 0))
 
 
 def test_without_half_tomograms_images_with_the_thickness(tmp_path: Path) -> None:

@@ -6,10 +6,20 @@ import torch
 
 from dewedge.geometry import TiltRange
 from dewedge.learn import extra_wedge as module
-from dewedge.learn.extra_wedge import azimuths, blocks, extra_wedge, standardised
+from dewedge.learn.extra_wedge import (
+    azimuths,
+    blocks,
+    extra_wedge,
+    judged_band,
+    missing_band,
+    standardised,
+)
 from dewedge.learn.grey_scale import PairGreyScale
+from dewedge.physics.fourier import frequencies
 from dewedge.physics.transfer import MeasuredPlanes, constant, transfer_and_noise
+from dewedge.physics.wedge import wedge_mask
 from dewedge.scores.extra_wedge import TOO_COARSE, of_whole, trust_shells
+from dewedge.scores.spectra import OFF_AXIS, from_wedge_axis
 
 RANGE = TiltRange(-60, 60)
 EDGES = (0.05, 0.15, 0.25, 0.35)
@@ -46,6 +56,23 @@ class Knowing(Echo):
         turned = module.turned(self.truth, rotation)
         wrong = filtered(turned.shape, 100 + self.calls)
         return torch.from_numpy(turned + self.error * wrong)[None, None]
+
+
+def test_what_is_judged_lies_in_the_masks_of_a_turned_wedge():
+    shape, tilt_range = (32, 32, 32), TiltRange(-60, 60, 9)
+    k = frequencies(shape)
+    inside = wedge_mask(shape, tilt_range) == 0
+    missing = missing_band(k, tilt_range, 32)
+    off_axis = from_wedge_axis(k, tilt_range) >= OFF_AXIS / 32
+    # But for Nyquist, which the mask wants measured on both sides.
+    within = np.s_[1:16, 1:16, :16]
+    assert torch.equal(missing[within], (inside & off_axis)[within])
+    assert not torch.equal(missing[within], missing_band(k, RANGE, 32).expand_as(missing)[within])
+    for rotation in azimuths().values():
+        own = wedge_mask(shape, tilt_range, torch.tensor(rotation)) == 1
+        judged = judged_band(k, tilt_range, rotation, 32)
+        assert judged.any()
+        assert (own & inside)[within][judged[within]].all()
 
 
 @pytest.mark.parametrize("error", [0.0, 1.0, 3.0])

@@ -55,10 +55,10 @@ def test_the_loss_of_isonet_is_the_mean_absolute_error(batch):
 
 def test_the_input_of_noise2noise_keeps_what_was_measured_however_it_is_turned():
     """A cube whose wedge is empty passes uncut, since the wedge that is cut has turned with it."""
-    cubes = cut_wedge(torch.randn(4, 15, 15, 15), wedge_mask((15,) * 3, torch.tensor([[-60.0, 50.0]])))
+    cubes = cut_wedge(torch.randn(4, 15, 15, 15), wedge_mask((15,) * 3, torch.tensor([[-60.0, 50.0, 0.0]])))
     turns = torch.from_numpy(cube_rotations("tilt axis").copy()).float()
     half0 = rotate_cubes(cubes[:, None], turns, 15)[:, 0]
-    turned = Batch(half0, torch.zeros_like(half0), torch.tensor([[-60.0, 50.0]] * 4), turns)
+    turned = Batch(half0, torch.zeros_like(half0), torch.tensor([[-60.0, 50.0, 0.0]] * 4), turns)
     seen = Recorder()
     objective_of(replace(OPTIONS, objective="noise2noise"))(seen, turned)
     torch.testing.assert_close(seen.inputs[0][:, 0], half0, atol=1e-4, rtol=0)

@@ -80,6 +80,17 @@ def test_the_wedge_is_cut_as_by_the_whole_volumes_spectrum(shape, tilt_range):
     assert np.abs(output - source).max() > 0.1
 
 
+def test_a_turned_wedge_is_cut_as_by_the_whole_volumes_spectrum():
+    shape, tilt_range = (24, 72, 24), TiltRange(-60, 50, 8)
+    source = noise(shape) + 3
+    output = refined([source], Pointwise(), tilt_range, tile=16, overlap=4)
+    expected = cut_wedge(torch.from_numpy(source), wedge_mask(shape, tilt_range)).numpy()
+    level = cut_wedge(torch.from_numpy(source), wedge_mask(shape, TiltRange(-60, 50))).numpy()
+    middle = np.s_[:, 12:-12]
+    errors = [np.square(output[middle] - other[middle]).mean() for other in (expected, level)]
+    assert errors[0] < 0.2 * errors[1]
+
+
 def test_the_network_gets_the_standard_deviation_and_gives_back_the_grey_scale():
     seen = []
 

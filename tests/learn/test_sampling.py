@@ -12,6 +12,7 @@ from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import CropSampler
 from dewedge.physics.rotation import cube_rotations, source_extent
+from dewedge.physics.wedge import wedge_mask
 
 RANGE = TiltRange(-60, 50)
 
@@ -100,6 +101,20 @@ def test_an_unrotated_crop_is_the_standardised_data():
     for got, half in ((batch.half0, pair.half0), (batch.half1, pair.half1)):
         np.testing.assert_allclose(got[0], (half[here] - scale.mean) / scale.std_half, atol=2e-5)
     assert batch.tilt_range.tolist() == [list(RANGE)]
+
+
+def test_masks_of_a_batch_are_those_of_its_tomograms():
+    level, turned = make_pair(), replace(make_pair(), tilt_range=RANGE._replace(x_tilt_deg=6))
+    for pairs, height in (([level, level], 1), ([level, turned], 16)):
+        sampler = CropSampler(pairs, 16)
+        crops = [sampler.draw(i)._replace(tomogram=i % 2) for i in range(4)]
+        batch = sampler.load(crops, torch.device("cpu"))
+        assert batch.input_mask().shape == (4, 16, height, 9)
+        for part in (batch, batch.part(1, 2)):
+            assert part.input_mask().shape[2] == height
+        for i, crop in enumerate(crops):
+            expected = wedge_mask((16, 16, 16), pairs[crop.tomogram].tilt_range)
+            assert torch.equal(batch.input_mask()[i].expand(16, 16, 9), expected)
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1e-6, 0), (1e6, 0), (1, 1e5), (1e-6, -1e-3)])

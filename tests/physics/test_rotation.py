@@ -28,7 +28,7 @@ def test_the_24_rotations_of_the_cube_form_a_group():
 
 def test_moving_rotations_are_those_that_move_the_wedge_of_a_symmetric_tilt_range():
     everything = torch.from_numpy(cube_rotations("all").copy())
-    ranges = torch.tensor([[-60.0, 60.0]], dtype=torch.float64).expand(24, 2)
+    ranges = torch.tensor([[-60.0, 60.0, 0.0]], dtype=torch.float64).expand(24, 3)
     masks = wedge_mask((9, 9, 9), ranges, everything)  # the identity comes first
     moved = [matrix for matrix, mask in zip(everything, masks, strict=True) if (mask != masks[0]).any()]
     assert len(moved) == 20

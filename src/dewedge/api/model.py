@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dewedge.api.tomogram import Halves, Tomogram, TomogramLike, as_halves, as_tomogram
 from dewedge.check.volumes import check_model_voxel, check_voxel_sizes, require_sound
 from dewedge.errors import InputError
-from dewedge.geometry import TiltRange
+from dewedge.geometry import TiltRange, TiltRangeLike
 from dewedge.inputs.entries import ranges_for
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.run_input import Mask
@@ -88,7 +88,7 @@ class Model:
         tomogram: TomogramLike | tuple[TomogramLike, TomogramLike],
         out: StrPath | None = None,
         *,
-        tilt_range: tuple[float, float] | None = None,
+        tilt_range: TiltRangeLike | None = None,
         overwrite: bool = False,
         device: str = "auto",
         precision: str = "auto",
@@ -195,10 +195,10 @@ class Model:
         )
 
     def __repr__(self) -> str:
-        fitted, (low, high) = self.fitted, self.tilt_range
+        fitted = self.fitted
         return (
             f"<Model of {fitted.network.channels} channels, fitted to cubes of {fitted.cube_size} voxels in "
-            f"{len(self.losses)} epochs, tilts {low:g} to {high:g} degrees>"
+            f"{len(self.losses)} epochs, tilts {self.tilt_range}>"
         )
 
 

@@ -151,9 +151,8 @@ class Series:
 
     def __repr__(self) -> str:
         n, height, width = self.images.shape
-        low, high = self.tilt_range
         size = f"{n} images of {height} x {width} (y, x), pixel size {self.geometry.pixel_size_A:g} A"
-        return f"<Series {self.name}: {size}, tilts {low:g} to {high:g} degrees>"
+        return f"<Series {self.name}: {size}, tilts {self.tilt_range}>"
 
 
 def open(

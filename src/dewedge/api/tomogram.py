@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dewedge.check.volumes import check_tomogram, check_voxel_sizes, require_sound
 from dewedge.errors import InputError
-from dewedge.geometry import TiltRange
+from dewedge.geometry import TiltRange, TiltRangeLike
 from dewedge.inputs.run_input import Mask
 from dewedge.io.files import StrPath
 from dewedge.io.formats import read_volume, write_volume
@@ -35,7 +35,8 @@ class Tomogram:
     voxel_size_A
         Edge of a voxel in Angstrom; None if not known.
     tilt_range
-        Lowest and highest measured tilt angle in degrees; None if not known.
+        Lowest and highest measured tilt angle in degrees, and the tilt about x by which the specimen was
+        turned, if it was (`dewedge.geometry.TiltRange`); None if not known.
     name
         For messages and labels.
     beads
@@ -67,7 +68,7 @@ class Tomogram:
 
     data: NDArray[Any]
     voxel_size_A: float | None = None
-    tilt_range: tuple[float, float] | None = None
+    tilt_range: TiltRangeLike | None = None
     name: str = "tomogram"
     beads: NDArray[np.float32] | None = None
     origin_xyz_A: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -90,7 +91,7 @@ class Tomogram:
         cls,
         path: StrPath,
         *,
-        tilt_range: tuple[float, float] | None = None,
+        tilt_range: TiltRangeLike | None = None,
         beads: StrPath | None = None,
         tv: StrPath | None = None,
         no_check: bool = False,
@@ -172,7 +173,7 @@ class Tomogram:
 
     def __repr__(self) -> str:
         voxel = "not known" if self.voxel_size_A is None else f"{self.voxel_size_A:g} A"
-        tilts = "not known" if self.tilt_range is None else "{:g} to {:g} degrees".format(*self.tilt_range)
+        tilts = "not known" if self.tilt_range is None else TiltRange(*self.tilt_range)
         return f"<Tomogram {self.name}: {self.shape} (z, y, x), voxel size {voxel}, tilts {tilts}>"
 
 

@@ -145,8 +145,7 @@ def check_lengths(series: str, pixel_size_A: float | None, thickness: int | None
 def describe_geometry(geometry: TiltGeometry) -> str:
     """Number, shape, pixel size and range in one line."""
     height, width = geometry.image_shape_yx
-    low, high = geometry.tilt_range
     return (
         f"{geometry.n_tilts} images of {height} x {width} (y, x), {geometry.pixel_size_A:g} A, "
-        f"tilts {low:g} to {high:g} degrees"
+        f"tilts {geometry.tilt_range}"
     )

@@ -113,7 +113,7 @@ def check_wedge(series: str, volume: NDArray[Any], tilt_range: TiltRange, where:
     if measured is None:
         why = "It may be filtered, filled already, or too small to tell; the tilt range cannot be verified"
         return [Finding("note", series, "no clear missing wedge in its spectrum", where, why, "Nothing")]
-    low, high = measured.tilt_range
+    low, high, _ = measured.tilt_range
     shown = f"{low:.0f} to {high:.0f} degrees"
     why = "The second wedge would be cut at the wrong place, and the network would learn nothing true"
     if (measured.tilt_axis, measured.beam_axis) != (1, 0):
@@ -160,7 +160,7 @@ def check_wedge(series: str, volume: NDArray[Any], tilt_range: TiltRange, where:
 
 
 def _fits(measured: TiltRange, given: TiltRange, tolerance: float) -> bool:
-    return all(abs(a - b) <= tolerance for a, b in zip(measured, given, strict=True))
+    return all(abs(a - b) <= tolerance for a, b in zip(measured[:2], given[:2], strict=True))
 
 
 def _about(power: Floats, axis: int) -> MeasuredWedge | None:

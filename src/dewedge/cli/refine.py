@@ -16,6 +16,7 @@ def refine(
     half0: list[Path] | None = None,
     half1: list[Path] | None = None,
     tilt_range: tuple[float, float] | None = None,
+    x_tilt: float | None = None,
     beads: Path | None = None,
     tv: Path | None = None,
     zarr_version: ZarrVersion = "0.5",
@@ -41,6 +42,8 @@ def refine(
         Half-set 1.
     tilt_range
         Lowest and highest tilt angle, where they are not those of the model.
+    x_tilt
+        Tilt about x in degrees by which they were levelled, where it is not that of the model.
     beads
         Tomogram of the gold beads that were painted over (beads.mrc, NAME_beads.mrc), to be added to the
         result.
@@ -69,6 +72,7 @@ def refine(
         sources,
         output,
         tilt_range,
+        x_tilt,
         flags.refine,
         flags.compute,
         beads=beads,

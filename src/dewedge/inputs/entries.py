@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from dewedge.settings.recipes import read_recipe
 from dewedge.settings.sections import Config, SeriesSection, TomogramsSection
 
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 # Of many half tomograms.
 _NAMED = 6
@@ -43,7 +46,7 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
                 f"{paths[0]}: expected tilt series or ready-made half-sets (--half0, --half1), got both"
             )
         _refuse_of_series(config)
-        return [*named_halves(given)]
+        return [*_with_ranges(named_halves(given), given)]
     if paths and not names_files(config.series):
         notes: list[str] = []
         entries = find_series(
@@ -61,7 +64,8 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
         entries = [entry for entry in entries if _has_halves(entry, faults)]
         faults.require_some(entries)
     # What is given for each by its place needs all places.
-    if faults and any(len(values) > 1 for values in (config.fit.mask, given.tilt_range, config.ctf.ctf_file)):
+    by_place = (config.fit.mask, given.tilt_range, given.x_tilt, config.ctf.ctf_file)
+    if faults and any(len(values) > 1 for values in by_place):
         raise faults[0]
     if not any(isinstance(entry, HalvesEntry) for entry in entries):
         _refuse(given, "tilt series, whose files tell")
@@ -72,7 +76,7 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
         )
     else:
         tell_unused(entries, config)
-    return with_ranges(entries, given.tilt_range)
+    return with_ranges(entries, given)
 
 
 def entries_among(files: Iterable[Path], config: Config, faults: Faults) -> list[Entry]:
@@ -90,7 +94,7 @@ def entries_among(files: Iterable[Path], config: Config, faults: Faults) -> list
     for entry in entries:
         with faults.collected():
             if not config.tomograms.halves_only or _has_halves(entry, faults):
-                found += with_ranges([entry], config.tomograms.tilt_range)
+                found += with_ranges([entry], config.tomograms)
     return found
 
 
@@ -131,12 +135,11 @@ def named_halves(section: TomogramsSection) -> list[HalvesEntry]:
     Raises
     ------
     InputError
-        If there is not one of each kind for every tomogram, or a tilt range cannot be.
+        If there is not one of each kind for every tomogram.
     """
     _expect_one_each("--half1", section.half1, section.half0)
     if section.full:
         _expect_one_each("--full", section.full, section.half0)
-    ranges = ranges_for(section.tilt_range, len(section.half0))
     fulls: Sequence[Path | None] = section.full or [None] * len(section.half0)
     return [
         HalvesEntry(
@@ -146,30 +149,42 @@ def named_halves(section: TomogramsSection) -> list[HalvesEntry]:
             half0=half0,
             half1=half1,
             full=full,
-            tilt_range=tilt_range,
         )
-        for half0, half1, full, tilt_range in zip(section.half0, section.half1, fulls, ranges, strict=True)
+        for half0, half1, full in zip(section.half0, section.half1, fulls, strict=True)
     ]
 
 
-def with_ranges(entries: Sequence[Entry], ranges: Sequence[tuple[float, float]]) -> list[Entry]:
-    """The entries, half tomograms with the tilt range that is given for all or for each of them, if any.
+def with_ranges(entries: Sequence[Entry], given: TomogramsSection) -> list[Entry]:
+    """The entries, half tomograms with the tilt range and tilt about x given for all or for each of them.
 
     Raises
     ------
     InputError
-        If none is given and a file does not tell, or their number is another.
+        If no range is given and a file does not tell, or their number is another.
     """
     halves = [entry for entry in entries if isinstance(entry, HalvesEntry)]
-    if not ranges:
-        for pair in halves:
-            known_range(pair)
-        return list(entries)
-    chosen = {
-        pair.name: replace(pair, tilt_range=tilt_range, notes=(*pair.notes, "tilt range as given"))
-        for pair, tilt_range in zip(halves, ranges_for(ranges, len(halves)), strict=True)
-    }
+    chosen = dict(zip((pair.name for pair in halves), _with_ranges(halves, given), strict=True))
     return [chosen.get(entry.name, entry) for entry in entries]
+
+
+def _with_ranges(halves: Sequence[HalvesEntry], given: TomogramsSection) -> list[HalvesEntry]:
+    if given.tilt_range:
+        halves = [
+            replace(pair, tilt_range=tilt_range, notes=(*pair.notes, "tilt range as given"))
+            for pair, tilt_range in zip(halves, ranges_for(given.tilt_range, len(halves)), strict=True)
+        ]
+    ranges = [known_range(pair) for pair in halves]
+    if not given.x_tilt:
+        return list(halves)
+    about_x = _for_each("--x-tilt: expected one tilt about x", given.x_tilt, len(halves))
+    return [
+        replace(
+            pair,
+            tilt_range=tilt_range._replace(x_tilt_deg=tilt).validated(),
+            notes=(*pair.notes, "tilt about x as given"),
+        )
+        for pair, tilt_range, tilt in zip(halves, ranges, about_x, strict=True)
+    ]
 
 
 def known_range(entry: HalvesEntry) -> TiltRange:
@@ -195,13 +210,15 @@ def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRa
     InputError
         If their number is another, or one cannot be a tilt range.
     """
-    if len(ranges) not in (1, count):
-        raise InputError(
-            f"--tilt-range: expected lowest and highest tilt angle once, or for each of {count} tomograms, "
-            f"got {len(ranges)}"
-        )
     validated = [TiltRange(*pair).validated() for pair in ranges]
-    return [validated[i % len(validated)] for i in range(count)]
+    return _for_each("--tilt-range: expected lowest and highest tilt angle once", validated, count)
+
+
+def _for_each(expected: str, given: Sequence[Value], count: int) -> list[Value]:
+    """One value for each of ``count`` tomograms: the one for all, or its own."""
+    if len(given) not in (1, count):
+        raise InputError(f"{expected}, or for each of {count} tomograms, got {len(given)}")
+    return [given[i % len(given)] for i in range(count)]
 
 
 def tell_unused(entries: Sequence[Entry], config: Config) -> None:

@@ -147,8 +147,7 @@ class HalvesInput:
         """Notes on what was read and assumed."""
         shape, voxel = self.half0.data.shape, self.half0.voxel_size_A
         size = "not known" if voxel is None else f"{voxel:g} A"
-        low, high = self.tilt_range
-        text = f"half-sets of {shape} (z, y, x), voxel size {size}, tilts {low:g} to {high:g} degrees"
+        text = f"half-sets of {shape} (z, y, x), voxel size {size}, tilts {self.tilt_range}"
         return (text, *self.remarks)
 
     @property
@@ -166,7 +165,7 @@ class HalvesInput:
     def values(self) -> dict[str, Any]:
         """Values read from metadata files, as JSON has them."""
         ctf = None if self.ctf is None else asdict(self.ctf)
-        values: dict[str, Any] = plain({"tilt_range": tuple(self.tilt_range), "ctf": ctf})
+        values: dict[str, Any] = plain({"tilt_range": self.tilt_range.plain, "ctf": ctf})
         return values
 
     def tomogram_shape(self, section: ReconstructSection) -> tuple[int, int, int]:

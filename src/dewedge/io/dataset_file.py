@@ -37,6 +37,7 @@ from dewedge.io.programs.relion import (
     TILT_MIN,
     TILT_STAR,
     TRANSFORM,
+    X_TILT,
     Y_TILT,
 )
 from dewedge.io.star import name_within, write_star
@@ -130,6 +131,7 @@ def _halves_row(entry: HalvesEntry, folder: Path) -> dict[str, object]:
         MASK: name(entry.mask),
         TILT_MIN: _NONE if entry.tilt_range is None else entry.tilt_range.min_deg,
         TILT_MAX: _NONE if entry.tilt_range is None else entry.tilt_range.max_deg,
+        X_TILT: _NONE if entry.tilt_range is None else entry.tilt_range.x_tilt_deg or _NONE,
         LAYOUT: entry.layout,
         PROGRAM: entry.program,
     }

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dewedge import limits
 from dewedge.errors import InputError, printable, reason, shown
-from dewedge.geometry import TiltRange
+from dewedge.geometry import TiltRange, TiltRangeLike
 from dewedge.io.files import atomic_path, open_input
 from dewedge.io.nested import parse_json
 from dewedge.learn.amplitude import WedgeAmplitude
@@ -50,7 +50,8 @@ class Model:
     wedge_amplitude
         How strong its prediction in the missing wedge may be; None if that was not measured.
     tilt_range
-        Tilt range of the fitted tomograms; the widest one, if there were several.
+        Tilt range of the fitted tomograms; the widest one, if there were several, without a tilt about x that
+        is not the same for all.
     voxel_size_A
         Edge in Angstrom of the voxels of the fitted tomograms; None if not known, or if there were several.
     details
@@ -85,7 +86,7 @@ def save_model(path: Path, model: Model) -> None:
         "full_std": model.full_std,
         "clip": model.clip,
         "wedge_amplitude": model.wedge_amplitude,
-        "tilt_range": list(model.tilt_range),
+        "tilt_range": model.tilt_range.plain,
         "voxel_size_A": model.voxel_size_A,
         "details": model.details,
     }
@@ -142,7 +143,7 @@ class _Header(BaseModel):
     full_std: float = Field(ge=1e-6, le=1e6)
     clip: float | None = Field(ge=3, le=limits.NUMBER)
     wedge_amplitude: tuple[list[float], int] | None
-    tilt_range: tuple[float, float]
+    tilt_range: TiltRangeLike
     details: _Details
     voxel_size_A: float | None = Field(default=None, gt=0, le=limits.NUMBER)
 

@@ -32,7 +32,14 @@ from dewedge.physics.rotation import cube_rotations
 from dewedge.physics.transfer import MeasuredPlanes, transfer_and_noise
 from dewedge.physics.wedge import wedge_mask
 from dewedge.scores.extra_wedge import DISTANCES_DEG, Azimuth, ExtraWedge
-from dewedge.scores.spectra import OFF_AXIS, Spectrum, folded_angle_deg, shell_sums, tapered_spectrum
+from dewedge.scores.spectra import (
+    OFF_AXIS,
+    Spectrum,
+    from_wedge_axis,
+    shell_sums,
+    tapered_spectrum,
+    wedge_angle_deg,
+)
 
 Value = TypeVar("Value", np.float32, np.bool_)
 
@@ -139,7 +146,7 @@ def bands(frequency: Sequence[Tensor], tilt_range: TiltRange) -> list[Tensor]:
 
     ``frequency`` holds those of z, y and x, which broadcast; the result broadcasts against them.
     """
-    angle = folded_angle_deg(frequency[0], frequency[2])
+    angle = wedge_angle_deg(frequency, tilt_range)
     # Beyond 90 degrees it goes on from -90.
     above, below = angle - tilt_range.max_deg, tilt_range.min_deg - angle
     distance = torch.minimum(torch.remainder(above, 180), torch.remainder(below, 180))
@@ -229,23 +236,24 @@ def judged_band(
     Frequencies are in cycles per voxel and broadcast. False near the axes of both wedges, for a slab so many
     voxels thick.
     """
-    # Component i of R^T k is k times column i of R; the wedge depends on z and x.
+    # Component i of R^T k is k times column i of R.
     kz, ky, kx = frequency
-    z, x = (kz * r[0] + ky * r[1] + kx * r[2] for r in rotation.T[[0, 2]].tolist())
-    cut = missing_band(kz, kx, tilt_range, thickness)
-    return cut & _measured(z, x, tilt_range) & (torch.hypot(z, x) >= OFF_AXIS / thickness)
+    before = [kz * r[0] + ky * r[1] + kx * r[2] for r in rotation.T.tolist()]
+    off_axis = from_wedge_axis(before, tilt_range) >= OFF_AXIS / thickness
+    return missing_band(frequency, tilt_range, thickness) & _measured(before, tilt_range) & off_axis
 
 
-def missing_band(kz: Tensor, kx: Tensor, tilt_range: TiltRange, thickness: int) -> Tensor:
+def missing_band(frequency: Sequence[Tensor], tilt_range: TiltRange, thickness: int) -> Tensor:
     """True at frequencies in the missing wedge of a slab so many voxels thick, not near its axis.
 
-    ``kz`` and ``kx`` are in cycles per voxel and broadcast.
+    ``frequency`` holds those of z, y and x in cycles per voxel, which broadcast.
     """
-    return ~_measured(kz, kx, tilt_range) & (torch.hypot(kz, kx) >= OFF_AXIS / thickness)
+    off_axis = from_wedge_axis(frequency, tilt_range) >= OFF_AXIS / thickness
+    return ~_measured(frequency, tilt_range) & off_axis
 
 
-def _measured(kz: Tensor, kx: Tensor, tilt_range: TiltRange) -> Tensor:
-    angle = folded_angle_deg(kz, kx)
+def _measured(frequency: Sequence[Tensor], tilt_range: TiltRange) -> Tensor:
+    angle = wedge_angle_deg(frequency, tilt_range)
     return (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
 
 

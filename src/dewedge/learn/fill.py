@@ -13,7 +13,7 @@ from dewedge.geometry import TiltRange
 from dewedge.learn.grey_scale import match_grey_range
 from dewedge.learn.network import UNet
 from dewedge.learn.refine import RefineOptions, refine
-from dewedge.physics.wedge import cut_wedge_from_rows, wedge_mask
+from dewedge.physics.wedge import WedgeCut
 
 
 def fill_wedge(
@@ -45,13 +45,12 @@ def fill_wedge(
         everywhere = torch.from_numpy(filled).to(device)
         torch.distributed.broadcast(everywhere, src=0)
         filled = everywhere.cpu().numpy()
-    missing = 1 - wedge_mask((source.shape[0], 1, source.shape[2]), tilt_range, device=device)
     measured = np.asarray(source, dtype=np.float32)
     if renormalise:
         match_grey_range(filled, measured)
     filled -= measured
     correction = torch.from_numpy(filled).to(device)
-    cut_wedge_from_rows(correction, missing)
+    WedgeCut(source.shape, tilt_range, device)(correction, inside=True)
     filled = correction.cpu().numpy()
     filled += measured
     if renormalise:

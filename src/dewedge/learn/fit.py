@@ -295,7 +295,6 @@ class _Fit:
         """The result, of the weights that the options ask for."""
         options, state = self.options, self.state
         scales = [scale.std_full / scale.std_half for scale in self.sampler.grey_scales]
-        ranges = [pair.tilt_range for pair in self.sampler.pairs]
         sizes = {pair.voxel_size_A for pair in self.sampler.pairs}
         last = options.keep == "last"
         weights = self.weights() if last else self.best
@@ -306,7 +305,7 @@ class _Fit:
             full_std=sum(scales) / len(scales),
             clip=options.clip,
             wedge_amplitude=self._amplitude(weights),
-            tilt_range=TiltRange(min(r.min_deg for r in ranges), max(r.max_deg for r in ranges)),
+            tilt_range=_widest([pair.tilt_range for pair in self.sampler.pairs]),
             details={
                 "options": asdict(options),
                 "epochs": [asdict(row) for row in state.rows],
@@ -376,6 +375,15 @@ def _drawn(sampler: CropSampler, fabric: Fabric) -> list[Batch]:
         sampler.load([sampler.draw(first + i) for i in range(WEIGHING_BATCH)], fabric.device)
         for first in range(0, WEIGHING_CROPS, WEIGHING_BATCH)
     ]
+
+
+def _widest(ranges: Sequence[TiltRange]) -> TiltRange:
+    about_x = {each.x_tilt_deg for each in ranges}
+    return TiltRange(
+        min(each.min_deg for each in ranges),
+        max(each.max_deg for each in ranges),
+        about_x.pop() if len(about_x) == 1 else 0.0,
+    )
 
 
 def _mean_over_processes(value: Tensor, fabric: Fabric) -> float:

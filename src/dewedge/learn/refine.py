@@ -24,11 +24,11 @@ from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import UNet
 from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.learn.tiling import TILE, AxisTiles, tile_axis, tile_groups
-from dewedge.physics.wedge import cut_wedge_from_rows, rows_at_once, wedge_mask
+from dewedge.physics.wedge import WedgeCut
 
 # Axes of (b, z, y, x) tiles that rotations by 180 degrees flip: none, about y, about z, about x.
 HALF_TURNS: tuple[tuple[int, ...], ...] = ((), (1, 3), (2, 3), (1, 2))
-# Lowest and highest tilt of a symmetric range differ by less in size.
+# Lowest and highest tilt of a symmetric range differ by less in size, as do wedges of opposite tilts about x.
 SYMMETRIC_DEG = 6.0
 COLUMN_VOXELS = 2**24  # of a band of rows that are in memory at a time
 MOST_TILES = 8  # at once on a GPU, which they occupy
@@ -49,8 +49,7 @@ class RefineOptions:
         overlap of 32 by 1 and 5 % (docs/notebook/speed.md).
     average_rotations
         Average the predictions over rotations by 180 degrees: 1 for none; 2 for that about the tilt axis; 4
-        for those about all axes. The latter two turn the wedge of an asymmetric tilt range over, so
-        beyond `SYMMETRIC_DEG` 4 is taken for 2.
+        for those about all axes. Turns that move the wedge are left out (`turns_in_place`).
     average_shifts
         Average each of these predictions over as many positions of the tile, one voxel apart along all axes.
         With :attr:`~dewedge.learn.network.NetworkConfig.fold` of them every voxel is predicted at all places
@@ -89,7 +88,7 @@ def refine(
 ) -> list[GreyScale]:
     """Cut the wedge from whole tomograms, apply the network to overlapping tiles, blend, average.
 
-    The wedge mask depends on (kz, kx) alone, so the cut is exact row by row along y. Memory does not grow
+    The wedge is cut row by row along y (`dewedge.physics.wedge.WedgeCut`). Memory does not grow
     with the tomogram: one band of rows at a time is read, refined and written, and of large (z, x) sections
     one column of tiles, for which the wedge is cut from the whole section anew.
     The grey scale of the result is that of the sources.
@@ -171,7 +170,7 @@ def refine(
         options,
         tilt_range,
         (z, y, x),
-        wedge_mask((shape[0], 1, shape[2]), tilt_range, device=device),
+        WedgeCut(shape, tilt_range, device),
         wedge_amplitude,
         tv_share,
     )
@@ -212,6 +211,20 @@ def refine(
     return scales
 
 
+def turns_in_place(tilt_range: TiltRange) -> list[tuple[int, ...]]:
+    """Those of `HALF_TURNS` that leave the missing wedge where it is, to within `SYMMETRIC_DEG`.
+
+    Examples
+    --------
+    >>> [len(turns_in_place(TiltRange(*angles))) for angles in ((-60, 60), (-40, 60), (-60, 60, 8))]
+    [4, 2, 2]
+    """
+    symmetric = abs(tilt_range.min_deg + tilt_range.max_deg) < SYMMETRIC_DEG
+    level = 2 * abs(tilt_range.x_tilt_deg) < SYMMETRIC_DEG
+    stays = (True, level, level and symmetric, symmetric)
+    return [axes for axes, there in zip(HALF_TURNS, stays, strict=True) if there]
+
+
 def tiles_that_fit(network: UNet, voxels: int, device: torch.device) -> int:
     """Number of tiles of so many voxels that a device takes at once.
 
@@ -238,7 +251,7 @@ class _Bands:
     options: RefineOptions
     tilt_range: TiltRange
     axes: tuple[AxisTiles, AxisTiles, AxisTiles]
-    mask: Tensor
+    cut: WedgeCut
     wedge_amplitude: WedgeAmplitude | None
     tv_share: float
 
@@ -248,7 +261,7 @@ class _Bands:
         ``tell`` is called with the number of tiles of each batch.
         """
         z, y, x = self.axes
-        rows = y.source[y.starts[k] : y.starts[k] + y.size]
+        rows = range(y.starts[k], y.starts[k] + y.size)
         left = x.starts[column[0]]
         here = x.source[left : left + blended.shape[2]]
         tiles_zx = [(i, j) for i in range(len(z.starts)) for j in column]
@@ -256,7 +269,7 @@ class _Bands:
         if at_once is None:
             at_once = tiles_that_fit(self.network, z.size * y.size * x.size, blended.device)
         for source, scale in zip(self.sources, self.scales, strict=True):
-            band = _read_cut(source, rows, z.source, here, scale, self.input_std, self.clip, self.mask)
+            band = _read_cut(source, rows, z.source, here, scale, self.input_std, self.clip, self.cut)
             gain = scale.std / self.input_std / len(self.sources)
             for begin in range(0, len(tiles_zx), at_once):
                 batch = tiles_zx[begin : begin + at_once]
@@ -283,13 +296,13 @@ class _Bands:
     @cached_property
     def _weights(self) -> tuple[Tensor, ...]:
         """``(n_tiles, size)`` weights of the tiles along each axis."""
-        return tuple(torch.from_numpy(axis.weights).to(self.mask.device) for axis in self.axes)
+        return tuple(torch.from_numpy(axis.weights).to(self.cut.device) for axis in self.axes)
 
     @cached_property
     def _response(self) -> Tensor | None:
         """Factors of the spectrum of a tile; None if all are 1."""
         depth, height, width = (axis.size for axis in self.axes)
-        shape, device = (depth, height, width), self.mask.device
+        shape, device = (depth, height, width), self.cut.device
         factors = None
         if self.wedge_amplitude is not None:
             factors = self.wedge_amplitude.mask(shape, self.tilt_range, device)
@@ -304,17 +317,17 @@ class _Bands:
 
         Turns are given by the axes they flip; shifts wrap what leaves a tile around.
         """
-        options, (low, high) = self.options, self.tilt_range
-        symmetric = abs(low + high) < SYMMETRIC_DEG
-        count = options.average_rotations if symmetric else min(options.average_rotations, 2)
+        options = self.options
+        in_place = turns_in_place(self.tilt_range)
+        turns = [axes for axes in HALF_TURNS[: options.average_rotations] if axes in in_place]
         dtype = AUTOCAST.get(options.precision)
         total = torch.zeros_like(tiles)
-        for axes, shift in itertools.product(HALF_TURNS[:count], range(options.average_shifts)):
+        for axes, shift in itertools.product(turns, range(options.average_shifts)):
             moved = tiles.flip(axes).roll((shift,) * 3, (1, 2, 3))
             with torch.autocast(tiles.device.type, dtype, enabled=dtype is not None):
                 prediction: Tensor = self.network(moved.unsqueeze(1))
             total += prediction.squeeze(1).float().roll((-shift,) * 3, (1, 2, 3)).flip(axes)
-        total /= count * options.average_shifts
+        total /= len(turns) * options.average_shifts
         return total if self._response is None else cut_wedge(total, self._response)
 
 
@@ -331,27 +344,28 @@ def _gather(blended: Tensor, theirs: int, rank: int) -> None:
 
 def _read_cut(
     source: NDArray[Any],
-    rows: NDArray[np.int64],
+    rows: range,
     z_source: NDArray[np.int64],
     x_source: NDArray[np.int64],
     scale: GreyScale,
     input_std: float,
     clip: float | None,
-    mask: Tensor,
+    cut: WedgeCut,
 ) -> Tensor:
-    """Standardised rows along y, the wedge cut from their whole sections, then these voxels of z and x."""
-    band = torch.empty(len(z_source), len(rows), len(x_source), device=mask.device)
-    z_index, x_index = (torch.from_numpy(index).to(mask.device) for index in (z_source, x_source))
-    step = rows_at_once(source.shape, mask.device)
-    for begin in range(0, len(rows), step):
-        some = _read_rows(source, rows[begin : begin + step]).to(mask.device)
+    """Standardised rows along y, reflected beyond the end, the wedge cut, then these voxels of z and x."""
+    band = torch.empty(len(z_source), len(rows), len(x_source), device=cut.device)
+    z_index, x_index = (torch.from_numpy(index).to(cut.device) for index in (z_source, x_source))
+    for begin in range(0, len(rows), cut.rows_at_once):
+        part = rows[begin : begin + cut.rows_at_once]
+        some = _read_rows(source, cut.needed(part.start, part.stop)).to(cut.device)
         # The mean leaves before the scale, so that a large offset costs no precision.
         some.sub_(scale.mean).mul_(1 / scale.std)
         if clip is not None:
             some.clamp_(-clip, clip)
         some.mul_(input_std)
-        cut_wedge_from_rows(some, mask)
-        band[:, begin : begin + step] = some.index_select(0, z_index).index_select(2, x_index)
+        cut(some)
+        kept = some[:, cut.margin : cut.margin + len(part)]
+        band[:, begin : begin + len(part)] = kept.index_select(0, z_index).index_select(2, x_index)
     return band
 
 

@@ -47,9 +47,10 @@ class Crop(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rotated, standardised crops ``(b, n, n, n)``, tilt ranges ``(b, 2)`` and rotations ``(b, 3, 3)``.
+    """Rotated, standardised crops ``(b, n, n, n)``, tilt ranges ``(b, 3)`` and rotations ``(b, 3, 3)``.
 
-    ``transfers``: of the target of each crop, or none if it is not known of all.
+    ``transfers``: of the target of each crop, or none if it is not known of all. ``level`` where no tomogram
+    has a tilt about x.
     """
 
     half0: Tensor
@@ -57,6 +58,7 @@ class Batch(NamedTuple):
     tilt_range: Tensor
     rotation: Tensor
     transfers: tuple[Transfer, ...] = ()
+    level: bool = True
 
     def part(self, begin: int, end: int) -> Batch:
         """Crops from ``begin`` up to ``end``, without that."""
@@ -66,12 +68,14 @@ class Batch(NamedTuple):
             self.tilt_range[begin:end],
             self.rotation[begin:end],
             self.transfers[begin:end],
+            self.level,
         )
 
     def input_mask(self) -> Tensor:
-        """``(b, n, 1, n // 2 + 1)`` mask of the wedge in its own place, alike for all frequencies along y."""
-        depth, _, width = self.half0.shape[-3:]
-        return wedge_mask((depth, 1, width), self.tilt_range, device=self.half0.device)
+        """``(b, n, n, n // 2 + 1)`` mask of the wedge in its own place; if ``level``, with one ky for all."""
+        depth, height, width = self.half0.shape[-3:]
+        shape = (depth, 1 if self.level else height, width)
+        return wedge_mask(shape, self.tilt_range, device=self.half0.device)
 
     def target_mask(self) -> Tensor:
         """``(b, n, n, n // 2 + 1)`` mask of the wedge that has turned with the crop."""
@@ -91,7 +95,7 @@ class Sources(NamedTuple):
     """Cubes that a batch is rotated from, on the CPU.
 
     Crops that need sources of one size are a group: their places in the batch and ``(g, 2, s, s, s)``
-    standardised half-sets. Tilt ranges ``(b, 2)``, rotations ``(b, 3, 3)`` and transfers are the batch's.
+    standardised half-sets. Tilt ranges ``(b, 3)``, rotations ``(b, 3, 3)`` and transfers are the batch's.
     """
 
     groups: list[tuple[Tensor, Tensor]]
@@ -176,6 +180,7 @@ class CropSampler:
         self.turns: Turns = turns
         self.swap_halves = swap_halves
         self.interpolation = interpolation
+        self.level = not any(pair.tilt_range.x_tilt_deg for pair in self.pairs)
         self.as_measured()
         self.size = size
         self.seed = seed
@@ -281,7 +286,7 @@ class CropSampler:
                 halves.to(device, non_blocking=True), rotations[places], self.size, self.interpolation
             )
         ranges, turns = (tensor.to(device, non_blocking=True) for tensor in (sources.tilt_range, rotations))
-        return Batch(rotated[:, 0], rotated[:, 1], ranges, turns, sources.transfers)
+        return Batch(rotated[:, 0], rotated[:, 1], ranges, turns, sources.transfers, self.level)
 
     def _read(self, crops: Sequence[Crop], edge: int) -> Tensor:
         """``(b, 2, s, s, s)`` standardised half-sets about the crops' centres, 0 where nothing is seen."""

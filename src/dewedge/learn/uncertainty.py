@@ -38,16 +38,16 @@ from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import UNet
 from dewedge.learn.objective import applied, filled_online
 from dewedge.learn.precision import AUTOCAST, Precision
-from dewedge.learn.refine import HALF_TURNS
+from dewedge.learn.refine import HALF_TURNS, turns_in_place
 from dewedge.learn.tiling import tile_axis
 from dewedge.physics.fourier import frequencies
-from dewedge.physics.wedge import wedge_mask
+from dewedge.physics.wedge import wedge_in_place, wedge_mask
 from dewedge.scores.spectra import taper_window
 from dewedge.scores.uncertainty import Calibration, Evidence
 
 Volume = NDArray[np.float32]
 
-# None, and that about the tilt axis: they keep any wedge in place.
+# None, and that about the tilt axis: they keep any wedge in place that has not been turned about x.
 TURNS = HALF_TURNS[:2]
 TAPER = 0.2  # of the blocks in which errors are looked at, whose edges are none of the specimen
 STEP = 3  # voxels between those that are looked at, along each axis: neighbours tell the same
@@ -109,7 +109,7 @@ class Ensemble:
     def wedge(self, shape_zyx: Sequence[int]) -> Tensor:
         """``(z, y, x // 2 + 1)`` True in the missing wedge, from the lowest frequency to the highest."""
         k = frequencies(shape_zyx, self.device)
-        return missing_band(k[0], k[2], self.tilt_range, self.thickness) & self._within(k)
+        return missing_band(k, self.tilt_range, self.thickness) & self._within(k)
 
     def other_wedge(self, shape_zyx: Sequence[int], rotation: NDArray[np.float64]) -> Tensor:
         """``(z, y, x // 2 + 1)`` True at what is cut from a turned tomogram, and was measured.
@@ -158,11 +158,12 @@ class Ensemble:
     ) -> Iterator[Volume]:
         """``(2, z, y, x)`` predictions of each member in each turn, from both half-sets."""
         shape = (given.shape[1], given.shape[2], given.shape[3])
-        # As the turns keep the wedge in place, it may be cut before them.
-        cut = wedge_mask((shape[0], 1, shape[2]), self.tilt_range, device=self.device)
+        # Turns that keep the wedge in place: it may be cut before them.
+        turns = [axes for axes in TURNS if axes in turns_in_place(self.tilt_range)]
+        cut = wedge_in_place(shape, self.tilt_range, self.device)
         measured = cut_wedge(given, cut)
         dtype = AUTOCAST.get(self.precision)
-        for (network, amplitude), axes in itertools.product(self.members, TURNS):
+        for (network, amplitude), axes in itertools.product(self.members, turns):
             with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
                 inputs = measured.flip(axes)
                 if rotation is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dewedge.geometry import TiltRange
@@ -12,6 +15,8 @@ from dewedge.physics.fourier import frequencies
 
 FFT_VOXELS = 2**20  # of whole (z, x) sections whose spectra are in memory at a time
 GPU_FFT_VOXELS = 2**25
+_RINGING = 8  # rows beyond the rays of a turned wedge, over which they fade
+_BAND_OF_MARGINS = 4  # rows cut together, in margins: a third of what is read is margin
 
 
 def wedge_mask(
@@ -22,17 +27,18 @@ def wedge_mask(
 ) -> Tensor:
     """Mask W of the frequencies that the tilt series measured, or W(R^T k) of a rotated volume.
 
-    W(k) is 1 where the angle atan2(kz, kx), folded to (-90, 90], lies within the tilt range, and on the tilt
-    axis kz = kx = 0. It is evaluated at the rotated frequencies, never interpolated. At the Nyquist
-    frequencies of even axes, where +k and -k share one sample, both must be measured, so the mask is
-    Hermitian: multiplied with the spectrum of a real volume, it gives that of a real volume.
+    W(k) is 1 where the angle atan2(kz', kx), folded to (-90, 90], lies within the tilt range, and on the tilt
+    axis kz' = kx = 0; kz' = kz unless there is a tilt about x (`TiltRange`). It is evaluated at the rotated
+    frequencies, never interpolated. At the Nyquist frequencies of even axes, where +k and -k share one
+    sample, both must be measured, so the mask is Hermitian: multiplied with the spectrum of a real volume, it
+    gives that of a real volume.
 
     Parameters
     ----------
     shape_zyx
         Shape (d, h, w) of the real volume; cycles per voxel of each axis are those of that shape.
     tilt_range
-        One range, or a ``(b, 2)`` tensor of (min, max) degrees, one a volume.
+        One range, or a ``(b, 3)`` tensor of (min, max, tilt about x) in degrees, one a volume.
     rotation
         ``(3, 3)`` or ``(b, 3, 3)`` rotations R that multiply (z, y, x) column vectors of the specimen from
         the left; the rotated volume is v(R^T r), its spectrum F(R^T k).
@@ -63,11 +69,14 @@ def wedge_mask(
     ranges = torch.as_tensor(tilt_range, dtype=torch.float32, device=device)
     turn = torch.eye(3, device=device) if rotation is None else rotation.to(device, torch.float32)
     batched = ranges.ndim == 2 or turn.ndim == 3
-    low, high = torch.deg2rad(ranges.reshape(-1, 2)).unbind(-1)
+    low, high, x_tilt = torch.deg2rad(ranges.reshape(-1, 3)).unbind(-1)
     turn = turn.reshape(-1, 3, 3)
+    # Component i of R^T k is k times column i of R: those along the beam and across it.
+    beam = torch.cos(x_tilt)[:, None] * turn[:, :, 0] + torch.sin(x_tilt)[:, None] * turn[:, :, 1]
+    across = turn[:, :, 2]
 
     k = frequencies(shape_zyx, device)
-    mask = _measured(k, low, high, turn)
+    mask = _measured(k, low, high, beam, across)
     flipped = [axis.clone() for axis in k]
     for n, axis in zip(shape_zyx, flipped, strict=True):
         if n % 2 == 0:
@@ -75,16 +84,16 @@ def wedge_mask(
     for i, n in enumerate(shape_zyx):
         if n % 2 == 0:
             plane = [axis.narrow(i, n // 2, 1) if i == j else axis for j, axis in enumerate(flipped)]
-            mask.narrow(i + 1, n // 2, 1).logical_and_(_measured(plane, low, high, turn))
+            mask.narrow(i + 1, n // 2, 1).logical_and_(_measured(plane, low, high, beam, across))
     return (mask if batched else mask[0]).float()
 
 
-def _measured(k: Sequence[Tensor], low: Tensor, high: Tensor, turn: Tensor) -> Tensor:
-    """``(b, d, h, w // 2 + 1)`` True where sin(a - low) sin(a - high) <= 0 for the angle a of R^T k."""
+def _measured(k: Sequence[Tensor], low: Tensor, high: Tensor, beam: Tensor, across: Tensor) -> Tensor:
+    """``(b, d, h, w // 2 + 1)`` where sin(a - low) sin(a - high) <= 0 at a = atan2(k beam, k across)."""
 
     def distance(angle: Tensor) -> Tensor:
-        # |k| sin(a - angle), linear in k. Component i of R^T k is k times column i of R: one vector a volume.
-        normal = torch.cos(angle)[:, None] * turn[:, :, 0] - torch.sin(angle)[:, None] * turn[:, :, 2]
+        # |k| sin(a - angle), linear in k: one vector a volume.
+        normal = torch.cos(angle)[:, None] * beam - torch.sin(angle)[:, None] * across
         z, y, x = normal.T[..., None, None, None].unbind()
         return z * k[0] + y * k[1] + x * k[2]
 
@@ -94,17 +103,71 @@ def _measured(k: Sequence[Tensor], low: Tensor, high: Tensor, turn: Tensor) -> T
     return (to_low * to_high <= 0) | (torch.minimum(to_low.abs(), to_high.abs()) <= rounding)
 
 
-def cut_wedge_from_rows(volume: Tensor, mask: Tensor) -> None:
-    """Multiply, in place, the (z, x) spectrum of every row of ``(z, y, x)`` with ``(z, 1, x // 2 + 1)``.
+def wedge_in_place(
+    shape_zyx: Sequence[int], tilt_range: TiltRange, device: torch.device | None = None
+) -> Tensor:
+    """Mask of a tomogram's own wedge, as small as it can be: it broadcasts against the half-spectrum.
 
-    The mask does not depend on ky, so that no spectrum of the whole volume is needed.
+    ``(d, 1, w // 2 + 1)``; with a tilt about x it depends on ky, and is ``(d, h, w // 2 + 1)``.
+
+    Examples
+    --------
+    >>> [tuple(wedge_in_place((8, 8, 8), TiltRange(-60, 60, tilt)).shape) for tilt in (0, 5)]
+    [(8, 1, 5), (8, 8, 5)]
     """
-    size = (volume.shape[0], volume.shape[2])
-    for rows in torch.split(volume, rows_at_once(volume.shape, volume.device), dim=1):
-        rows.copy_(torch.fft.irfftn(torch.fft.rfftn(rows, dim=(0, 2)) * mask, s=size, dim=(0, 2)))
+    depth, height, width = shape_zyx
+    return wedge_mask((depth, height if tilt_range.x_tilt_deg else 1, width), tilt_range, device=device)
 
 
-def rows_at_once(shape_zyx: Sequence[int], device: torch.device) -> int:
-    """Number of rows along y whose spectra a device has in memory at a time."""
-    voxels = FFT_VOXELS if device.type == "cpu" else GPU_FFT_VOXELS
-    return max(1, voxels // (shape_zyx[0] * shape_zyx[2]))
+class WedgeCut:
+    """Cuts the wedge of a large tomogram from bands of its rows, or keeps nothing but it.
+
+    Without a tilt about x, the mask does not depend on ky: a row along y is a (z, x) section that needs no
+    other. With one, by t, the mask acts along rays that lie in (z, y) at this angle, so a row needs those
+    within half the depth times tan t: a margin, which is exact but for its ends.
+
+    Parameters
+    ----------
+    shape_zyx
+        Of the tomogram.
+    tilt_range
+        Its measured tilts.
+    device
+        Where bands are.
+    """
+
+    def __init__(self, shape_zyx: Sequence[int], tilt_range: TiltRange, device: torch.device) -> None:
+        self.depth, self.height, self.width = shape_zyx
+        self.device = device
+        self._tilt_range = tilt_range
+        self._mask = wedge_in_place((self.depth, 1, self.width), tilt_range, device)
+        slope = math.tan(math.radians(abs(tilt_range.x_tilt_deg)))
+        self.margin = math.ceil(self.depth / 2 * slope) + _RINGING if slope else 0
+
+    @property
+    def rows_at_once(self) -> int:
+        """Number of rows to be cut together: few without a margin, many with one."""
+        voxels = FFT_VOXELS if self.device.type == "cpu" else GPU_FFT_VOXELS
+        return max(1, voxels // (self.depth * self.width), _BAND_OF_MARGINS * self.margin)
+
+    def needed(self, first: int, stop: int) -> NDArray[np.int64]:
+        """Numbers of the rows that cutting these needs; beyond both ends they are reflected."""
+        last = self.height - 1
+        rows = np.arange(first - self.margin, stop + self.margin)
+        return np.abs((rows + last) % max(2 * last, 1) - last)
+
+    def __call__(self, band: Tensor, inside: bool = False) -> None:
+        """Multiply, in place, the spectrum of ``(z, rows, x)`` with the mask, or with one minus it.
+
+        The rows are those of `needed`, or all of the tomogram.
+        """
+        if not self.margin:
+            mask = 1 - self._mask if inside else self._mask
+            size = (self.depth, self.width)
+            for rows in torch.split(band, self.rows_at_once, dim=1):
+                rows.copy_(torch.fft.irfftn(torch.fft.rfftn(rows, dim=(0, 2)) * mask, s=size, dim=(0, 2)))
+            return
+        if self._mask.shape[1] != band.shape[1]:
+            self._mask = wedge_mask(band.shape, self._tilt_range, device=self.device)
+        mask = 1 - self._mask if inside else self._mask
+        band.copy_(torch.fft.irfftn(torch.fft.rfftn(band) * mask, s=band.shape))

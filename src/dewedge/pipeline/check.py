@@ -178,7 +178,7 @@ def _row(item: RunInput) -> dict[str, str]:
             " x ".join(map(str, (geometry.n_tilts, *geometry.image_shape_yx))),
             geometry.pixel_size_A,
         )
-    low, high = item.tilt_range
+    low, high, _ = item.tilt_range
     size = "not known" if size_A is None else f"{size_A:.4g}"
     return {"images": data, "pixel": size, "tilts": f"{low:g} to {high:g}"}
 
@@ -252,10 +252,9 @@ def _check_angle_scale(report: Report, item: SeriesInput, config: Config, usable
 
 def _check_halves(item: HalvesInput) -> Report:
     shape, voxel_size_A = item.half0.data.shape, item.half0.voxel_size_A
-    low, high = item.tilt_range
     report = Report(item.name, {"files": f"{item.half0.path}, {item.half1.path}"})
     size = "voxel size not known" if voxel_size_A is None else f"{voxel_size_A:g} A"
-    report.facts["half-sets"] = f"{shape} (z, y, x), {size}, tilts {low:g} to {high:g} degrees as given"
+    report.facts["half-sets"] = f"{shape} (z, y, x), {size}, tilts {item.tilt_range} as given"
     report.findings.extend(check_lengths(item.name, voxel_size_A))
     report.findings.extend(volume_findings(item))
     _compare(report, half_set(item.half0.data), half_set(item.half1.data), ("z", "y", "x"))
@@ -264,7 +263,7 @@ def _check_halves(item: HalvesInput) -> Report:
     measured = measure_wedge(item.half0.data)
     report.facts["wedge"] = "none clear in the spectrum"
     if measured is not None:
-        low, high = measured.tilt_range
+        low, high, _ = measured.tilt_range
         report.facts["wedge"] = f"spectrum shows {low:.0f} to {high:.0f} degrees"
     # Half-set 1 fits half-set 0, as has been seen.
     report.findings.extend(check_wedge(item.name, item.half0.data, item.tilt_range, "half-set 0"))

@@ -162,7 +162,7 @@ def described(entry: Entry) -> list[str]:
         entry.program,
         kind,
         " x ".join(map(str, shape)),
-        "not known" if tilt_range is None else f"{tilt_range.min_deg:g} to {tilt_range.max_deg:g}",
+        "not known" if tilt_range is None else str(tilt_range).replace(" degrees", ""),
         "not known" if size is None else f"{size:.4g}",
         halves,
     ]

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
 from dewedge.io.files import files_and_folders, write_text_atomic
 from dewedge.io.half_precision import read_result
 from dewedge.io.volume_file import VolumeFile, file_of, is_zarr
@@ -28,6 +29,7 @@ from dewedge.runtime.devices import launched
 from dewedge.runtime.folder import ResultFolder, is_newer, refuse_outside
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
+from dewedge.runtime.made_of import read_records
 from dewedge.runtime.stored import require_halves, store
 from dewedge.scores.anisotropy import Anisotropy, anisotropy
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
@@ -121,6 +123,39 @@ def model_file(run: ResultFolder, folder: ResultFolder) -> Path:
     return path
 
 
+def model_of(run: ResultFolder, folder: ResultFolder) -> Model:
+    """The model of a tomogram of a run, with the tilt range of that tomogram: others may share the fit.
+
+    Errors as `model_file`, `dewedge.learn.checkpoint.load_model` and `tilt_range_of`.
+    """
+    model = load_model(model_file(run, folder))
+    return replace(model, tilt_range=tilt_range_of(run, folder) or model.tilt_range)
+
+
+def tilt_range_of(run: ResultFolder, folder: ResultFolder) -> TiltRange | None:
+    """Measured tilts of a tomogram of a run, as its inputs told; None if nothing is kept of them.
+
+    Raises
+    ------
+    InputError
+        If a file that tells of the inputs is damaged.
+    """
+    records = read_records(run.inputs, folder.inputs)
+    record = records.get(folder.name) or (next(iter(records.values())) if len(records) == 1 else None)
+    if record is None:
+        return None
+    values = record.values
+    try:
+        angles = values["tilt_range"] if "tilt_range" in values else _ends(values["tilt_deg"])
+        return TiltRange(*map(float, angles)).validated()
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{run.inputs}: damaged (tilt angles: {error}): remove it") from error
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
 def measure_file(
     mrc: VolumeFile,
     beads: NDArray[np.int64] | None = None,
@@ -145,7 +180,7 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
     """
     config = resolve_config(run.config_file, {})
     model_path = model_file(run, folder)
-    model = load_model(model_path)
+    model = model_of(run, folder)
     with step(f"measure {folder.name}"):
         full = read_result(folder.full)
         beads = find_beads(full.data)

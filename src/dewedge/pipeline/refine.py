@@ -262,8 +262,7 @@ def print_plan(
     for paths, output, shape in zip(sources, outputs, shapes, strict=True):
         voxels += len(paths) * tiled_voxels([shape], tile, section.overlap)
         print(printable(f"{' and '.join(map(str, paths))}: {shape} (z, y, x): refined as {output}"))
-    low, high = tilt_range
-    print(f"network of {model.network.channels} channels, tilts {low:g} to {high:g} degrees, tiles of {tile}")
+    print(f"network of {model.network.channels} channels, tilts {tilt_range}, tiles of {tile}")
     speed = network_speed(model.network, device, precision)
     seconds = section.average_rotations * model.network.fold * voxels / speed
     memory = BASE_BYTES + refine_bytes(model.network, shapes, tile, precision)
@@ -277,6 +276,7 @@ def refine_with_model(
     sources: Sequence[Sequence[Path]],
     output: Path | None,
     tilt_range: tuple[float, float] | None,
+    x_tilt_deg: float | None,
     section: TileSection,
     compute: ComputeSection,
     *,
@@ -295,8 +295,8 @@ def refine_with_model(
         Of each result: the full tomogram alone, or half-set 0 and half-set 1.
     output
         File of the one result, or folder of several; None to write beside the sources.
-    tilt_range
-        In degrees, where it is not that of the model.
+    tilt_range, x_tilt_deg
+        In degrees, where they are not those of the model.
     beads
         Tomogram of gold beads that is added to the one result.
     tv
@@ -332,7 +332,12 @@ def refine_with_model(
     if not no_check:
         for file, paths in zip(files, sources, strict=True):
             require_sound(model_findings(file.stem, [read_result(path) for path in paths], model))
-    wedge = model.tilt_range if tilt_range is None else TiltRange(*tilt_range).validated()
+    wedge = model.tilt_range
+    if tilt_range is not None:
+        wedge = TiltRange(*tilt_range, wedge.x_tilt_deg)
+    if x_tilt_deg is not None:
+        wedge = wedge._replace(x_tilt_deg=x_tilt_deg)
+    wedge.validated()
     if dry_run:
         print_plan(sources, outputs, model, wedge, section, compute)
         return

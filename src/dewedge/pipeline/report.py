@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from dewedge.errors import InputError, reason
-from dewedge.geometry import TiltRange
-from dewedge.inputs.planes import read_planes
 from dewedge.io.files import read_text, write_text_atomic
 from dewedge.io.half_precision import read_result
 from dewedge.io.names import names_apart
-from dewedge.learn.checkpoint import Model, load_model
+from dewedge.learn.checkpoint import Model
 from dewedge.learn.loss_curve import EpochRow
-from dewedge.pipeline.measures import held_out_box, run_folders
+from dewedge.pipeline.measures import held_out_box, model_of, run_folders, tilt_range_of
 from dewedge.report.figure import dispensable
 from dewedge.report.run.index import IndexRow, index
 from dewedge.report.run.page import RunPage, State, page
@@ -129,7 +127,7 @@ def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
     """
     config = resolve_config(run.config_file, {})
     model_path = next((path for path in (folder.model, run.model) if path.is_file()), None)
-    model = None if model_path is None else load_model(model_path)
+    model = None if model_path is None else model_of(run, folder)
     full = read_result(folder.full)
     data = {titled_raw(folder): full.data}
     if folder.result.exists():
@@ -142,7 +140,7 @@ def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
         name=folder.name,
         shape_zyx=full.data.shape,
         voxel_size_A=full.voxel_size_A,
-        tilt_range=tilt_range_of(folder, config, model),
+        tilt_range=tilt_range_of(run, folder),
         volumes={name: read_sections(volume, places) for name, volume in data.items()},
         state=None if finished else stopped(run),
         judged=judged(folder),
@@ -181,18 +179,6 @@ def middle_block(volume: NDArray[Any]) -> NDArray[np.float32]:
     edge = max(int((BLOCK_VOXELS / depth) ** 0.5), 32)
     cut = (slice(max(n - edge, 0) // 2, max(n - edge, 0) // 2 + edge) for n in (height, width))
     return np.asarray(volume[(slice(None), *cut)], np.float32)
-
-
-def tilt_range_of(folder: ResultFolder, config: Config, model: Model | None) -> TiltRange | None:
-    """Tilts that were measured of a tomogram; None if nothing tells. Errors as `read_planes`."""
-    if model is not None:
-        return model.tilt_range
-    planes = read_planes(folder.planes)
-    if planes is not None:
-        tilts = np.concatenate([half.tilt_deg for half in planes])
-        return TiltRange(float(tilts.min()), float(tilts.max()))
-    ranges = config.tomograms.tilt_range
-    return TiltRange(*ranges[0]) if len(ranges) == 1 else None
 
 
 def half_sets(

@@ -76,7 +76,7 @@ def tilt_angles(tilt_range: tuple[float, float], step_deg: float) -> list[float]
     >>> tilt_angles((-6, 6), step_deg=3)
     [-6.0, -3.0, 0.0, 3.0, 6.0]
     """
-    low, high = TiltRange(*tilt_range).validated()
+    low, high, _ = TiltRange(*tilt_range).validated()
     if not step_deg > 0:
         raise InputError(f"--tilt-step {step_deg:g}: expected a positive number of degrees")
     return [float(angle) for angle in np.arange(low, high + 1e-6, step_deg)]

@@ -120,7 +120,7 @@ class Comparison:
             "input": self.name,
             "shape_zyx": [int(n) for n in self.shape_zyx],
             "voxel_size_A": self.voxel_size_A,
-            "tilt_range": list(self.tilt_range),
+            "tilt_range": self.tilt_range.plain,
             f"frequency_per_{unit.removesuffix('s')}": frequency.tolist(),
             "methods": [
                 {
@@ -208,14 +208,13 @@ def losses_figure(curves: Mapping[str, Sequence[EpochRow]]) -> Figure:
 
 def page(comparison: Comparison, pictures_png: bytes, curves_png: bytes, losses_png: bytes) -> str:
     """The page as HTML; without a picture of losses where no network was fitted."""
-    low, high = comparison.tilt_range
     voxel = comparison.voxel_size_A
     size = "voxel size not known" if voxel is None else f"{voxel:.4g} Å per voxel"
     shape = " x ".join(str(n) for n in comparison.shape_zyx)
     return filled(
         "compare_page.html",
         title=escape(comparison.name),
-        facts=escape(f"{shape} voxels (z, y, x), {size}, tilts {low:g} to {high:g} degrees"),
+        facts=escape(f"{shape} voxels (z, y, x), {size}, tilts {comparison.tilt_range}"),
         unit=comparison.unit,
         rows="\n".join(_row(comparison, method) for method in comparison.methods),
         pictures=image_tag(pictures_png, "Central sections of every method's tomogram: xy above, xz below"),

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from dewedge.geometry import TiltRange
 from dewedge.physics.fourier import multiplicity
-from dewedge.physics.wedge import wedge_mask
+from dewedge.physics.wedge import wedge_in_place
 from dewedge.scores.volumes import (
     centred,
     checked_pair,
@@ -48,8 +48,8 @@ def correlation_outside_inside(
 ) -> tuple[float, float]:
     """Correlation coefficients after both spectra are multiplied by W (outside the wedge) and 1 - W (inside).
 
-    The volumes are ``(z, y, x)``, and read in blocks of rows along y. A part in which either volume has no
-    signal (less than 1e-12 of its energy) has correlation 0.
+    The volumes are ``(z, y, x)``, and read in blocks of rows along y; as a whole, if there is a tilt about x.
+    A part in which either volume has no signal (less than 1e-12 of its energy) has correlation 0.
 
     Raises
     ------
@@ -58,17 +58,19 @@ def correlation_outside_inside(
     """
     a, b = checked_pair(estimate, truth)
     mean_a, mean_b = mean_of(a, "estimate"), mean_of(b, "truth")
-    depth, _, width = a.shape
-    # W does not depend on ky, so y is not transformed: by Parseval the sum over y is that over ky.
-    measured = wedge_mask((depth, 1, width), tilt_range.validated()).double()
-    parts = torch.stack([measured, 1 - measured]) * multiplicity(width)
+    measured = wedge_in_place(a.shape, tilt_range.validated()).double()
+    parts = torch.stack([measured, 1 - measured]) * multiplicity(a.shape[2])
     sums = torch.zeros(2, 3, dtype=torch.float64)
-    for rows in row_blocks(a.shape):
+    # Where W does not depend on ky, y is not transformed: by Parseval the sum over y is that over ky.
+    level = measured.shape[1] == 1
+    axes = (0, 2) if level else (0, 1, 2)
+    for rows in row_blocks(a.shape) if level else [slice(None)]:
         spectra = [
-            torch.fft.rfft2(centred(v[:, rows], mean), dim=(0, 2), norm="ortho")
+            torch.fft.rfftn(centred(v[:, rows], mean), dim=axes, norm="ortho")
             for v, mean in ((a, mean_a), (b, mean_b))
         ]
         for i, product in enumerate(products(*spectra)):
-            sums[:, i] += (parts * product.sum(dim=1, keepdim=True, dtype=torch.float64)).sum(dim=(1, 2, 3))
+            alike = product.sum(dim=1, keepdim=True, dtype=torch.float64) if level else product
+            sums[:, i] += (parts * alike).sum(dim=(1, 2, 3))
     outside, inside = correlation_of_sums(sums, energy=sums[:, :2].sum(dim=0)).tolist()
     return outside, inside

@@ -17,9 +17,9 @@ from dewedge.scores.spectra import (
     checked_edges,
     listed,
     near_axis,
-    plane_angle_deg,
     shell_sums,
     tapered_spectrum,
+    wedge_angle_deg,
 )
 from dewedge.scores.volumes import checked_pair
 
@@ -137,7 +137,7 @@ def cross_half_scores(
     f0, f1, v0, v1 = (
         tapered_spectrum(np.asarray(volume)[cut], name) for volume, name in zip(volumes, names, strict=True)
     )
-    angle = plane_angle_deg(v0)
+    angle = wedge_angle_deg(v0.frequency, limits)
     measured = (angle >= limits.min_deg) & (angle <= limits.max_deg)
 
     def both_ways(edges: Sequence[float], mask: Tensor) -> list[ShellSums]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.physics.fourier import frequencies, multiplicity
-from dewedge.physics.wedge import wedge_mask
+from dewedge.physics.wedge import wedge_in_place
 from dewedge.scores.volumes import centred, checked_pair, correlation_of_sums, finite, mean_of, products
 
 
@@ -66,7 +66,7 @@ def fourier_shell_correlation(a: ArrayLike, b: ArrayLike, mask: Tensor | None = 
     ----------
     mask
         Not zero at the frequencies to use, of a shape that broadcasts to the half-spectrum
-        ``(z, y, x // 2 + 1)``: ``wedge_mask((z, 1, x), tilt_range)`` keeps what was measured.
+        ``(z, y, x // 2 + 1)``: ``wedge_in_place(shape, tilt_range)`` keeps what was measured.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def particle_fsc(
             "give centres in voxels as (z, y, x), or a smaller box"
         )
     shells = _Shells((box, box, box))
-    missing = wedge_mask((box, 1, box), tilt_range.validated()) == 0
+    missing = wedge_in_place((box,) * 3, tilt_range.validated()) == 0
     resolutions = []
     for z, y, x in corners[fits]:
         cut = np.s_[z : z + box, y : y + box, x : x + box]

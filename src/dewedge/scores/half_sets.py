@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dewedge.geometry import TiltRange
-from dewedge.physics.wedge import wedge_mask
+from dewedge.physics.wedge import wedge_in_place
 from dewedge.scores.coefficient import correlation_outside_inside
 from dewedge.scores.fsc import ShellCorrelation, fourier_shell_correlation
 
@@ -70,8 +70,7 @@ def half_set_scores(
     Sources: Rosenthal and Henderson 2003, J. Mol. Biol. 333, 721 (correlation of a map with the signal, from
     half-sets); Buchholz et al. 2019, ISBI, 502 (FSC of denoised half-sets).
     """
-    depth, _, width = np.shape(raw[0])
-    measured = wedge_mask((depth, 1, width), tilt_range.validated())
+    measured = wedge_in_place(np.shape(raw[0]), tilt_range.validated())
     agreement = correlation_outside_inside(raw[0], raw[1], tilt_range)[0]
     crossed = list(zip(estimates, reversed(raw), strict=True))
     cc = [correlation_outside_inside(estimate, other, tilt_range)[0] for estimate, other in crossed]

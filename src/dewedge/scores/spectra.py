@@ -163,6 +163,25 @@ def folded_angle_deg(kz: Tensor, across: Tensor) -> Tensor:
     return 90 - torch.remainder(90 - torch.rad2deg(torch.atan2(kz, across)), 180)
 
 
+def wedge_angle_deg(frequency: Sequence[Tensor], tilt_range: TiltRange) -> Tensor:
+    """Tilt angle in degrees, folded to (-90, 90], that measures these frequencies of z, y and x.
+
+    They broadcast, and the result against them; of the range only the tilt about x counts (`TiltRange`).
+    """
+    return folded_angle_deg(_along_beam(frequency, tilt_range), frequency[2])
+
+
+def from_wedge_axis(frequency: Sequence[Tensor], tilt_range: TiltRange) -> Tensor:
+    """Distance of frequencies of z, y and x from the edge in which all tilts meet, likewise."""
+    return torch.hypot(_along_beam(frequency, tilt_range), frequency[2])
+
+
+def _along_beam(frequency: Sequence[Tensor], tilt_range: TiltRange) -> Tensor:
+    kz, ky, _ = frequency
+    tilt = math.radians(tilt_range.x_tilt_deg)
+    return kz * math.cos(tilt) + ky * math.sin(tilt) if tilt else kz
+
+
 def from_axis(spectrum: Spectrum, axis: int = 1) -> Tensor:
     """Distance from the axis 1 (y) or 2 (x) in cycles per voxel, broadcast against the spectrum."""
     kz, ky, kx = spectrum.frequency
@@ -174,9 +193,9 @@ def parted_by_wedge(spectrum: Spectrum, tilt_range: TiltRange, thickness: int) -
 
     Neither holds those near the tilt axis, where all tilts measured, for a slab so many voxels thick.
     """
-    angle = plane_angle_deg(spectrum)
+    angle = wedge_angle_deg(spectrum.frequency, tilt_range)
     measured = (angle >= tilt_range.min_deg) & (angle <= tilt_range.max_deg)
-    off_axis = from_axis(spectrum) >= OFF_AXIS / thickness
+    off_axis = from_wedge_axis(spectrum.frequency, tilt_range) >= OFF_AXIS / thickness
     return ~measured & off_axis, measured & off_axis
 
 

@@ -47,7 +47,7 @@ def _pairs(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, (str, Path)) else value
+    return [value] if isinstance(value, (str, Path, int, float)) else value
 
 
 def _whole(value: Any) -> Any:
@@ -75,4 +75,5 @@ Names = Annotated[list[str], BeforeValidator(_listed)]
 ImageLists = Annotated[list[str], BeforeValidator(_image_lists)]
 Hand = Annotated[Literal[1, -1], BeforeValidator(_whole)]
 Rotations = Annotated[Literal[1, 2, 4], BeforeValidator(_whole)]
+Numbers = Annotated[list[float], BeforeValidator(_listed)]
 TiltRanges = Annotated[list[tuple[float, float]], BeforeValidator(_pairs)]

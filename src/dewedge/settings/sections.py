@@ -12,7 +12,17 @@ from pydantic import Field
 
 from dewedge.io.volume_file import ZarrVersion
 from dewedge.limits import AXIS, COUNT, LENGTH_A, PROCESSES
-from dewedge.settings.base import Hand, ImageLists, Names, Paths, Rotations, Section, TiltRanges, WritablePath
+from dewedge.settings.base import (
+    Hand,
+    ImageLists,
+    Names,
+    Numbers,
+    Paths,
+    Rotations,
+    Section,
+    TiltRanges,
+    WritablePath,
+)
 from dewedge.settings.duration import Duration
 from dewedge.settings.fit import FitSection
 
@@ -59,6 +69,11 @@ class TomogramsSection(Section):
         default=[],
         description="Lowest and highest tilt angle of half-sets in degrees, once for all or for each; else "
         "that of the files they came with.",
+    )
+    x_tilt: Numbers = Field(
+        default=[],
+        description="Tilt about x in degrees by which half-sets were levelled, as RELION's XTilt and Warp's "
+        "LevelAngleX, once for all or for each: the missing wedge is turned by it. Else that of their files.",
     )
     halves_only: bool = Field(
         default=False,

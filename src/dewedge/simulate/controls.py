@@ -18,7 +18,7 @@ from torch import Tensor
 from dewedge.geometry import TiltRange
 from dewedge.physics.fourier import frequencies, multiplicity
 from dewedge.physics.wedge import wedge_mask
-from dewedge.scores.spectra import folded_angle_deg
+from dewedge.scores.spectra import wedge_angle_deg
 
 ControlName = Literal["ice", "randomised"]
 Halves = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -61,7 +61,7 @@ def control_halves(
     rng = np.random.default_rng(seed)
     measured = wedge_mask(shape, tilt_range)
     spectra = [_spectrum(half) * measured for half in (half0, half1)]
-    bins, times = _bins(shape)
+    bins, times = _bins(shape, tilt_range)
 
     def mean(power: Tensor) -> Tensor:
         """In each bin."""
@@ -90,13 +90,13 @@ def _spectrum(half: NDArray[Any]) -> Tensor:
     return torch.fft.rfftn(values - values.mean(), norm="ortho")
 
 
-def _bins(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _bins(shape: tuple[int, ...], tilt_range: TiltRange) -> tuple[Tensor, Tensor]:
     """``(d, h, w // 2 + 1)`` number of the bin of each frequency, and how often it counts."""
-    kz, ky, kx = frequencies(shape)
+    kz, ky, kx = k = frequencies(shape)
     shell = ((kz.square() + ky.square() + kx.square()).sqrt() / SHELL_PER_VOXEL).long()
     sectors = SECTORS * (shell + 1)
     # Middles of sectors lie at multiples of their width: zero tilt is at no edge.
-    sector = ((folded_angle_deg(kz, kx) + 90) / 180 * sectors).round().long() % sectors
+    sector = ((wedge_angle_deg(k, tilt_range) + 90) / 180 * sectors).round().long() % sectors
     return SECTORS * shell * (shell + 1) // 2 + sector, multiplicity(shape[-1])
 
 

@@ -23,8 +23,6 @@ Centre = Literal["N/2", "(N-1)/2"]
 # A tilt about x that varies by less than this between images moves nothing by a pixel.
 _STEADY_DEG = 0.1
 _NOTICEABLE_DEG = 0.05
-# A wedge that is turned by less is the same but for its edge.
-_LARGE_DEG = 1.0
 
 
 def to_geometry_arrays(
@@ -86,16 +84,6 @@ def x_tilt_notes(x_tilt_deg: ArrayLike, where: str) -> tuple[str, ...]:
             "by it"
         )
     return tuple(notes)
-
-
-def turned_notes(x_tilt_deg: float, name: str) -> tuple[str, ...]:
-    """A note on a ready-made tomogram that is turned about x, in degrees, which our wedge is not."""
-    if abs(x_tilt_deg) <= _LARGE_DEG:
-        return ()
-    return (
-        f"{name}: the tomogram is turned by {x_tilt_deg:.2g} degrees about x: so is its missing wedge, "
-        "against the mask",
-    )
 
 
 def _centre_offset_yx(image_shape_yx: tuple[int, int], centre: Centre) -> Floats:

@@ -18,7 +18,7 @@ from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, Floats, Microscope, TiltGeometry, TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath, is_file
-from dewedge.io.programs.projection_model import to_geometry_arrays, turned_notes, x_tilt_notes
+from dewedge.io.programs.projection_model import to_geometry_arrays, x_tilt_notes
 from dewedge.io.star import (
     Table,
     copy_star,
@@ -42,7 +42,8 @@ Y_TILT, NOMINAL_TILT = "rlnTomoYTilt", "rlnTomoNominalStageTiltAngle"
 TRANSFORM = ("dewedgeA11", "dewedgeA12", "dewedgeA21", "dewedgeA22", "dewedgeShiftX", "dewedgeShiftY")
 MOVIE_PIXEL_SIZE, OPTICS_GROUP = "rlnMicrographOriginalPixelSize", "rlnOpticsGroupName"
 MASK, TILT_MIN, TILT_MAX = "rlnMaskName", "rlnTiltMin", "rlnTiltMax"
-LAYOUT, PROGRAM = "dewedgeVolumeAxes", "dewedgeProgram"
+# Our own: of half tomograms, whose tilt about x is in no column of the table of tomograms.
+X_TILT, LAYOUT, PROGRAM = "dewedgeTiltX", "dewedgeVolumeAxes", "dewedgeProgram"
 
 
 @dataclass(frozen=True)
@@ -267,14 +268,14 @@ def _halves(path: Path, table: Table, row: int, name: str, optics: Optics) -> Ha
     notes: list[str] = []
     tilt_range = None
     if low is not None and high is not None:
-        tilt_range = TiltRange(low, high).validated()
+        tilt_range = TiltRange(low, high, number(path, table, X_TILT, row) or 0.0).validated()
     elif star is not None and is_file(find_named(star, path)):
         tables = [t for t in read_star(find_named(star, path)).values() if Y_TILT in t]
         if tables:
             tilts = numbers(star, tables[0], Y_TILT)
-            tilt_range = TiltRange(float(tilts.min()), float(tilts.max()))
+            about_x = numbers(star, tables[0], "rlnTomoXTilt", 0.0)
+            tilt_range = TiltRange(float(tilts.min()), float(tilts.max()), float(about_x.mean())).validated()
             notes.append(f"tilt range from {Path(star).name}; give that file to use its images")
-            notes += turned_notes(float(numbers(star, tables[0], "rlnTomoXTilt", 0.0).mean()), name)
     layout = words(table, LAYOUT, row) or "zyx"
     if layout not in ("zyx", "-zyx", "yzx"):
         raise InputError(f"{path}: {LAYOUT} {shown(layout)}: expected zyx, -zyx or yzx")

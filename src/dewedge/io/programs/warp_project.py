@@ -16,7 +16,6 @@ from dewedge.errors import InputError, shown
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath, files_and_folders, is_file, is_folder, number
-from dewedge.io.programs.projection_model import turned_notes
 from dewedge.io.programs.warp import is_warp_xml, parse_xml, read_warp, read_warp_series
 
 RECONSTRUCTION, EVEN, ODD, DENOISED = "reconstruction", "even", "odd", "denoised"
@@ -163,8 +162,8 @@ def read_warp_halves(path: Path, half0: Path, half1: Path) -> HalvesEntry:
         half0=half0,
         half1=half1,
         full=full if is_file(full) else None,
-        tilt_range=TiltRange(float(tilts.min()), float(tilts.max())),
-        notes=(f"tilt range from {path.name}", *turned_notes(series.x_tilt_deg, path.stem)),
+        tilt_range=TiltRange(float(tilts.min()), float(tilts.max()), series.x_tilt_deg).validated(),
+        notes=(f"tilt range from {path.name}",),
     )
 
 

@@ -17,8 +17,7 @@ from dewedge.io.files import remove_all, write_text_atomic
 from dewedge.io.formats import require_zarr
 from dewedge.io.half_precision import read_result
 from dewedge.io.volume_file import ZARR_SUFFIX
-from dewedge.learn.checkpoint import load_model
-from dewedge.pipeline.measures import model_file, run_folders
+from dewedge.pipeline.measures import model_of, run_folders
 from dewedge.pipeline.report import write_index_of, write_page
 from dewedge.pipeline.trust.consistency import consistency
 from dewedge.pipeline.trust.controls import controls
@@ -96,7 +95,7 @@ def trust(
     with locked_folder(output):
         series = series_of(run, config, folders)
         for folder in folders:
-            model = load_model(model_file(run, folder))
+            model = model_of(run, folder)
             subject = Subject(run, folder, model, config, compute, series.get(folder.name))
             found.append(judged(subject, parts))
             write(found[-1], folder)

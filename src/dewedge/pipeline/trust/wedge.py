@@ -18,7 +18,7 @@ from dewedge.learn.extra_wedge import extra_wedge
 from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
 from dewedge.physics.projection import row_blocks
-from dewedge.physics.wedge import cut_wedge_from_rows, rows_at_once, wedge_mask
+from dewedge.physics.wedge import WedgeCut
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.validate.validate import without_gold
 from dewedge.report.trust.verdict import Trust
@@ -93,8 +93,7 @@ def write_parts(
 
     Errors as `dewedge.io.mrc.create_mrc`.
     """
-    depth, height, width = whole.shape
-    mask = wedge_mask((depth, 1, width), tilt_range)
+    cut_wedge = WedgeCut(whole.shape, tilt_range, torch.device("cpu"))
     written: dict[str, Any] = {
         "voxel_size_A": refined.voxel_size_A,
         "origin_xyz_A": refined.origin_xyz_A,
@@ -104,11 +103,11 @@ def write_parts(
         create_mrc(folder.measured, whole.shape, what=folder.measured.stem, **written) as measured,
         create_mrc(folder.added, whole.shape, what=folder.added.stem, **written) as added,
     ):
-        for rows in row_blocks(height, rows_at_once(whole.shape, mask.device)):
-            band = np.array(whole[:, rows])
-            cut = torch.from_numpy(band.copy())
-            cut_wedge_from_rows(cut, mask)
-            added.data[:, rows] = band - cut.numpy()
+        for rows in row_blocks(whole.shape[1], cut_wedge.rows_at_once):
+            band = torch.from_numpy(whole[:, cut_wedge.needed(rows.start, rows.stop)])
+            cut_wedge(band, inside=True)
+            first = cut_wedge.margin
+            added.data[:, rows] = band[:, first : first + rows.stop - rows.start].numpy()
             # Gold is given back as it was measured.
             measured.data[:, rows] = refined.data[:, rows] - added.data[:, rows]
 

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from dewedge.errors import reason
-from dewedge.geometry import TiltRange
+from dewedge.geometry import TiltRange, TiltRangeLike
 from dewedge.io.files import files_and_folders, read_text, remove_all, write_text_atomic
 from dewedge.io.nested import parse_json
 from dewedge.runtime.folder import ResultFolder
@@ -57,7 +57,7 @@ class Record:
     state: State = "begun"
     attempts: int = 0
     reason: str = ""
-    tilt_range_deg: tuple[float, float] | None = None
+    tilt_range_deg: TiltRangeLike | None = None
     of_series: bool = True
     network: int | None = None
     finished: str = ""

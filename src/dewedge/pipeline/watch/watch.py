@@ -331,12 +331,11 @@ class Watch:
             make_halves_of(tomogram, self.config, self.fabric)
             of_series = not isinstance(item, HalvesInput)
             require_crops(open_reconstructed(tomogram, self.config, of_series=of_series), self.config)
-            low, high = item.tilt_range
             self._keep(
                 replace(
                     record,
                     state="reconstructed",
-                    tilt_range_deg=(low, high),
+                    tilt_range_deg=item.tilt_range,
                     of_series=of_series,
                     warnings=warnings,
                 )

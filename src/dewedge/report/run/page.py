@@ -158,7 +158,7 @@ def _facts(run: RunPage) -> str:
     facts = f"{' x '.join(map(str, run.shape_zyx))} voxels (z, y, x), {size}"
     if run.tilt_range is None:
         return facts
-    return f"{facts}, tilts {run.tilt_range.min_deg:.3g} to {run.tilt_range.max_deg:.3g} degrees"
+    return f"{facts}, tilts {run.tilt_range}"
 
 
 def refresh(goes_on: bool) -> str:
