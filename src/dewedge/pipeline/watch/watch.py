@@ -23,7 +23,8 @@ from dewedge.geometry import TiltRange
 from dewedge.inputs.arrivals import Arrival, Arrivals
 from dewedge.inputs.read import read_entry
 from dewedge.inputs.run_input import HalvesInput, source_of
-from dewedge.io.files import atomic_path, read_text, remove_all
+from dewedge.io.files import atomic_path, remove_all
+from dewedge.io.text_files import read_text
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.network import UNet
 from dewedge.learn.state import FitState
