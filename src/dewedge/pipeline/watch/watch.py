@@ -28,10 +28,11 @@ from dewedge.io.text_files import read_text
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.network import UNet
 from dewedge.learn.state import FitState
-from dewedge.pipeline.check import check_inputs, require_memory
+from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
 from dewedge.pipeline.live import LivePage
+from dewedge.pipeline.resources import require_memory
 from dewedge.pipeline.run import tell
 from dewedge.pipeline.stages import (
     Tomogram,
