@@ -20,7 +20,8 @@ from dewedge.io.files import write_text_atomic
 from dewedge.io.half_precision import read_result
 from dewedge.io.image_numbers import image_numbers, numbers_text
 from dewedge.io.nested import read_toml
-from dewedge.pipeline.reconstruct import half_sets, write_reconstruction
+from dewedge.pipeline.half_sets import half_sets
+from dewedge.pipeline.reconstruct import write_reconstruction
 from dewedge.pipeline.run import run
 from dewedge.pipeline.validate.report import Validation, markdown, print_validation
 from dewedge.report.figure import write_figure
