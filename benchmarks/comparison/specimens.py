@@ -23,8 +23,10 @@ from dewedge.io.particles import read_particles
 from dewedge.io.tilt_series import read_tilt_series
 from dewedge.physics.reconstruction import FilterName, fbp
 from dewedge.physics.transfer import MeasuredPlanes, constant
-from dewedge.pipeline.reconstruct import fill_reconstruction, half_sets
-from dewedge.pipeline.validate.validate import ValidationSettings, divide
+from dewedge.pipeline.half_sets import half_sets
+from dewedge.pipeline.reconstruct import fill_reconstruction
+from dewedge.pipeline.validate.folder import ValidationSettings
+from dewedge.pipeline.validate.validate import divide
 from dewedge.scores import correlation
 from dewedge.scores.withheld import WithheldScores, withheld_scores
 from dewedge.scores.withholding import Withholding

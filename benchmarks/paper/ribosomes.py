@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters
 from dewedge.io.entries import SeriesEntry
-from dewedge.io.files import read_text
 from dewedge.io.mrc import read_mrc
 from dewedge.io.programs.imod import read_imod_series
 from dewedge.io.star import numbers, read_star
+from dewedge.io.text_files import read_text
 
 logger = logging.getLogger("dewedge.paper")
 

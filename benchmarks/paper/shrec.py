@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from dewedge.errors import InputError
 from dewedge.io.angles import write_tilt_angles
 from dewedge.io.entries import SeriesEntry
-from dewedge.io.files import read_text
 from dewedge.io.mdoc import write_mdoc
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.io.particles import read_particles, write_particles
 from dewedge.io.programs.imod import read_imod_series
+from dewedge.io.text_files import read_text
 from dewedge.simulate.tilt_series import simulate_tilt_series, tilt_geometry
 from paper.settings import TILTS
 

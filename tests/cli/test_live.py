@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+import dewedge.pipeline.watch.attempts as attempts
 import dewedge.pipeline.watch.watch as watching
 from dewedge.cli import main
 from dewedge.errors import UnwritableError
@@ -233,7 +234,7 @@ def test_a_fault_of_ours_is_one_tomograms_and_a_full_disk_is_the_end(
     assert "nobody foresaw this" in page and "1 failed" in page
     write_halves(folder, "TS_4", 4)
     write_halves(folder, "TS_5", 5)
-    monkeypatch.setattr(watching, "ATTEMPTS", 1)
+    monkeypatch.setattr(attempts, "ATTEMPTS", 1)
     assert main(["run", "--resume", "-o", str(output)]) == 2
     assert "No space left" in capsys.readouterr().err
     assert status(output, "TS_5").get("state") != "done"

@@ -21,7 +21,9 @@ from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.ctf import correct_images
 from dewedge.physics.exposure import weight_by_exposure
 from dewedge.pipeline.compare.methods import read_comparison
-from dewedge.pipeline.reconstruct import copy_halves, half_sets, reconstruct_file
+from dewedge.pipeline.half_sets import half_sets
+from dewedge.pipeline.ready_made import copy_halves
+from dewedge.pipeline.reconstruct import reconstruct_file
 from dewedge.runtime.folder import ResultFolder
 from dewedge.settings.file import resolve_config
 from dewedge.settings.sections import CtfSection, ImagesSection, ReconstructSection, SplitSection

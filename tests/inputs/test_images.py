@@ -16,7 +16,8 @@ from dewedge.inputs.run_input import SeriesInput
 from dewedge.io.mrc import read_mrc
 from dewedge.io.tilt_series import TiltSeries
 from dewedge.physics.gold import projected
-from dewedge.pipeline.reconstruct import half_sets, made_coarse_tv, write_beads, write_reconstruction
+from dewedge.pipeline.half_sets import half_sets
+from dewedge.pipeline.reconstruct import made_coarse_tv, write_beads, write_reconstruction
 from dewedge.settings.sections import CtfSection, ImagesSection, ReconstructSection, SplitSection
 
 TILTS = np.arange(-60, 61, 6.0)

@@ -15,7 +15,6 @@ import dewedge
 from dewedge import limits
 from dewedge.errors import InputError, is_out_of_memory, reason, shown
 from dewedge.io.angles import read_tilt_angles
-from dewedge.io.files import number, read_text
 from dewedge.io.find import find_series
 from dewedge.io.image_numbers import image_numbers
 from dewedge.io.mdoc import read_mdoc
@@ -25,6 +24,7 @@ from dewedge.io.programs.deepdewedge import read_deepdewedge
 from dewedge.io.programs.imod import read_com, read_etomo
 from dewedge.io.programs.warp import read_warp
 from dewedge.io.star import read_star
+from dewedge.io.text_files import number, read_text
 
 BOMB = "a: &a [x]\n" + "".join(
     f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)

@@ -14,7 +14,7 @@ from dewedge.io.half_names import pair_halves
 from dewedge.io.names import LONGEST_BYTES, OWN, plain_name, require_distinct, require_utf8
 from dewedge.io.star import write_star
 from dewedge.pipeline.compare import compare, report
-from dewedge.pipeline.validate import validate
+from dewedge.pipeline.validate import folder as validate
 from dewedge.runtime.folder import ResultFolder
 from dewedge.settings.file import resolve_config
 

@@ -27,10 +27,10 @@ from dewedge.learn.network import UNet
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.state import FitState
-from dewedge.pipeline.check import require_fit_memory, require_refine_memory
 from dewedge.pipeline.fit import fit_pairs, require_one_fit
 from dewedge.pipeline.initial import require_initial_voxel
 from dewedge.pipeline.refine import refine_arrays
+from dewedge.pipeline.resources import require_fit_memory, require_refine_memory
 from dewedge.runtime.devices import launched, started_processes
 from dewedge.runtime.folder import refuse_sources, require_new
 from dewedge.settings.file import resolve_options

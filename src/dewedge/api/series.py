@@ -23,13 +23,8 @@ from dewedge.io.files import StrPath
 from dewedge.io.volume_file import VolumeFile
 from dewedge.physics.transfer import MeasuredPlanes
 from dewedge.pipeline.check import volume_findings
-from dewedge.pipeline.reconstruct import (
-    fill_beads,
-    fill_reconstruction,
-    half_sets,
-    made_coarse_tv,
-    reconstruction_label,
-)
+from dewedge.pipeline.half_sets import half_sets
+from dewedge.pipeline.reconstruct import fill_beads, fill_reconstruction, made_coarse_tv, reconstruction_label
 from dewedge.runtime.devices import choose_device
 from dewedge.settings.base import Section
 from dewedge.settings.file import resolve_options

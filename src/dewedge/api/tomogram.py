@@ -20,7 +20,7 @@ from dewedge.io.files import StrPath
 from dewedge.io.formats import read_volume, write_volume
 from dewedge.io.volume_file import file_of
 from dewedge.physics.transfer import MeasuredPlanes
-from dewedge.pipeline.reconstruct import fill_mean
+from dewedge.pipeline.ready_made import fill_mean
 from dewedge.runtime.folder import require_new
 
 

@@ -72,7 +72,7 @@ def validate(
     resolved = resolve(
         config, output, flags, resume=resume, paths=list(paths), recipe=recipe, no_check=no_check
     )
-    from dewedge.pipeline.validate.validate import SETTINGS, read_validation
+    from dewedge.pipeline.validate.folder import SETTINGS, read_validation
     from dewedge.pipeline.validate.validate import validate as validate_run
 
     show_messages()

@@ -20,7 +20,8 @@ from dewedge.errors import InputError, reason
 from dewedge.geometry import CtfParameters, Microscope, TiltGeometry
 from dewedge.inputs.entries import entries_among, tell_unused
 from dewedge.io.entries import Entry, HalvesEntry
-from dewedge.io.find import DEPTH, SUFFIXES, VOLUME_SUFFIXES
+from dewedge.io.file_entries import SUFFIXES, VOLUME_SUFFIXES
+from dewedge.io.find import DEPTH
 from dewedge.io.half_names import without_half
 from dewedge.io.tilt_images import TiltImages
 from dewedge.runtime.faults import Faults

@@ -15,8 +15,9 @@ from dewedge.errors import InputError, reason
 from dewedge.inputs.ctf import exposed_voltage_kV, series_correction
 from dewedge.inputs.images import AlignedImages
 from dewedge.inputs.run_input import SeriesInput
-from dewedge.io.files import read_text, write_text_atomic
+from dewedge.io.files import write_text_atomic
 from dewedge.io.nested import parse_json
+from dewedge.io.text_files import read_text
 from dewedge.io.volume_file import file_of
 from dewedge.physics.ctf import mean_amplitude
 from dewedge.physics.exposure import RELATIVE_EXPOSURE, balanced_weights, critical_exposure_e_per_A2

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dewedge.errors import InputError
-from dewedge.io.files import StrPath, read_numbers, write_text_atomic
+from dewedge.io.files import StrPath, write_text_atomic
+from dewedge.io.text_files import read_numbers
 
 
 def read_tilt_angles(path: StrPath) -> NDArray[np.float64]:

@@ -15,8 +15,9 @@ from dewedge import limits
 from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, Floats
 from dewedge.io import star
-from dewedge.io.files import StrPath, number, numbers, read_text, write_text_atomic
+from dewedge.io.files import StrPath, write_text_atomic
 from dewedge.io.star import read_star
+from dewedge.io.text_files import number, numbers, read_text
 
 _NM, _A = 1e-3, 1e-4  # in micrometres
 # Flags on the first line of ctfplotter's files from version 3 on.

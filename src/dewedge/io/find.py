@@ -3,51 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
-from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
-from dewedge.io.files import StrPath, files_and_folders, is_file, open_input
-from dewedge.io.half_names import HalvesOfStacks, is_half, other_half, pair_halves, without_half
-from dewedge.io.mdoc import read_mdoc
-from dewedge.io.names import require_distinct
-from dewedge.io.programs.aretomo import read_aretomo_halves, read_aretomo_series
-from dewedge.io.programs.deepdewedge import is_deepdewedge, read_deepdewedge
-from dewedge.io.programs.imod import STACK_SUFFIXES, has_sidecars, read_imod_series
-from dewedge.io.programs.isonet import is_isonet, read_isonet
-from dewedge.io.programs.relion import is_relion, is_set, read_relion
-from dewedge.io.programs.warp import is_warp_xml, read_warp_series
-from dewedge.io.programs.warp_project import (
-    is_tilt_settings,
-    read_warp_entry,
-    read_warp_halves,
-    read_warp_project,
-    xml_of_half,
+from dewedge.io.entries import Entry, SeriesEntry
+from dewedge.io.file_entries import (
+    VOLUME_SUFFIXES,
+    Overrides,
+    aretomo_entry,
+    entries_of_file,
+    entries_of_set,
+    full_beside,
+    halves_entry,
+    imod_entry,
+    is_stack_of_halves,
 )
-from dewedge.io.star import read_star
+from dewedge.io.files import StrPath, files_and_folders, open_input
+from dewedge.io.half_names import is_half, pair_halves, without_half
+from dewedge.io.names import require_distinct
+from dewedge.io.programs.deepdewedge import is_deepdewedge, read_deepdewedge
+from dewedge.io.programs.imod import STACK_SUFFIXES, has_sidecars
+from dewedge.io.programs.warp import is_warp_xml
+from dewedge.io.programs.warp_project import is_tilt_settings, read_warp_entry
 from dewedge.io.tilt_series import find_sidecars
 
-VOLUME_SUFFIXES = (*STACK_SUFFIXES, ".rec", ".map")
 # Folders within folders are looked into so deep; links that lead round end there.
 DEPTH = 2
-_SIDECAR_SUFFIXES = (".tlt", ".rawtlt", ".xf", ".xtilt", ".edf", ".defocus")
-_TABLE_SUFFIXES = (".star", ".aln", ".settings", ".xml", ".tomostar", ".yaml", ".yml")
-# Of all files that anything is read of in a folder.
-SUFFIXES = frozenset((*VOLUME_SUFFIXES, *_SIDECAR_SUFFIXES, *_TABLE_SUFFIXES, ".mdoc", ".com", ".txt"))
-
-
-@dataclass(frozen=True)
-class Overrides:
-    """Values the user gives against, or besides, the files; and what is kept while all are looked for."""
-
-    pixel_size_A: float | None = None
-    axis_angle_deg: float | None = None
-    tilt_range: TiltRange | None = None
-    faults: list[InputError] | None = None
-    notes: list[str] | None = None
-    halves: HalvesOfStacks = field(default_factory=HalvesOfStacks)
 
 
 def find_series(
@@ -141,7 +124,11 @@ def _in_path(path: Path, overrides: Overrides) -> list[Entry]:
         raise InputError(f"{path}: no such file or folder")
     if not path.is_file() and not path.is_dir():
         raise InputError(f"{path}: expected a file or folder, this is neither")
-    return _in_folder(path, overrides) if path.is_dir() else _from_file(path, overrides)
+    if path.is_dir():
+        return _in_folder(path, overrides)
+    # IMOD's tilt.com and newst.com stand for the folder that they lie in.
+    is_com = path.suffix.lower() == ".com"
+    return _in_folder(path.parent, overrides) if is_com else entries_of_file(path, overrides)
 
 
 def _tolerant(
@@ -157,142 +144,6 @@ def _tolerant(
             raise
         overrides.faults.append(error)
         return []
-
-
-def _from_file(path: Path, overrides: Overrides) -> list[Entry]:
-    suffix = path.suffix.lower()
-    if suffix == ".star":
-        return _from_star(path, overrides)
-    if suffix == ".aln":
-        return [_aretomo(path, overrides)]
-    if suffix == ".settings":
-        return read_warp_project(path, overrides.pixel_size_A, overrides.faults, overrides.notes)
-    if suffix in (".xml", ".tomostar"):
-        return [read_warp_series(path, overrides.pixel_size_A)]
-    if suffix in (".yaml", ".yml"):
-        return [*read_deepdewedge(path)]
-    if suffix == ".mdoc":
-        return [_of_mdoc(path, overrides)]
-    if suffix in _SIDECAR_SUFFIXES:
-        stacks = [p for s in STACK_SUFFIXES if (p := path.with_suffix(s)).is_file()]
-        if not stacks:
-            raise InputError(f"{path}: no stack {path.stem}.mrc or {path.stem}.st beside it: give the stack")
-        return [_imod(stacks[0], overrides)]
-    if suffix in VOLUME_SUFFIXES:
-        return [_from_mrc(path, overrides)]
-    if suffix == ".com":
-        return _in_folder(path.parent, overrides)
-    raise InputError(
-        f"{path}: expected a stack or tomogram (.mrc .st .ali .rec), .mdoc, .tlt, .xf, .aln, .star, .xml, "
-        ".tomostar, .settings or .yaml, or a folder of them"
-    )
-
-
-def _from_star(path: Path, overrides: Overrides) -> list[Entry]:
-    blocks = read_star(path)
-    if is_isonet(blocks) and not any("dewedgeProgram" in table for table in blocks.values()):
-        return [*read_isonet(path)]
-    if is_relion(blocks):
-        return read_relion(path, overrides.pixel_size_A, overrides.faults)
-    raise InputError(f"{path}: expected a STAR file of RELION 5's tomograms or tilt series, or of IsoNet2")
-
-
-def _from_star_of_set(path: Path, overrides: Overrides) -> list[Entry]:
-    """What a STAR file found in a folder holds; nothing if it is of particles, of one tilt series ..."""
-    blocks = read_star(path)
-    return _from_star(path, overrides) if any(map(is_set, blocks.values())) or is_isonet(blocks) else []
-
-
-def _from_mrc(path: Path, overrides: Overrides) -> Entry:
-    aln = _aln_of(path)
-    if is_half(path) and not has_sidecars(path) and not _is_stack_of_halves(path):
-        other = other_half(path)
-        if other is None:
-            raise InputError(f"{path}: its other half is missing: expected two files, such as even and odd")
-        pair = pair_halves([path, other])[0]
-        return _halves(pair.name, pair.half0, pair.half1, _full(pair.half0, pair.name))
-    if aln is not None:
-        return _aretomo(aln, overrides)
-    return _imod(path, overrides)
-
-
-def _is_stack_of_halves(path: Path) -> bool:
-    """True if angles or an alignment lie beside a half, by the name both halves share."""
-    root = without_half(path.stem)
-    shared = path.with_name(f"{root}{path.suffix}")
-    return (has_sidecars(shared) or path.with_name(f"{root}.aln").is_file()) and not root.endswith("Vol")
-
-
-def _imod(stack: Path, overrides: Overrides) -> SeriesEntry:
-    """A stack, or a half of one, with its files beside it."""
-    root, whole = stack.stem.removesuffix("_ali"), stack
-    if is_half(stack) and not has_sidecars(stack) and _is_stack_of_halves(stack):
-        root = without_half(stack.stem)
-        whole = stack.with_name(f"{root}{stack.suffix}")
-    return read_imod_series(
-        whole if whole.is_file() else None,
-        overrides.halves.of(whole, root),
-        root=root,
-        axis_angle_deg=overrides.axis_angle_deg,
-        pixel_size_A=overrides.pixel_size_A,
-    )
-
-
-def _of_mdoc(path: Path, overrides: Overrides) -> SeriesEntry:
-    document = read_mdoc(path)
-    names = [path.stem, *([document.image_file] if document.image_file else []), f"{path.stem}.mrc"]
-    stacks = [stack for name in names if is_file(stack := path.with_name(name)) and stack != path]
-    if not stacks:
-        raise InputError(
-            f"{path}: no stack {document.image_file or path.stem} beside it: expected the stack; of "
-            "movies make the averages first, with motion correction"
-        )
-    return _imod(stacks[0], overrides)
-
-
-def _aln_of(path: Path) -> Path | None:
-    """The alignment X.aln of X.mrc, X_EVN.mrc, X_Vol.mrc or X_EVN_Vol.mrc."""
-    root = without_half(path.stem)
-    names = (path.stem, root, root.removesuffix("_Vol"))
-    return next((aln for name in names if (aln := path.with_name(f"{name}.aln")).is_file()), None)
-
-
-def _aretomo(path: Path, overrides: Overrides) -> Entry:
-    """What an .aln is of: the raw stack or its halves, else half tomograms."""
-    root = path.stem
-    stack = next((p for s in STACK_SUFFIXES if (p := path.with_name(f"{root}{s}")).is_file()), None)
-    halves = overrides.halves.of(stack or path.with_name(f"{root}.mrc"), root)
-    if stack is None and halves is None:
-        evn, odd = (path.with_name(f"{root}_{half}_Vol.mrc") for half in ("EVN", "ODD"))
-        for half, other in ((evn, odd), (odd, evn)):
-            if half.is_file() and not other.is_file():
-                raise InputError(f"{half}: its other half {other.name} is missing")
-        if evn.is_file():
-            full = path.with_name(f"{root}_Vol.mrc")
-            return read_aretomo_halves(path, evn, odd, full if full.is_file() else None)
-    return read_aretomo_series(path, stack, halves, pixel_size_A=overrides.pixel_size_A)
-
-
-def _halves(name: str, half0: Path, half1: Path, full: Path | None) -> HalvesEntry:
-    aln, xml = _aln_of(half0), xml_of_half(half0)
-    if aln is not None:
-        return read_aretomo_halves(aln, half0, half1, full, aln.stem)
-    if xml is not None:
-        return read_warp_halves(xml, half0, half1)
-    return HalvesEntry(
-        name=name,
-        program="names",
-        path=half0,
-        half0=half0,
-        half1=half1,
-        full=full,
-        notes=("paired by name",),
-    )
-
-
-def _full(half0: Path, name: str) -> Path | None:
-    full = half0.with_name(f"{name}{half0.suffix}")
-    return full if full.is_file() and full != half0 else None
 
 
 def _in_folder(folder: Path, overrides: Overrides, depth: int = 0) -> list[Entry]:
@@ -369,21 +220,19 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
 
     for path in with_suffix(".star"):
         if _is(_can_be_read, path, overrides):
-            add_all(path, _from_star_of_set)
+            add_all(path, entries_of_set)
     for path in with_suffix(".aln"):
-        add(path, lambda p, o: [_aretomo(p, o)], path.stem)
-    stacks = [
-        path for path in with_suffix(*STACK_SUFFIXES) if has_sidecars(path) or _is_stack_of_halves(path)
-    ]
+        add(path, lambda p, o: [aretomo_entry(p, o)], path.stem)
+    stacks = [path for path in with_suffix(*STACK_SUFFIXES) if has_sidecars(path) or is_stack_of_halves(path)]
     # TS.st before TS_ali.mrc: the raw stack has the images as they were taken.
     for path in sorted(stacks, key=lambda p: (find_sidecars(p).aligned, p.name)):
         root = without_half(path.stem) if not has_sidecars(path) else path.stem.removesuffix("_ali")
         used = found.get(root)
         if used is None or not _reads(used, path):
-            add(path, lambda p, o: [_imod(p, o)], root)
+            add(path, lambda p, o: [imod_entry(p, o)], root)
     for path in with_suffix(".settings"):
         if _is(is_tilt_settings, path, overrides):
-            add_all(path, _from_file)
+            add_all(path, entries_of_file)
     of_warp = [p for p in with_suffix(".xml") if _is(is_warp_xml, p, overrides)]
     for path in of_warp + with_suffix(".tomostar"):
         stems = (path.stem, path.stem.split(".")[0])
@@ -396,7 +245,9 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
         halves = [p for p in with_suffix(*VOLUME_SUFFIXES) if is_half(p)]
         if not all(_only_in_folder(path) for path in halves):
             for pair in pair_halves(halves, overrides.faults):
-                found[pair.name] = _halves(pair.name, pair.half0, pair.half1, _full(pair.half0, pair.name))
+                found[pair.name] = halves_entry(
+                    pair.name, pair.half0, pair.half1, full_beside(pair.half0, pair.name)
+                )
     return [found[name] for name in sorted(found)]
 
 
@@ -425,7 +276,9 @@ def _halves_by_folder(files: list[Path], overrides: Overrides) -> list[Entry]:
         for path in files
         if path.suffix.lower() in VOLUME_SUFFIXES and is_half(path) and _only_in_folder(path)
     ]
-    return [_halves(pair.name, pair.half0, pair.half1, None) for pair in pair_halves(files, overrides.faults)]
+    return [
+        halves_entry(pair.name, pair.half0, pair.half1, None) for pair in pair_halves(files, overrides.faults)
+    ]
 
 
 def _with_range(entry: Entry, overrides: Overrides) -> Entry:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from dewedge import limits
 from dewedge.errors import InputError, reason
 from dewedge.geometry import Floats, TiltGeometry
-from dewedge.io.files import StrPath, number, read_text, write_text_atomic
+from dewedge.io.files import StrPath, write_text_atomic
+from dewedge.io.text_files import number, read_text
 
 _AXIS_ANGLE = re.compile(r"tilt axis angle\s*=\s*([-+]?[0-9.]+)", re.IGNORECASE)
 _DATE_FORMATS = ("%d-%b-%y %H:%M:%S", "%d-%b-%Y %H:%M:%S")

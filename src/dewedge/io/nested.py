@@ -9,7 +9,8 @@ from typing import Any
 
 from dewedge import limits
 from dewedge.errors import InputError, reason
-from dewedge.io.files import StrPath, read_text
+from dewedge.io.files import StrPath
+from dewedge.io.text_files import read_text
 
 
 def read_yaml(path: StrPath) -> Any:

@@ -21,7 +21,6 @@ from dewedge.io.files import (
     StrPath,
     allocate,
     atomic_folder,
-    read_text,
     require_inside,
     require_store,
     reserve,
@@ -29,6 +28,7 @@ from dewedge.io.files import (
 )
 from dewedge.io.mrc import own_label
 from dewedge.io.nested import parse_json
+from dewedge.io.text_files import read_text
 from dewedge.io.volume_file import VolumeFile, VolumeWriter, ZarrVersion, file_of
 from dewedge.io.zarr_array import ZarrArray, zarr_at_hand
 

@@ -14,9 +14,10 @@ import numpy as np
 from dewedge import limits
 from dewedge.errors import InputError, reason, shown
 from dewedge.geometry import Floats
-from dewedge.io import files
-from dewedge.io.files import StrPath, read_text, write_text_atomic
+from dewedge.io import text_files
+from dewedge.io.files import StrPath, write_text_atomic
 from dewedge.io.names import require_utf8
+from dewedge.io.text_files import read_text
 
 if TYPE_CHECKING:
     from gemmi import cif
@@ -131,7 +132,7 @@ def numbers(path: StrPath, table: Table, column: str, default: float | None = No
         if default is None:
             raise InputError(f"{path}: no column {column}: expected one number for each row")
         return np.full(rows, default)
-    values = files.numbers(table[column])
+    values = text_files.numbers(table[column])
     if values is None:
         raise InputError(f"{path}: expected numbers in column {column}")
     return np.array(values)
@@ -148,7 +149,7 @@ def number(path: StrPath, table: Table, column: str, row: int = 0) -> float | No
     text = words(table, column, row)
     if text is None:
         return None
-    value = files.number(text)
+    value = text_files.number(text)
     if value is None:
         raise InputError(f"{path}: expected a number in column {column}, got {shown(text)}")
     return value

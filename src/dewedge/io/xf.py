@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from dewedge.errors import InputError
 from dewedge.geometry import Floats
-from dewedge.io.files import StrPath, read_numbers, write_text_atomic
+from dewedge.io.files import StrPath, write_text_atomic
+from dewedge.io.text_files import read_numbers
 
 
 def read_xf(path: StrPath) -> tuple[Floats, Floats]:

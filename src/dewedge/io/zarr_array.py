@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from dewedge import limits
 from dewedge.errors import InputError, reason, shown
-from dewedge.io.files import read_text, require_inside
+from dewedge.io.files import require_inside
 from dewedge.io.nested import parse_json
+from dewedge.io.text_files import read_text
 
 if TYPE_CHECKING:
     import zarr

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -23,10 +22,9 @@ from dewedge.check.angles import check_angles, check_lengths, describe_geometry
 from dewedge.check.axis_position import check_axis_position, describe_axis, measure_axis
 from dewedge.check.binning import binned_geometry
 from dewedge.check.finding import Finding, Severity, errors
-from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
+from dewedge.check.forecast import Forecast
 from dewedge.check.halves import HalfSet, check_halves, correlation_by_frequency, half_set
 from dewedge.check.images import ImageSummary, check_images, summarise_images
-from dewedge.check.memory import BASE_BYTES, Shape, fit_bytes, refine_bytes, require_free_memory
 from dewedge.check.shifts import check_shifts, describe_shifts, measure_shifts
 from dewedge.check.volumes import check_tomogram, check_voxel_sizes
 from dewedge.check.wedge import check_wedge, measure_wedge
@@ -37,16 +35,14 @@ from dewedge.inputs.read import open_inputs, with_correction, with_fitting_cubes
 from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput
 from dewedge.io.files import write_text_atomic
 from dewedge.io.tilt_series import FEWEST_TILTS
-from dewedge.learn.network import NetworkConfig
 from dewedge.learn.sampling import held_out_side
 from dewedge.physics.alignment import align_images
-from dewedge.runtime.devices import choose_device, choose_precision
+from dewedge.pipeline.resources import find_shortage, predict
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import claimed_report
 from dewedge.runtime.log import step
 from dewedge.runtime.progress import counted
-from dewedge.settings.fit import FitSection
-from dewedge.settings.sections import Config, DeviceSection, TileSection
+from dewedge.settings.sections import Config
 
 logger = logging.getLogger(__name__)
 
@@ -301,110 +297,6 @@ def _compare(report: Report, half0: HalfSet, half1: HalfSet, axes: tuple[str, st
         (share, curve.correlation[np.abs(frequencies - share / 2).argmin()]) for share in _SHOWN_FREQUENCIES
     ]
     report.facts["half-sets agree"] = ", ".join(f"{value:.2f} at {share:g} Nyquist" for share, value in shown)
-
-
-def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
-    """Forecast what a run will take on this machine; None where a thickness is not known.
-
-    Errors as `dewedge.runtime.devices.choose_device` and `dewedge.runtime.devices.choose_precision`.
-    """
-    try:
-        shapes = [item.tomogram_shape(config.reconstruct) for item in inputs]
-    except InputError:
-        return None
-    if not shapes:
-        return None
-    device = choose_device(config.compute)
-    precision = choose_precision(config.compute, device)
-    network = config.fit.network()
-    series = [item.series[0].geometry for item in inputs if isinstance(item, SeriesInput)]
-    pixels = [
-        g.n_tilts * g.image_shape_yx[0] * g.image_shape_yx[1] // config.reconstruct.bin**2 for g in series
-    ]
-    return forecast(
-        shapes,
-        max(pixels, default=0),
-        network,
-        config.fit.options(),
-        voxels_per_s=network_speed(network, device, precision),
-        precision=precision,
-        tile=config.refine.edge(network, config.fit.cube_size),
-        overlap=config.refine.overlap,
-        predictions=predictions(config),
-        fits=_fits(inputs, config),
-        output_format=config.output_format,
-        files=config.files,
-        folder=config.output or Path(),
-    )
-
-
-def _fits(inputs: Sequence[RunInput], config: Config) -> int:
-    """How many networks a run fits."""
-    if config.model is not None:
-        return 0
-    return len(inputs) if config.fit_each else 1
-
-
-def predictions(config: Config) -> int:
-    """Number of predictions that the refined tomogram of a run is the average of."""
-    halves = 2 if config.refine.refine == "halves" else 1
-    return config.refine.average_rotations * config.fit.network().fold * halves
-
-
-def require_memory(inputs: Sequence[RunInput], config: Config) -> None:
-    """Refuse a run whose fit or refinement would take far more memory than is free.
-
-    Raises
-    ------
-    InputError
-        With what takes it, and how it would take less.
-    """
-    shapes, network = [item.tomogram_shape(config.reconstruct) for item in inputs], config.fit.network()
-    if config.model is None:
-        require_fit_memory(shapes, config.fit, config.compute)
-    require_refine_memory(shapes, network, config.fit.cube_size, config.refine, config.compute)
-
-
-def require_fit_memory(shapes_zyx: Sequence[Shape], section: FitSection, compute: DeviceSection) -> None:
-    """Refuse a fit to tomograms of these shapes that would take too much; errors as `require_memory`."""
-    device, network, options = choose_device(compute), section.network(), section.options()
-    require_free_memory(
-        _base_bytes(device) + fit_bytes(network, options, shapes_zyx, choose_precision(compute, device)),
-        device,
-        "fit",
-        f"give less than --batch-size {options.batch_size}, --cube-size {options.cube_size} or "
-        f"{network.channels} --channels",
-    )
-
-
-def require_refine_memory(
-    shapes_zyx: Sequence[Shape],
-    network: NetworkConfig,
-    cube_size: int,
-    section: TileSection,
-    compute: DeviceSection,
-    what: str = "refinement",
-) -> None:
-    """Refuse a refinement that would take too much, by a network that was fitted to cubes of this edge.
-
-    Errors as `require_memory`.
-    """
-    device, tile = choose_device(compute), section.edge(network, cube_size)
-    require_free_memory(
-        _base_bytes(device) + refine_bytes(network, shapes_zyx, tile, choose_precision(compute, device)),
-        device,
-        what,
-        f"give less than --tile {tile}, or bin more",
-    )
-
-
-def _base_bytes(device: torch.device) -> float:
-    return 0.0 if device.type == "cuda" else BASE_BYTES
-
-
-def find_shortage(predicted: Forecast, config: Config) -> list[Finding]:
-    """Find what a run would take that there is not."""
-    return check_forecast("run", predicted, config.fit.cube_size, config.fit.batch_size)
 
 
 def print_reports(reports: Sequence[Report], predicted: Forecast | None, of_run: Sequence[Finding]) -> None:

@@ -26,13 +26,14 @@ from dewedge.learn.network import UNet
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.state import FitState
-from dewedge.pipeline.check import require_memory, volume_findings
+from dewedge.pipeline.check import volume_findings
 from dewedge.pipeline.initial import (
     initial_files,
     initial_path,
     initial_weights,
     require_initial_voxel,
 )
+from dewedge.pipeline.resources import require_memory
 from dewedge.report.figure import write_figure
 from dewedge.report.loss import loss_figure
 from dewedge.runtime import results

@@ -20,8 +20,8 @@ from dewedge.learn.network import UNet
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.state import FitState
-from dewedge.pipeline.check import predictions
 from dewedge.pipeline.report import file_names, log_of, titled_raw
+from dewedge.pipeline.resources import predictions
 from dewedge.report.figure import dispensable
 from dewedge.report.run.page import REFRESH_S, RunPage, State, page
 from dewedge.report.run.sections import places_of, read_sections

@@ -8,9 +8,10 @@ from dewedge.check.finding import Finding, errors
 from dewedge.errors import InputError, printable
 from dewedge.inputs.ctf import series_correction
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
-from dewedge.pipeline.check import check_inputs, find_shortage, predict
+from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.given_model import with_model
 from dewedge.pipeline.reconstruct import reconstruction_label
+from dewedge.pipeline.resources import find_shortage, predict
 from dewedge.pipeline.run import Prepared, prepared
 from dewedge.pipeline.stages import Tomogram, is_fitted
 from dewedge.runtime.faults import Faults

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dewedge.check.axis_position import describe_axis, measure_axis, put_right
 from dewedge.errors import InputError
-from dewedge.geometry import CtfParameters, TiltGeometry
+from dewedge.geometry import TiltGeometry
 from dewedge.inputs.ctf import check_ctf, correct, deconvolve_file, series_correction, untilted_ctf
-from dewedge.inputs.images import AlignedImages, Gold, prepare
-from dewedge.inputs.planes import planes_beside, planes_of, read_planes, write_planes
+from dewedge.inputs.images import AlignedImages, Gold
+from dewedge.inputs.planes import planes_beside, planes_of, write_planes
 from dewedge.inputs.read import read_one_series
-from dewedge.inputs.run_input import HalvesInput, SeriesInput
+from dewedge.inputs.run_input import SeriesInput
 from dewedge.io.formats import VOLUME_SUFFIXES, create_volume
-from dewedge.io.mrc import create_mrc, write_mrc
-from dewedge.io.volume_file import VolumeFile
+from dewedge.io.mrc import write_mrc
 from dewedge.physics.iterative import (
     COARSE,
     SIRT_ITERATIONS,
@@ -34,76 +30,18 @@ from dewedge.physics.iterative import (
 )
 from dewedge.physics.painting import cut_to_balls
 from dewedge.physics.reconstruction import fbp_blocks
+from dewedge.pipeline.half_sets import half_sets
 from dewedge.runtime import results
 from dewedge.runtime.devices import choose_device
 from dewedge.runtime.folder import ResultFolder, claimed, with_suffix
 from dewedge.runtime.log import step
 from dewedge.runtime.progress import counted
-from dewedge.settings.sections import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
-from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
+from dewedge.settings.sections import Config, CtfSection, ReconstructSection
 
 logger = logging.getLogger(__name__)
 
 # Called with how much is done, and of how much.
 Count = Callable[[int, int], None]
-
-
-def half_sets(
-    item: SeriesInput,
-    section: ReconstructSection,
-    ctf: CtfSection,
-    split: SplitSection,
-    seed: int,
-    images: ImagesSection,
-    device: torch.device | None = None,
-) -> tuple[AlignedImages, AlignedImages, AlignedImages, Gold | None]:
-    """Half-set 0, half-set 1 and all of a series, and the gold that was painted over in it.
-
-    All are prepared, aligned, binned and corrected, one image at a time on ``device``, if it is given;
-    `Gold.images` are not corrected.
-
-    Raises
-    ------
-    InputError
-        If an image is constant or not finite, even and odd frames are the same, or a half-set has too few
-        tilts.
-    """
-    ctf = series_correction(item.series, ctf)
-    if section.refine_axis:
-        item = with_refined_axis(item, section)
-    with counted("read", item.name, "image") as on_image:
-        aligned, gold = prepare(item.series, section, images, seed, item.name, device, on_image)
-    aligned = [replace(each, images=correct(each.images, each.geometry, ctf, device)) for each in aligned]
-    if item.has_frames:
-        even, odd = aligned
-        return even, odd, replace(even, images=(even.images + odd.images) / 2), gold
-    [full] = aligned
-    if split.of_tilts == "tilts" and splits_by_angle(full.geometry):
-        logger.info("%s: %s", item.name, BY_ANGLE)
-    halves = [
-        full.select(indices) for indices in split_tilts(full.geometry, split.of_tilts, split.fraction, seed)
-    ]
-    for i, half in enumerate(halves):
-        logger.info("%s: half-set %d: %d tilts", item.name, i, half.geometry.n_tilts)
-    return halves[0], halves[1], full, gold
-
-
-def with_refined_axis(item: SeriesInput, section: ReconstructSection) -> SeriesInput:
-    """Series with its tilt axis where its images show it, as far as that is beyond their uncertainty.
-
-    Errors as `dewedge.check.axis_position.measure_axis`.
-    """
-    geometry = item.series[0].geometry
-    found = measure_axis(
-        [series.images for series in item.series], geometry, section.thickness or item.thickness
-    )
-    logger.info("%s: tilt axis: %s", item.name, describe_axis(found))
-    if found is None:
-        logger.info("%s: tilt axis: left as it is", item.name)
-        return item
-    moved, done = put_right(geometry, found)
-    logger.info("%s: tilt axis: %s", item.name, done)
-    return replace(item, series=tuple(replace(series, geometry=moved) for series in item.series))
 
 
 def write_reconstruction(
@@ -344,7 +282,7 @@ def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, 
     Raises
     ------
     InputError
-        As `half_sets` and `write_reconstruction`.
+        As `dewedge.pipeline.half_sets.half_sets` and `write_reconstruction`.
     """
     # The full tomogram comes last: where it is, all is.
     paths = [*folder.halves, folder.full]
@@ -369,66 +307,6 @@ def reconstruct_halves(item: SeriesInput, folder: ResultFolder, config: Config, 
 
 def _write_planes(path: Path, halves: Sequence[AlignedImages], item: SeriesInput, config: Config) -> None:
     write_planes(path, [planes_of(half, item, config.ctf, config.reconstruct) for half in halves])
-
-
-def copy_halves(item: HalvesInput, folder: ResultFolder, ctf: CtfSection, device: torch.device) -> None:
-    """Write ready-made half-sets and the full tomogram, or their mean, into the folder; those there stay.
-
-    They are deconvolved if ``ctf`` says so.
-
-    Raises
-    ------
-    InputError
-        If the planes beside them are damaged, or a file cannot be written.
-    """
-    sources: list[tuple[Path, Sequence[VolumeFile]]] = [
-        (folder.half0, [item.half0]),
-        (folder.half1, [item.half1]),
-        (folder.full, [item.full] if item.full is not None else [item.half0, item.half1]),
-    ]
-    planes = read_planes(planes_beside(item.half0.path))
-    with step(f"{item.name}: copy"):
-        if planes is not None and not folder.planes.exists():
-            write_planes(folder.planes, planes)
-        for path, mrcs in sources:
-            if not path.exists():
-                write_mean(path, mrcs, item.ctf, ctf, device)
-
-
-def write_mean(
-    path: Path,
-    mrcs: Sequence[VolumeFile],
-    parameters: CtfParameters | None,
-    ctf: CtfSection,
-    device: torch.device,
-) -> None:
-    """Write the mean of tomograms of one shape, section by section, and deconvolve it if ``ctf`` says so.
-
-    Errors as `dewedge.io.mrc.create_mrc`.
-    """
-    first = mrcs[0]
-    with create_mrc(
-        path,
-        first.data.shape,
-        first.voxel_size_A,
-        origin_xyz_A=first.origin_xyz_A,
-        labels=first.labels,
-        what="copy" if len(mrcs) == 1 else "mean of half-sets",
-    ) as writer:
-        with counted("copy", path.name, "section") as count:
-            fill_mean(writer.data, [mrc.data for mrc in mrcs], count)
-        deconvolve_file(writer.data, parameters, first.voxel_size_A, ctf, device)
-
-
-def fill_mean(
-    target: NDArray[np.float32],
-    sources: Sequence[NDArray[Any]],
-    count: Count = lambda done, total: None,
-) -> None:
-    """Assign the mean of ``(z, y, x)`` arrays to another one, section by section, and count these."""
-    for i, (mean, *sections) in enumerate(zip(target, *sources, strict=True), start=1):
-        mean[...] = sum(section.astype(np.float64) for section in sections) / len(sources)
-        count(i, len(target))
 
 
 def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overwrite: bool = False) -> None:

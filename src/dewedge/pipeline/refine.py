@@ -27,7 +27,7 @@ from dewedge.learn.blend import coarse_shape, sections_of_tv
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.tiling import smaller_tile
-from dewedge.pipeline.check import require_refine_memory
+from dewedge.pipeline.resources import require_refine_memory
 from dewedge.runtime.devices import choose_device, choose_precision, launched, on_first_process
 from dewedge.runtime.folder import hold, require_free, with_suffix
 from dewedge.runtime.log import duration, step

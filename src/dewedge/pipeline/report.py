@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from dewedge.errors import InputError, reason
-from dewedge.io.files import read_text, write_text_atomic
+from dewedge.io.files import write_text_atomic
 from dewedge.io.half_precision import read_result
 from dewedge.io.names import names_apart
+from dewedge.io.text_files import read_text
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.loss_curve import EpochRow
 from dewedge.pipeline.measures import held_out_box, model_of, run_folders, tilt_range_of

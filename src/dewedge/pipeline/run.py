@@ -16,12 +16,13 @@ from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import source_of
 from dewedge.io.formats import require_zarr
 from dewedge.learn.checkpoint import Model, load_model
-from dewedge.pipeline.check import check_inputs, require_memory
+from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.fit import fit_model, require_one_fit
 from dewedge.pipeline.given_model import copy_model, require_model_voxel, with_model
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
 from dewedge.pipeline.live import LivePage
 from dewedge.pipeline.report import write_index_of
+from dewedge.pipeline.resources import require_memory
 from dewedge.pipeline.stages import (
     Tomogram,
     fitted_model,

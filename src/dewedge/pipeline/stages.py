@@ -23,7 +23,8 @@ from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import CropSampler
-from dewedge.pipeline.reconstruct import copy_halves, reconstruct_halves
+from dewedge.pipeline.ready_made import copy_halves
+from dewedge.pipeline.reconstruct import reconstruct_halves
 from dewedge.pipeline.refine import refine_files
 from dewedge.pipeline.report import titled_raw, write_page
 from dewedge.report.figure import dispensable, write_figure

@@ -15,7 +15,8 @@ from functools import partial
 from lightning_fabric import Fabric
 
 from dewedge.errors import InputError
-from dewedge.io.files import read_text, remove_leftovers, unwritable, write_text_atomic
+from dewedge.io.files import remove_leftovers, unwritable, write_text_atomic
+from dewedge.io.text_files import read_text
 from dewedge.runtime.devices import alone, log_device, on_first_process
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder

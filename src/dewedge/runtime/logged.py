@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dewedge.io.files import read_text
+from dewedge.io.text_files import read_text
 
 # Lines as `dewedge.runtime.log` writes them.
 _LINE = re.compile(r"\S+ \S+ (\w+) +(.*)")

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from dewedge.errors import InputError
-from dewedge.io.files import read_text, write_text_atomic
+from dewedge.io.files import write_text_atomic
 from dewedge.io.fingerprint import Fingerprint, fingerprint
+from dewedge.io.text_files import read_text
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from dewedge import limits
 from dewedge.errors import InputError, shown
 from dewedge.geometry import CtfParameters, Floats, TiltGeometry
-from dewedge.io.files import StrPath, numbers, read_text
+from dewedge.io.files import StrPath
 from dewedge.io.programs.projection_model import to_geometry_arrays
+from dewedge.io.text_files import numbers, read_text
 
 Ints = NDArray[np.int64]
 

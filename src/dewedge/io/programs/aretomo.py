@@ -13,10 +13,11 @@ from dewedge.errors import InputError
 from dewedge.geometry import CtfParameters, Microscope, TiltGeometry, TiltRange
 from dewedge.io.ctf_files import read_ctffind
 from dewedge.io.entries import HalvesEntry, Layout, SeriesEntry
-from dewedge.io.files import StrPath, number, read_numbers, read_text
+from dewedge.io.files import StrPath
 from dewedge.io.mdoc import exposure_before
 from dewedge.io.mrc import read_mrc
 from dewedge.io.programs.aln import Aln, aln_geometry, aln_sections, read_aln, slots_of_rows
+from dewedge.io.text_files import number, read_numbers, read_text
 from dewedge.io.tilt_images import TiltImages, stack_images
 from dewedge.io.tilt_series import find_sidecars, read_tilt_series
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from dewedge import limits
 from dewedge.errors import InputError, shown
-from dewedge.io.files import StrPath, number, read_text
+from dewedge.io.files import StrPath
+from dewedge.io.text_files import number, read_text
 
 NAME = "Tilt_Series"
 

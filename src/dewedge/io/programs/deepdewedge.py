@@ -8,10 +8,11 @@ from typing import Any
 from dewedge.errors import InputError, shown
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import HalvesEntry
-from dewedge.io.files import StrPath, number, read_text
+from dewedge.io.files import StrPath
 from dewedge.io.half_names import is_half, pair_halves
 from dewedge.io.nested import read_yaml
 from dewedge.io.star import find_named
+from dewedge.io.text_files import number, read_text
 
 
 def read_deepdewedge(path: StrPath) -> list[HalvesEntry]:
@@ -72,7 +73,7 @@ def read_deepdewedge(path: StrPath) -> list[HalvesEntry]:
 def is_deepdewedge(path: StrPath) -> bool:
     """True if a file is such a configuration.
 
-    Errors as `dewedge.io.files.read_text`.
+    Errors as `dewedge.io.text_files.read_text`.
     """
     return "tomo0_files" in read_text(path)
 

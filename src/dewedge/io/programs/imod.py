@@ -12,10 +12,11 @@ from dewedge.errors import InputError, shown
 from dewedge.geometry import TiltGeometry
 from dewedge.io.ctf_files import read_ctf_file
 from dewedge.io.entries import SeriesEntry
-from dewedge.io.files import StrPath, is_file, number, read_numbers, read_text
+from dewedge.io.files import StrPath, is_file
 from dewedge.io.image_numbers import image_numbers, numbers_text
 from dewedge.io.mrc import read_mrc
 from dewedge.io.programs.projection_model import x_tilt_notes
+from dewedge.io.text_files import number, read_numbers, read_text
 from dewedge.io.tilt_images import stack_images
 from dewedge.io.tilt_series import find_sidecars, read_tilt_series
 
@@ -56,7 +57,7 @@ class Etomo:
 def read_com(path: StrPath) -> dict[str, str]:
     """Entries of a command file such as tilt.com: the rest of the line by keyword in capitals.
 
-    Errors as `dewedge.io.files.read_text`.
+    Errors as `dewedge.io.text_files.read_text`.
     """
     entries: dict[str, list[str]] = {}
     for line in read_text(path).splitlines():
@@ -73,7 +74,7 @@ def read_com(path: StrPath) -> dict[str, str]:
 def read_edf(path: StrPath) -> dict[str, str]:
     """Properties of etomo's .edf by name.
 
-    Errors as `dewedge.io.files.read_text`.
+    Errors as `dewedge.io.text_files.read_text`.
     """
     pairs = (line.split("=", 1) for line in read_text(path).splitlines() if not line.startswith("#"))
     return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}

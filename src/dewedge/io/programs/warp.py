@@ -22,10 +22,11 @@ from dewedge.errors import InputError, reason, shown
 from dewedge.geometry import CtfParameters, Floats, TiltGeometry
 from dewedge.io import star
 from dewedge.io.entries import SeriesEntry
-from dewedge.io.files import StrPath, is_file, numbers, read_text
+from dewedge.io.files import StrPath, is_file
 from dewedge.io.mrc import read_mrc
 from dewedge.io.programs.projection_model import to_geometry_arrays, x_tilt_notes
 from dewedge.io.star import read_star
+from dewedge.io.text_files import numbers, read_text
 from dewedge.io.tilt_images import ImageSource, TiltImages, stack_images
 
 # The tilt angle in a movie's name as SerialEM makes it: TS_01_041_-60.0.tif
@@ -104,7 +105,7 @@ def read_warp(path: StrPath) -> WarpSeries:
 def is_warp_xml(path: StrPath) -> bool:
     """True if an .xml file is that of a tilt series of Warp.
 
-    Errors as `dewedge.io.files.read_text`.
+    Errors as `dewedge.io.text_files.read_text`.
     """
     return "<TiltSeries" in read_text(path)[:2000]
 

@@ -15,8 +15,9 @@ from pathlib import Path, PureWindowsPath
 from dewedge.errors import InputError, shown
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
-from dewedge.io.files import StrPath, files_and_folders, is_file, is_folder, number
+from dewedge.io.files import StrPath, files_and_folders, is_file, is_folder
 from dewedge.io.programs.warp import is_warp_xml, parse_xml, read_warp, read_warp_series
+from dewedge.io.text_files import number
 
 RECONSTRUCTION, EVEN, ODD, DENOISED = "reconstruction", "even", "odd", "denoised"
 _VOXEL_SIZE = re.compile(r"_\d+\.\d\dApx")
@@ -170,7 +171,7 @@ def read_warp_halves(path: Path, half0: Path, half1: Path) -> HalvesEntry:
 def xml_of_half(half: Path) -> Path | None:
     """The .xml of the series of a half tomogram in reconstruction/even or odd; None if there is none.
 
-    Errors as `dewedge.io.files.read_text`.
+    Errors as `dewedge.io.text_files.read_text`.
     """
     folder = half.absolute().parent
     if folder.name not in (EVEN, ODD) or folder.parent.name != RECONSTRUCTION:

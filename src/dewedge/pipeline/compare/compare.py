@@ -15,7 +15,7 @@ from dewedge.inputs.run_input import HalvesInput, RunInput, SeriesInput, source_
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.objective import OBJECTIVES
 from dewedge.learn.pairs import TomogramPair
-from dewedge.pipeline.check import check_inputs, require_memory
+from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.compare.methods import (
     ComparisonSettings,
     Method,
@@ -38,6 +38,7 @@ from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import initial_weights, require_initial_voxel
 from dewedge.pipeline.reconstruct import reconstruct_halves
 from dewedge.pipeline.refine import refine_files
+from dewedge.pipeline.resources import require_memory
 from dewedge.pipeline.stages import Tomogram, fitted_model, make_halves_of, read_pair, require_crops
 from dewedge.runtime.devices import launch, launched, on_first_process
 from dewedge.runtime.faults import Faults

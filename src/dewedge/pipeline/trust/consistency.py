@@ -8,7 +8,7 @@ import numpy as np
 
 from dewedge.errors import InputError
 from dewedge.io.image_numbers import image_numbers
-from dewedge.pipeline.reconstruct import half_sets
+from dewedge.pipeline.half_sets import half_sets
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.validate.validate import without_gold
 from dewedge.report.trust.consistency import Consistency

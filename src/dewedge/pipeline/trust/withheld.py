@@ -11,7 +11,8 @@ import numpy as np
 from numpy.ma import masked_invalid
 
 from dewedge.pipeline.trust.subject import Subject
-from dewedge.pipeline.validate.validate import FIGURES, SETTINGS, ValidationSettings, validate
+from dewedge.pipeline.validate.folder import FIGURES, SETTINGS, ValidationSettings
+from dewedge.pipeline.validate.validate import validate
 from dewedge.report.trust.withheld import Inner, Withheld
 from dewedge.runtime.folder import is_newer
 from dewedge.scores.withholding import Withholding

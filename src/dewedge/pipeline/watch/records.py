@@ -13,8 +13,9 @@ from pydantic import TypeAdapter
 
 from dewedge.errors import reason
 from dewedge.geometry import TiltRange, TiltRangeLike
-from dewedge.io.files import files_and_folders, read_text, remove_all, write_text_atomic
+from dewedge.io.files import files_and_folders, remove_all, write_text_atomic
 from dewedge.io.nested import parse_json
+from dewedge.io.text_files import read_text
 from dewedge.runtime.folder import ResultFolder
 
 logger = logging.getLogger(__name__)

@@ -6,14 +6,12 @@ watch that was killed goes on as if nothing had been.
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from lightning_fabric import Fabric
 
@@ -23,14 +21,16 @@ from dewedge.geometry import TiltRange
 from dewedge.inputs.arrivals import Arrival, Arrivals
 from dewedge.inputs.read import read_entry
 from dewedge.inputs.run_input import HalvesInput, source_of
-from dewedge.io.files import atomic_path, read_text, remove_all
+from dewedge.io.files import atomic_path, remove_all
+from dewedge.io.text_files import read_text
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.learn.network import UNet
 from dewedge.learn.state import FitState
-from dewedge.pipeline.check import check_inputs, require_memory
+from dewedge.pipeline.check import check_inputs
 from dewedge.pipeline.fit import fit_model
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
 from dewedge.pipeline.live import LivePage
+from dewedge.pipeline.resources import require_memory
 from dewedge.pipeline.run import tell
 from dewedge.pipeline.stages import (
     Tomogram,
@@ -40,6 +40,7 @@ from dewedge.pipeline.stages import (
     report,
     require_crops,
 )
+from dewedge.pipeline.watch.attempts import Attempts, is_full
 from dewedge.pipeline.watch.board import Board, Standing
 from dewedge.pipeline.watch.folder import WatchFolder, require_watchable
 from dewedge.pipeline.watch.records import (
@@ -48,7 +49,6 @@ from dewedge.pipeline.watch.records import (
     fits,
     next_fit,
     read_records,
-    write_record,
 )
 from dewedge.runtime import made_of
 from dewedge.runtime.devices import launched
@@ -63,11 +63,6 @@ logger = logging.getLogger(__name__)
 STOP, REFIT = "STOP", "REFIT"
 # A file that asks is read when whoever writes it has had the time.
 _WRITTEN_S = 2.0
-# So often a tomogram at which the process ended, or the program failed, is begun again after a restart.
-ATTEMPTS = 3
-# Unexpected faults of so many tomograms in a row are the machine's.
-IN_A_ROW = 5
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def watch(config: Config, *, resume: bool = False, overwrite: bool = False) -> None:
@@ -98,7 +93,7 @@ def watch(config: Config, *, resume: bool = False, overwrite: bool = False) -> N
     with launched(config.compute) as fabric, folder.begun(fabric):
         watched = Watch(config, fabric, records if resume else {})
         watched.go_on()
-    watched.require_done()
+    watched.attempts.require_done()
 
 
 @dataclass(frozen=True)
@@ -128,8 +123,9 @@ class Watch:
     """
 
     def __init__(self, config: Config, fabric: Fabric, records: dict[str, Record]) -> None:
-        self.config, self.fabric, self.records = config, fabric, records
+        self.config, self.fabric = config, fabric
         self.output = require_output(config.output)
+        self.attempts = Attempts(self.output, records)
         self.run = ResultFolder(self.output)
         self.queue: dict[str, Arrival] = {}
         self.fits = fits(self.output)
@@ -138,13 +134,12 @@ class Watch:
         for fit in self.fits:
             if fit.model.is_file():
                 self._use(fit, load_model(fit.model))
-        self._fail_killers()
-        self.arrivals = Arrivals(config, [one.name for one in records.values() if not _is_wanted(one)])
+        self.attempts.fail_killers()
+        self.arrivals = Arrivals(config, self.attempts.not_wanted)
         self.board = Board(self.run)
         self.notes: dict[str, str] = {}
         self.is_ending = False
         self._doing = ("", "")
-        self._unexpected = 0
         self._next_look_s = 0.0
         self._idle_since_s = time.monotonic()
 
@@ -174,24 +169,9 @@ class Watch:
         for name, why in self.arrivals.waiting.items():
             logger.warning("%s has not arrived: %s", name, why)
 
-    def require_done(self) -> None:
-        """Raise what went wrong with tomograms, if anything, and tell how many are done.
-
-        Raises
-        ------
-        InputError
-            If a tomogram failed.
-        """
-        failed = [record for record in self.records.values() if record.state == "failed"]
-        done = sum(record.state == "done" for record in self.records.values())
-        logger.info("%d tomograms are done: %s", done, self.output)
-        faults = Faults(InputError(record.reason) for record in failed)
-        if faults:
-            raise faults.summary(len(self.records))
-
     def _do_next(self) -> bool:
         """Do the next thing; False if there is none."""
-        ready = [record for record in self.records.values() if record.state == "reconstructed"]
+        ready = [record for record in self.attempts.records.values() if record.state == "reconstructed"]
         begun = next((fit for fit in self.fits if fit.is_begun), None)
         if begun is not None:
             self._fit(begun)
@@ -226,7 +206,7 @@ class Watch:
         self._show()
 
     def _arrived(self, arrival: Arrival) -> None:
-        record = self.records.get(arrival.name)
+        record = self.attempts.records.get(arrival.name)
         self._idle_since_s = time.monotonic()
         if record is not None and record.state in ("reconstructed", "done"):
             logger.warning("%s: its files have changed: what was made of them stays", arrival.name)
@@ -253,7 +233,9 @@ class Watch:
 
     def _refit(self, names: Sequence[str]) -> str:
         """Begin a fit to the tomograms of these names, or to the last that are done; why not, if not."""
-        done = sorted((r for r in self.records.values() if r.state == "done"), key=lambda r: r.finished)
+        done = sorted(
+            (r for r in self.attempts.records.values() if r.state == "done"), key=lambda r: r.finished
+        )
         chosen = list(names) or [record.name for record in done[-self.config.watch.fit_first :]]
         missing = set(chosen) - {record.name for record in done}
         if self.model is None or not chosen or missing:
@@ -276,7 +258,7 @@ class Watch:
         except UnwritableError:
             raise
         except Exception as error:
-            if self.model is None or _is_full(error):
+            if self.model is None or is_full(error):
                 raise
             logger.debug("traceback", exc_info=True)
             self._note("refit", f"Fit {fit.number} failed, the network before stays: {reason(error)}.")
@@ -286,7 +268,7 @@ class Watch:
         self._use(fit, model)
 
     def _fitted(self, fit: FitFolder) -> Model:
-        records = [self.records[name] for name in fit.names if name in self.records]
+        records = [self.attempts.records[name] for name in fit.names if name in self.attempts.records]
         usable = [record for record in records if record.is_reconstructed]
         if not usable:
             raise InputError(
@@ -319,11 +301,11 @@ class Watch:
 
     def _reconstruct(self, arrival: Arrival) -> None:
         """Read what has arrived, and write half-sets, full tomogram and mask into its folder."""
-        known = self.records.get(arrival.name, Record(name=arrival.name))
+        known = self.attempts.records.get(arrival.name, Record(name=arrival.name))
         if arrival.is_changed:
             known = replace(known, attempts=0)
         begun = replace(known, state="begun", tilt_range_deg=None, seconds=0.0)
-        with self._attempt(begun, "reconstruct") as record:
+        with self.attempts.at(begun, self._step(begun.name, "reconstruct")) as record:
             item = read_entry(self.arrivals.open(arrival), self.config)
             tomogram = Tomogram(item, ResultFolder(self.output / item.name))
             warnings = self._checked(tomogram)
@@ -331,7 +313,7 @@ class Watch:
             make_halves_of(tomogram, self.config, self.fabric)
             of_series = not isinstance(item, HalvesInput)
             require_crops(open_reconstructed(tomogram, self.config, of_series=of_series), self.config)
-            self._keep(
+            self.attempts.keep(
                 replace(
                     record,
                     state="reconstructed",
@@ -373,63 +355,16 @@ class Watch:
 
     def _refine(self, known: Record) -> None:
         """Refine a tomogram that is reconstructed, and make its page."""
-        with self._attempt(known, "refine") as record:
+        with self.attempts.at(known, self._step(known.name, "refine")) as record:
             assert self.model is not None and self.fit is not None
             ready = [self._ready(record)]
             refine_all(ready, self.fit.model, self.model, self.config, self.fabric)
             report(ready, self.config)
-            self._keep(replace(record, state="done", network=self.fit.number))
+            self.attempts.keep(replace(record, state="done", network=self.fit.number))
             logger.info("done: %s, by network %d", record.name, self.fit.number)
 
     def _ready(self, record: Record) -> Ready:
         return Ready(ResultFolder(self.output / record.name), record.tilt_range)
-
-    @contextmanager
-    def _attempt(self, known: Record, step: str) -> Iterator[Record]:
-        """Work at one tomogram: what goes wrong is put on its record, unless it is the disk's fault."""
-        record = replace(known, attempts=known.attempts + 1, reason="")
-        begun = time.monotonic()
-        try:
-            with self._step(known.name, step):
-                write_record(self.output, record)
-                self.records[record.name] = record
-                yield replace(record, attempts=0)
-        except UnwritableError:
-            raise
-        except InputError as error:
-            self._failed(replace(record, attempts=0), str(error))
-        except Exception as error:
-            self._unexpected += 1
-            if _is_full(error) or self._unexpected >= IN_A_ROW:
-                raise
-            logger.debug("traceback", exc_info=True)
-            self._failed(record, f"unexpected {type(error).__name__}: {reason(error)}")
-        except BaseException:
-            # It was interrupted on purpose, which is not its fault.
-            with suppress(InputError):
-                write_record(self.output, known)
-            raise
-        else:
-            self._unexpected = 0
-        ended = self.records[record.name]
-        self._keep(replace(ended, seconds=ended.seconds + time.monotonic() - begun))
-
-    def _failed(self, record: Record, why: str) -> None:
-        logger.info("left out: %s", why)
-        why = why if record.name in why else f"{record.name}: {why}"
-        self._keep(replace(record, state="failed", reason=why))
-
-    def _keep(self, record: Record) -> None:
-        if record.state in ("done", "failed") and record != self.records.get(record.name):
-            record = replace(record, finished=datetime.now().isoformat(timespec="seconds"))
-        self.records[record.name] = record
-        write_record(self.output, record)
-
-    def _fail_killers(self) -> None:
-        """Give up tomograms at which the process ended time and again."""
-        for record in list(self.records.values()):
-            if _is_given_up(record) and record.state != "failed":
-                self._failed(record, f"{record.name}: the process ended {ATTEMPTS} times while it was done")
 
     @contextmanager
     def _step(self, name: str, step: str) -> Iterator[None]:
@@ -450,7 +385,7 @@ class Watch:
     def _show(self, ended: str = "") -> None:
         self.board.show(
             Standing(
-                records=dict(self.records),
+                records=dict(self.attempts.records),
                 queued=tuple(self.queue),
                 waiting=dict(self.arrivals.waiting),
                 doing=self._doing,
@@ -459,18 +394,3 @@ class Watch:
             ),
             ended,
         )
-
-
-def _is_wanted(record: Record) -> bool:
-    """True if the input of a tomogram is to be read again."""
-    is_there = record.is_reconstructed and record.state != "failed"
-    return not is_there and not _is_given_up(record)
-
-
-def _is_given_up(record: Record) -> bool:
-    return record.attempts >= ATTEMPTS
-
-
-def _is_full(error: Exception) -> bool:
-    """True for a disk that takes nothing more."""
-    return isinstance(error, OSError) and error.errno in _FULL

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from dewedge.errors import InputError, reason
-from dewedge.io.files import read_text
 from dewedge.io.nested import parse_json
+from dewedge.io.text_files import read_text
 from dewedge.runtime.folder import ResultFolder, is_newer
 
 Level = Literal["good", "some", "none", "unknown"]

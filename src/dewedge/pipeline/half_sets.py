@@ -1,0 +1,76 @@
+"""From a tilt series to the aligned images of both half-sets, and of all, that are reconstructed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import torch
+
+from dewedge.check.axis_position import describe_axis, measure_axis, put_right
+from dewedge.inputs.ctf import correct, series_correction
+from dewedge.inputs.images import AlignedImages, Gold, prepare
+from dewedge.inputs.run_input import SeriesInput
+from dewedge.runtime.progress import counted
+from dewedge.settings.sections import CtfSection, ImagesSection, ReconstructSection, SplitSection
+from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
+
+logger = logging.getLogger(__name__)
+
+
+def half_sets(
+    item: SeriesInput,
+    section: ReconstructSection,
+    ctf: CtfSection,
+    split: SplitSection,
+    seed: int,
+    images: ImagesSection,
+    device: torch.device | None = None,
+) -> tuple[AlignedImages, AlignedImages, AlignedImages, Gold | None]:
+    """Half-set 0, half-set 1 and all of a series, and the gold that was painted over in it.
+
+    All are prepared, aligned, binned and corrected, one image at a time on ``device``, if it is given;
+    `Gold.images` are not corrected.
+
+    Raises
+    ------
+    InputError
+        If an image is constant or not finite, even and odd frames are the same, or a half-set has too few
+        tilts.
+    """
+    ctf = series_correction(item.series, ctf)
+    if section.refine_axis:
+        item = with_refined_axis(item, section)
+    with counted("read", item.name, "image") as on_image:
+        aligned, gold = prepare(item.series, section, images, seed, item.name, device, on_image)
+    aligned = [replace(each, images=correct(each.images, each.geometry, ctf, device)) for each in aligned]
+    if item.has_frames:
+        even, odd = aligned
+        return even, odd, replace(even, images=(even.images + odd.images) / 2), gold
+    [full] = aligned
+    if split.of_tilts == "tilts" and splits_by_angle(full.geometry):
+        logger.info("%s: %s", item.name, BY_ANGLE)
+    halves = [
+        full.select(indices) for indices in split_tilts(full.geometry, split.of_tilts, split.fraction, seed)
+    ]
+    for i, half in enumerate(halves):
+        logger.info("%s: half-set %d: %d tilts", item.name, i, half.geometry.n_tilts)
+    return halves[0], halves[1], full, gold
+
+
+def with_refined_axis(item: SeriesInput, section: ReconstructSection) -> SeriesInput:
+    """Series with its tilt axis where its images show it, as far as that is beyond their uncertainty.
+
+    Errors as `dewedge.check.axis_position.measure_axis`.
+    """
+    geometry = item.series[0].geometry
+    found = measure_axis(
+        [series.images for series in item.series], geometry, section.thickness or item.thickness
+    )
+    logger.info("%s: tilt axis: %s", item.name, describe_axis(found))
+    if found is None:
+        logger.info("%s: tilt axis: left as it is", item.name)
+        return item
+    moved, done = put_right(geometry, found)
+    logger.info("%s: tilt axis: %s", item.name, done)
+    return replace(item, series=tuple(replace(series, geometry=moved) for series in item.series))
