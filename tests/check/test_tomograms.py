@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from dewedge.check.halves import best_match, check_halves, correlation_by_frequency, half_set
-from dewedge.check.wedge import check_wedge, measure_wedge
+from dewedge.check.wedge import check_wedge, measure_wedge, wedge_spectrum
+from dewedge.check.x_tilt import check_x_tilt, measure_x_tilt
 from dewedge.geometry import TiltRange
 
 
@@ -96,7 +98,7 @@ class TestWedge:
         measured = measure_wedge(volume)
         assert measured is not None
         assert (measured.tilt_axis, measured.beam_axis) == (1, 0)
-        assert np.abs(np.subtract(measured.tilt_range, (low, high))).max() <= 5
+        assert np.abs(np.subtract(measured.tilt_range[:2], (low, high))).max() <= 5
         assert check_wedge("T", volume, TiltRange(low, high), "half-set 0") == []
 
     @pytest.mark.parametrize(
@@ -127,3 +129,28 @@ class TestWedge:
         assert measure_wedge(noise) is None
         [found] = check_wedge("T", noise, TiltRange(-60, 60), "half-set 0")
         assert found.severity == "note"
+
+
+class TestTiltAboutX:
+    def levelled(self, volume, x_tilt_deg: float):
+        turn = Rotation.from_euler("x", x_tilt_deg, degrees=True).as_matrix()[::-1, ::-1]
+        middle = np.array(volume.shape) // 2
+        return ndimage.affine_transform(volume, turn, middle - turn @ middle, mode="reflect")
+
+    @pytest.mark.parametrize("x_tilt", [0, 5, -9])
+    def test_is_measured(self, halves, x_tilt: float):
+        volume = self.levelled(halves.even, x_tilt)
+        measured = measure_x_tilt(wedge_spectrum(volume), TiltRange(-60, 60))
+        assert measured is not None and abs(measured - x_tilt) < 1.2
+        assert check_x_tilt("T", volume, TiltRange(-60, 60, x_tilt), "half-set 0") == []
+
+    @pytest.mark.parametrize(("told", "shown"), [(0, "none"), (-6, "-6 degrees")])
+    def test_another_one_is_named(self, halves, told: float, shown: str):
+        [found] = check_x_tilt("T", self.levelled(halves.even, 6), TiltRange(-60, 60, told), "half-set 0")
+        assert found.severity == "warning" and found.what.endswith(f"told is {shown}")
+        assert float(found.do.removeprefix("Give it: --x-tilt ")) == pytest.approx(6, abs=1.2)
+
+    def test_says_nothing_of_a_filled_one_or_of_a_wrong_range(self, halves):
+        noise = np.random.default_rng(0).normal(size=(48, 64, 64))
+        assert check_x_tilt("T", noise, TiltRange(-60, 60), "half-set 0") == []
+        assert check_x_tilt("T", halves.even, TiltRange(-30, 30), "half-set 0") == []

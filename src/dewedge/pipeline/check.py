@@ -28,6 +28,7 @@ from dewedge.check.images import ImageSummary, check_images, summarise_images
 from dewedge.check.shifts import check_shifts, describe_shifts, measure_shifts
 from dewedge.check.volumes import check_tomogram, check_voxel_sizes
 from dewedge.check.wedge import check_wedge, measure_wedge
+from dewedge.check.x_tilt import check_x_tilt
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
 from dewedge.inputs.ctf import check_ctf
@@ -262,7 +263,10 @@ def _check_halves(item: HalvesInput) -> Report:
         low, high, _ = measured.tilt_range
         report.facts["wedge"] = f"spectrum shows {low:.0f} to {high:.0f} degrees"
     # Half-set 1 fits half-set 0, as has been seen.
-    report.findings.extend(check_wedge(item.name, item.half0.data, item.tilt_range, "half-set 0"))
+    of_wedge = check_wedge(item.name, item.half0.data, item.tilt_range, "half-set 0")
+    if not errors(of_wedge):
+        of_wedge += check_x_tilt(item.name, item.half0.data, item.tilt_range, "half-set 0")
+    report.findings.extend(of_wedge)
     if item.full is not None:
         report.findings.extend(check_wedge(item.name, item.full.data, item.tilt_range, "full tomogram"))
     return report

@@ -72,8 +72,8 @@ class TomogramsSection(Section):
     )
     x_tilt: Numbers = Field(
         default=[],
-        description="Tilt about x in degrees by which half-sets were levelled, as RELION's XTilt and Warp's "
-        "LevelAngleX, once for all or for each: the missing wedge is turned by it. Else that of their files.",
+        description="Tilt about x in degrees by which half-sets were levelled, and their wedge turned. Once "
+        "for all or for each; else that of RELION's or Warp's files.",
     )
     halves_only: bool = Field(
         default=False,
