@@ -13,6 +13,7 @@ from dewedge.scores.uncertainty import Calibration, calibrate
 
 SHAPE = (32, 64, 64)
 HIGHEST = 0.25
+RANGE = TiltRange(-60, 60)
 
 
 class Blurred:
@@ -29,12 +30,10 @@ class Blurred:
         return volumes + torch.from_numpy(errors).float()
 
 
-def ensemble(networks, scale=1.0):
+def ensemble(networks, scale=1.0, tilt_range=RANGE):
     members = [Member(network, None) for network in networks]
     grey = PairGreyScale(0.0, scale, scale)
-    return Ensemble(
-        members, TiltRange(-60, 60), grey, None, 0.06, HIGHEST, SHAPE[0], "32-true", torch.device("cpu")
-    )
+    return Ensemble(members, tilt_range, grey, None, 0.06, HIGHEST, SHAPE[0], "32-true", torch.device("cpu"))
 
 
 def half_sets(noise=0.05, scale=1.0):
@@ -44,6 +43,15 @@ def half_sets(noise=0.05, scale=1.0):
 
 def calibration(floor, gain):
     return Calibration(floor, gain, 0.9, np.full(4, 0.9), np.ones(4), 0.5, 0.1)
+
+
+@pytest.mark.parametrize("tilt_range", [TiltRange(-60, 60, 10), TiltRange(-60, 40, 10), TiltRange(-60, 40)])
+def test_one_network_and_a_wedge_that_few_turns_leave_in_place_have_a_spread(tilt_range):
+    one = ensemble([Blurred(0)], tilt_range=tilt_range)
+    for rotation in (None, next(iter(azimuths().values()))):
+        band = one.wedge(SHAPE) if rotation is None else one.other_wedge(SHAPE, rotation)
+        _, variance = one.spread(np.zeros((2, *SHAPE), np.float32), band, rotation)
+        assert np.isfinite(variance).all() and (variance > 0).all()
 
 
 def test_the_spread_is_the_error_s_and_lies_where_the_error_does():

@@ -38,7 +38,7 @@ from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import UNet
 from dewedge.learn.objective import applied, filled_online
 from dewedge.learn.precision import AUTOCAST, Precision
-from dewedge.learn.refine import HALF_TURNS, turns_in_place
+from dewedge.learn.refine import turns_in_place
 from dewedge.learn.tiling import tile_axis
 from dewedge.physics.fourier import frequencies
 from dewedge.physics.wedge import wedge_in_place, wedge_mask
@@ -47,8 +47,7 @@ from dewedge.scores.uncertainty import Calibration, Evidence
 
 Volume = NDArray[np.float32]
 
-# None, and that about the tilt axis: they keep any wedge in place that has not been turned about x.
-TURNS = HALF_TURNS[:2]
+TURNS = 2  # at most: none, and by preference that about the tilt axis
 TAPER = 0.2  # of the blocks in which errors are looked at, whose edges are none of the specimen
 STEP = 3  # voxels between those that are looked at, along each axis: neighbours tell the same
 OVERLAP = 24  # voxels, of the blocks of the map
@@ -149,7 +148,9 @@ class Ensemble:
             between += ((half0 - half1) / 2) ** 2
             count += 1
         total /= count
-        variance = between / count + np.maximum(squares / count - total**2, 0) * (count / (count - 1))
+        # One network, and a wedge that no turn leaves in place: only the half-sets differ.
+        members = np.maximum(squares / count - total**2, 0) * (count / (count - 1)) if count > 1 else 0
+        variance = between / count + members
         return total, self.smoothed(variance)
 
     @torch.no_grad()
@@ -159,7 +160,7 @@ class Ensemble:
         """``(2, z, y, x)`` predictions of each member in each turn, from both half-sets."""
         shape = (given.shape[1], given.shape[2], given.shape[3])
         # Turns that keep the wedge in place: it may be cut before them.
-        turns = [axes for axes in TURNS if axes in turns_in_place(self.tilt_range)]
+        turns = turns_in_place(self.tilt_range)[:TURNS]
         cut = wedge_in_place(shape, self.tilt_range, self.device)
         measured = cut_wedge(given, cut)
         dtype = AUTOCAST.get(self.precision)
