@@ -23,8 +23,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from dewedge.geometry import TiltRange
+from dewedge.learn.batch import Batch
 from dewedge.learn.loss import dewedge_loss
-from dewedge.learn.sampling import Batch
 from dewedge.physics.projection import project
 from dewedge.physics.transfer import MeasuredPlanes, Transfer, constant
 

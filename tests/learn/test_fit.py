@@ -23,6 +23,7 @@ import dewedge.learn.fit as fit_module
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.ahead import made_ahead
+from dewedge.learn.batch import Sources
 from dewedge.learn.checkpoint import load_model, save_model
 from dewedge.learn.fit import fit
 from dewedge.learn.loss import cut_wedge
@@ -32,7 +33,7 @@ from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import round_epochs
-from dewedge.learn.sampling import CropSampler, Inputs, Sources
+from dewedge.learn.sampling import CropSampler, Inputs
 from dewedge.learn.state import FitState
 from dewedge.physics.wedge import wedge_mask
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from test_sampling import make_pair
 
+from dewedge.learn.batch import Batch
 from dewedge.learn.loss import cut_wedge
 from dewedge.learn.objective import OBJECTIVES, isonet_noise_level, objective_of
 from dewedge.learn.options import FitOptions
-from dewedge.learn.sampling import Batch, CropSampler
+from dewedge.learn.sampling import CropSampler
 from dewedge.physics.rotation import cube_rotations, rotate_cubes
 from dewedge.physics.wedge import wedge_mask
 

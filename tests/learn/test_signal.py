@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from dewedge.learn.batch import Batch
 from dewedge.learn.loss import squared_error
-from dewedge.learn.sampling import Batch
 from dewedge.learn.signal import signal_weight
 from dewedge.physics.fourier import frequencies
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dewedge.geometry import TiltRange
+from dewedge.learn.batch import Batch
 from dewedge.learn.loss import cut_wedge
 from dewedge.learn.objective import Network, applied, filled_online
-from dewedge.learn.sampling import Batch
 from dewedge.physics.fourier import frequencies, multiplicity
 from dewedge.physics.wedge import wedge_mask
 

@@ -19,6 +19,7 @@ from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.amplitude import CROPS as CALIBRATION_CROPS
 from dewedge.learn.amplitude import WedgeAmplitude, measure_amplitude
+from dewedge.learn.batch import Batch
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.held_out import validation_batches, validation_loss
 from dewedge.learn.loss_curve import EpochRow
@@ -27,7 +28,7 @@ from dewedge.learn.objective import Objective, objective_of
 from dewedge.learn.options import FitOptions
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.rounds import filled_inputs, round_epochs
-from dewedge.learn.sampling import Batch, CropSampler
+from dewedge.learn.sampling import CropSampler
 from dewedge.learn.signal import FLOOR, signal_weight
 from dewedge.learn.standardise import grey_scales_of_inputs
 from dewedge.learn.state import FitState, restore_fit, save_fit

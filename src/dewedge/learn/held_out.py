@@ -6,9 +6,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from dewedge.learn.batch import Batch
 from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions
-from dewedge.learn.sampling import Batch, CropSampler
+from dewedge.learn.sampling import CropSampler
 from dewedge.learn.seeded import seeded
 
 

@@ -11,10 +11,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dewedge.learn.batch import Batch
 from dewedge.learn.grey_scale import GREY_PERCENTILES
 from dewedge.learn.loss import cut_wedge, dewedge_loss, squared_error
 from dewedge.learn.options import FitOptions
-from dewedge.learn.sampling import Batch
 from dewedge.physics.fourier import frequencies, hamming_window
 from dewedge.physics.rotation import Turns
 

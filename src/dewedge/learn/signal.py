@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dewedge.learn.sampling import Batch
+from dewedge.learn.batch import Batch
 from dewedge.physics.fourier import frequencies, multiplicity
 
 FEWEST_DEVIATIONS = 2.0  # of a shell's correlation by chance, below which it counts as no signal

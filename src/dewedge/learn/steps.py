@@ -12,11 +12,12 @@ from torch import Tensor
 
 from dewedge.errors import InputError, is_out_of_memory
 from dewedge.learn.ahead import made_ahead
+from dewedge.learn.batch import Batch, Crop
 from dewedge.learn.muon import Muon
 from dewedge.learn.network import UNet
 from dewedge.learn.objective import Objective
 from dewedge.learn.options import FitOptions, learning_rate
-from dewedge.learn.sampling import Batch, Crop, CropSampler
+from dewedge.learn.sampling import CropSampler
 from dewedge.learn.seeded import seeded
 from dewedge.learn.threads import Threads
 
