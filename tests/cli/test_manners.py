@@ -97,6 +97,24 @@ def test_every_example_is_a_command_line_that_is_understood(verb: str, capsys: p
         assert words[-1] in shown.partition("Example")[2]
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_usage_names_all_arguments_and_what_is_required(verb: str, capsys: pytest.CaptureFixture[str]):
+    from dewedge.cli.app import build_app
+
+    app = build_app()
+    given = app[verb].assemble_argument_collection(default_parameter=app.default_parameter)
+    expected = []
+    for argument in given:
+        several = argument.field_info.kind is argument.field_info.VAR_POSITIONAL
+        if argument.index is not None and not argument.keys and argument.field_info.is_positional:
+            word = argument.name.lstrip("-").upper() + "..." * several
+            expected.append(word if argument.required else f"[{word}]")
+        elif argument.required:
+            expected.append(f"{argument.name} PATH")
+    usage = help_of(capsys, verb).splitlines()[0]
+    assert usage == " ".join(["Usage: dewedge", verb, *expected, "[OPTIONS]"])
+
+
 def test_help_tells_the_essential_first_and_the_rest_of_the_fit_last(capsys: pytest.CaptureFixture[str]):
     shown = help_of(capsys, "run")
     places = [shown.index(f" {what} ") for what in ("Essential", "Parameters", "Devices", "Fit, for experts")]

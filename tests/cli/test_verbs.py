@@ -30,14 +30,24 @@ import inspect, sys
 from dewedge.cli import main
 def no_source(*_): raise AssertionError("the source of a section is read, slowly")
 inspect.getsource = no_source
+def imported(*names): return {*names} & set(sys.modules)
+heavy = "torch", "pandas", "matplotlib", "lightning_fabric", "scipy", "numpy", "mrcfile", "zarr", "asyncio"
+of_work = "logging", "dewedge.runtime.log", "dewedge.runtime.folder", "dewedge.settings.file", "tomllib"
 assert main(["--help"]) == 0
-heavy = {"torch", "pandas", "matplotlib", "pydantic", "lightning_fabric", "scipy", "numpy"} & set(sys.modules)
-assert not heavy, heavy
-for verb in sys.argv[1:]:
+assert not imported(*heavy, *of_work, "pydantic"), imported(*heavy, *of_work, "pydantic")
+import cyclopts
+made, make = [], cyclopts.App.assemble_argument_collection
+cyclopts.App.assemble_argument_collection = lambda *given, **named: (made.append(1), make(*given, **named))[1]
+settings = ["run", "check", "reconstruct", "split", "fit", "refine", "compare", "validate", "trust"]
+others = [verb for verb in sys.argv[1:] if verb not in settings]
+for number, verb in enumerate([*others, *settings], 1):
     assert main([verb, "--help"]) == 0
+    assert len(made) == number, f"the flags of {verb} are made more than once"
+    assert not imported(*heavy, *of_work), (verb, imported(*heavy, *of_work))
+    assert verb in settings or not imported("pydantic"), verb
+for verb in sys.argv[1:]:
     assert main([verb, "--no-such-flag"]) == 2
-heavy = {"torch", "pandas", "matplotlib", "lightning_fabric", "scipy", "numpy", "mrcfile", "zarr", "asyncio"}
-assert not heavy & set(sys.modules), heavy & set(sys.modules)
+assert not imported(*heavy), imported(*heavy)
 """
 
 

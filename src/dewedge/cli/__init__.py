@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -26,10 +27,15 @@ class Terminated(KeyboardInterrupt):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status: 0, 1 (our fault), 2 (wrong input) or 128 + signal."""
-    from dewedge.cli.app import build_app
+    from dewedge.cli.app import VERBS, build_app
 
+    # Pydantic would look for plugins in all that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     arguments = list(sys.argv[1:] if argv is None else argv)
     app = build_app(called=arguments[0] if arguments else None)
+    if arguments[1:] == ["--help"] and arguments[0] in VERBS:
+        atexit.register(gc.freeze)  # no search for garbage at the end, in all that goes with the process
+        return guarded(lambda: app.help_print(arguments[:1]))  # without making all flags twice, to parse none
     return guarded(lambda: app(arguments, exit_on_error=False, print_error=False))
 
 
@@ -100,6 +106,8 @@ def _repeat_warnings() -> None:
 def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = False) -> int:
     """Print one line, on the first process only unless it may be the one that is gone."""
     if everywhere or is_first_process():
+        import logging
+
         print(f"dewedge: {kind}{printable(' '.join(message.split()))}\n", end="", file=sys.stderr, flush=True)
         logging.getLogger("dewedge").debug("%s%s", kind, message)
     return status
@@ -107,6 +115,8 @@ def _fail(message: str, status: int, kind: str = "error: ", everywhere: bool = F
 
 def _log_traceback() -> Path | None:
     """Write the traceback to the run's log, or a file of its own; return its path, None if there is none."""
+    import logging
+
     from dewedge.runtime.log import log_file, log_to_file
 
     if log_file() is None:

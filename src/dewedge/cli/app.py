@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import docstring_parser
 from cyclopts import App, Group, Parameter
+from docstring_parser import Docstring, DocstringStyle
 
 import dewedge
 
@@ -31,6 +32,25 @@ VERBS = {
     "trust": "Tell how far the filled wedge of a finished run is to be believed.",
     "report": "Make the page of a finished run again, or an index of several.",
     "demo": "Simulate, run and evaluate, in a few minutes on a CPU.",
+}
+
+# What follows the verb, and its flags after that; cyclopts would make all flags once more to tell.
+ARGUMENTS = {
+    "run": "[PATHS...]",
+    "import": "[PATHS...] --output PATH",
+    "check": "[PATHS...]",
+    "reconstruct": "[PATH]",
+    "frames": "[MOVIES...] --output PATH",
+    "split": "PATH",
+    "fit": "",
+    "refine": "MODEL [TOMOGRAMS...]",
+    "simulate": "--output PATH",
+    "compare": "[PATHS...]",
+    "evaluate": "[PATHS...]",
+    "validate": "[PATHS...]",
+    "trust": "PATH",
+    "report": "[PATHS...]",
+    "demo": "",
 }
 
 EXAMPLES = {
@@ -86,6 +106,7 @@ def build_app(called: str | None = None) -> App:
             f"dewedge.cli.{name}:{name}",
             name=verb,
             help=None if verb == called else summary,
+            usage=" ".join(["dewedge", verb, *ARGUMENTS[verb].split(), "[OPTIONS]"]),
             help_epilogue=examples(EXAMPLES[verb]),
             sort_key=list(VERBS).index(verb),
         )
@@ -123,9 +144,13 @@ def describe_keys_by_fields() -> None:
     """Keep cyclopts from looking for the help of a section's keys anywhere but in its fields.
 
     For docstrings below them it would read the source of each section, and each time that of pydantic's
-    BaseModel: half of the time that a help takes.
+    BaseModel: half of the time that a help takes. Docstrings of verbs are tried in the one style they have.
     """
-    docstring_parser.parse_from_object = lambda described, *_: docstring_parser.parse(described.__doc__)
+    docstring_parser.parse_from_object = lambda described, *_: (
+        Docstring()
+        if isinstance(described, type)
+        else docstring_parser.parse(described.__doc__, DocstringStyle.NUMPYDOC)
+    )
 
 
 class Filled:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Output, StoredRunFlags, resolve, show_messages
+from dewedge.cli.flags import StoredRunFlags, resolve
+from dewedge.cli.output import Output, show_messages
 
 
 def check(
@@ -12,7 +13,7 @@ def check(
     json: Path | None = None,
     output: Output = None,
     config: Path | None = None,
-    flags: StoredRunFlags = StoredRunFlags(),
+    flags: StoredRunFlags = StoredRunFlags.defaults(),
 ) -> None:
     """Tell what is wrong with the input, and what a run will take, before anything is computed.
 

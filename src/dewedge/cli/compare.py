@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Output, RunFlags, flags_given, show_messages
+from dewedge.cli.flags import RunFlags, flags_given
+from dewedge.cli.output import Output, show_messages
 
 
 def compare(
@@ -15,7 +16,7 @@ def compare(
     resume: bool = False,
     overwrite: bool = False,
     no_check: bool = False,
-    flags: RunFlags = RunFlags(),
+    flags: RunFlags = RunFlags.defaults(),
 ) -> None:
     """Carry out several methods on one tilt series, and compare them: compare.html.
 

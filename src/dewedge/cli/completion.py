@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dewedge.cli.flags import Folder
+from dewedge.cli.output import Folder
 from dewedge.errors import InputError
 from dewedge.io.files import unwritable, write_text_atomic
 

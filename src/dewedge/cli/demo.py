@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Folder, show_messages
+from dewedge.cli.output import Folder, show_messages
 
 
 def demo(*, output: Folder = Path("dewedge_demo"), overwrite: bool = False) -> None:

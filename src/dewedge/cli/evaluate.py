@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from dewedge.cli.flags import show_messages
+from dewedge.cli.output import show_messages
 from dewedge.errors import InputError
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import FitFlags, Output, resolve, show_messages
+from dewedge.cli.flags import FitFlags, resolve
+from dewedge.cli.output import Output, show_messages
 
 
 def fit(
@@ -15,7 +16,7 @@ def fit(
     overwrite: bool = False,
     recipe: str | None = None,
     no_check: bool = False,
-    flags: FitFlags = FitFlags(),
+    flags: FitFlags = FitFlags.defaults(),
 ) -> None:
     """Fit a network to tomograms of half-sets.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from dewedge.runtime.folder import CONFIG
+from dewedge.cli.output import ESSENTIAL
 from dewedge.settings.base import Section
-from dewedge.settings.file import resolve_config
 from dewedge.settings.fit import FitSection
 from dewedge.settings.sections import (
     ComputeSection,
@@ -27,14 +26,10 @@ from dewedge.settings.sections import (
     WatchSection,
 )
 
-_ESSENTIAL = Group("Essential", sort_key=0)
 # The rest of a section of the fit, after all others.
 _EXPERT = Group("Fit, for experts", sort_key=10)
 _ESSENTIAL_KEYS = {"half0", "half1", "tilt_range", "thickness", "bin", "budget"}
 _USUAL_KEYS = {"preset", "init", "mask", "cube_size", "batch_size", "epochs", "seed"}
-
-Output = Annotated[Path | None, Parameter(alias="-o", group=_ESSENTIAL)]
-Folder = Annotated[Path, Parameter(alias="-o")]
 
 
 def _group_keys() -> None:
@@ -42,7 +37,7 @@ def _group_keys() -> None:
     for section in (TomogramsSection, ReconstructSection, FitSection):
         for key, field in section.model_fields.items():
             if key in _ESSENTIAL_KEYS:
-                field.metadata.append(Parameter(group=_ESSENTIAL))
+                field.metadata.append(Parameter(group=ESSENTIAL))
             elif section is FitSection and key not in _USUAL_KEYS:
                 field.metadata.append(Parameter(group=_EXPERT))
 
@@ -69,57 +64,57 @@ class Flags(Section):
 class SplitFlags(Flags):
     """The sections of split."""
 
-    series: Annotated[SeriesSection, _titled("Tilt series", 2)] = SeriesSection()
-    split: Annotated[SplitSection, _titled("Split", 4)] = SplitSection()
+    series: Annotated[SeriesSection, _titled("Tilt series", 2)] = SeriesSection.defaults()
+    split: Annotated[SplitSection, _titled("Split", 4)] = SplitSection.defaults()
 
 
 class ImageFlags(SplitFlags):
     """The sections of all that is done to a tilt series before the fit."""
 
-    images: Annotated[ImagesSection, _titled("Tilt images", 5)] = ImagesSection()
-    reconstruct: Annotated[ReconstructSection, _titled("Reconstruction", 5)] = ReconstructSection()
-    ctf: Annotated[CtfSection, _titled("CTF and exposure", 6)] = CtfSection()
+    images: Annotated[ImagesSection, _titled("Tilt images", 5)] = ImagesSection.defaults()
+    reconstruct: Annotated[ReconstructSection, _titled("Reconstruction", 5)] = ReconstructSection.defaults()
+    ctf: Annotated[CtfSection, _titled("CTF and exposure", 6)] = CtfSection.defaults()
 
 
 class ReconstructFlags(ImageFlags):
     """The sections of reconstruct."""
 
-    compute: Annotated[DeviceSection, _titled("Device", 9)] = DeviceSection()
+    compute: Annotated[DeviceSection, _titled("Device", 9)] = DeviceSection.defaults()
 
 
 class SeriesFlags(ImageFlags):
     """The sections of what goes from a tilt series to a refined tomogram."""
 
-    fit: Fit = FitSection()
-    refine: Annotated[RefineSection, _titled("Refinement", 8)] = RefineSection()
-    compute: Compute = ComputeSection()
+    fit: Fit = FitSection.defaults()
+    refine: Annotated[RefineSection, _titled("Refinement", 8)] = RefineSection.defaults()
+    compute: Compute = ComputeSection.defaults()
 
 
 class RunFlags(SeriesFlags):
     """The sections of what takes tilt series or ready-made half-sets: all there are."""
 
-    tomograms: Tomograms = TomogramsSection()
+    tomograms: Tomograms = TomogramsSection.defaults()
 
 
 class StoredRunFlags(RunFlags):
     """Those sections, and how the files of a run are kept."""
 
-    files: Annotated[FilesSection, _titled("Files", 8)] = FilesSection()
+    files: Annotated[FilesSection, _titled("Files", 8)] = FilesSection.defaults()
 
 
 class FitFlags(Flags):
     """The sections of fit."""
 
-    tomograms: Tomograms = TomogramsSection()
-    fit: Fit = FitSection()
-    compute: Compute = ComputeSection()
+    tomograms: Tomograms = TomogramsSection.defaults()
+    fit: Fit = FitSection.defaults()
+    compute: Compute = ComputeSection.defaults()
 
 
 class RefineFlags(Flags):
     """The sections of refine."""
 
-    refine: Annotated[TileSection, _titled("Refinement", 8)] = TileSection()
-    compute: Compute = ComputeSection()
+    refine: Annotated[TileSection, _titled("Refinement", 8)] = TileSection.defaults()
+    compute: Compute = ComputeSection.defaults()
 
 
 def resolve(
@@ -129,6 +124,10 @@ def resolve(
 
     Errors as `dewedge.settings.file.resolve_config`.
     """
+    # With what reads files, which a help must not wait for.
+    from dewedge.runtime.folder import CONFIG
+    from dewedge.settings.file import resolve_config
+
     if config is None and resume and output is not None and (output / CONFIG).is_file():
         config = output / CONFIG
     return resolve_config(config, flags_given(flags, output=output, **given))
@@ -142,10 +141,3 @@ def flags_given(flags: Flags, **given: object) -> dict[str, Any]:
 def seed_given(seed: int | None) -> dict[str, int]:
     """Return the key of a seed, if it was given."""
     return {} if seed is None else {"seed": seed}
-
-
-def show_messages(stream: TextIO | None = None) -> None:
-    """Show what happens on the terminal, or write it to a stream."""
-    from dewedge.runtime.log import show_on_terminal
-
-    show_on_terminal(stream)

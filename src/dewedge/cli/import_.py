@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from dewedge.cli.flags import Folder, show_messages
-from dewedge.settings.base import Hand
+from dewedge.cli.output import Folder, show_messages
 
 
 def import_(
@@ -20,7 +20,7 @@ def import_(
     voltage_kV: float | None = None,
     cs_mm: float | None = None,
     amplitude_contrast: float | None = None,
-    defocus_hand: Hand | None = None,
+    defocus_hand: Literal[1, -1] | None = None,
     movie_pixel_size_A: float | None = None,
     optics_group: str | None = None,
     overwrite: bool = False,

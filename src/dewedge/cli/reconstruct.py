@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Output, ReconstructFlags, resolve, seed_given, show_messages
+from dewedge.cli.flags import ReconstructFlags, resolve, seed_given
+from dewedge.cli.output import Output, show_messages
 
 
 def reconstruct(
@@ -14,7 +15,7 @@ def reconstruct(
     halves: bool = False,
     config: Path | None = None,
     overwrite: bool = False,
-    flags: ReconstructFlags = ReconstructFlags(),
+    flags: ReconstructFlags = ReconstructFlags.defaults(),
     seed: int | None = None,
 ) -> None:
     """Reconstruct a tilt series: filtered back-projection, SIRT, or total variation.

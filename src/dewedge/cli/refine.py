@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Output, RefineFlags, show_messages
+from dewedge.cli.flags import RefineFlags
+from dewedge.cli.output import Output, show_messages
 from dewedge.errors import InputError
 from dewedge.io.volume_file import ZarrVersion
 
@@ -23,7 +24,7 @@ def refine(
     overwrite: bool = False,
     no_check: bool = False,
     dry_run: bool = False,
-    flags: RefineFlags = RefineFlags(),
+    flags: RefineFlags = RefineFlags.defaults(),
 ) -> None:
     """Refine tomograms with a fitted model, which knows all about itself.
 

@@ -13,7 +13,8 @@ from cyclopts import Parameter
 
 from dewedge.cli import guarded
 from dewedge.cli.app import new_app
-from dewedge.cli.flags import StoredRunFlags, resolve, show_messages
+from dewedge.cli.flags import StoredRunFlags, resolve
+from dewedge.cli.output import show_messages
 from dewedge.runtime.folder import CONFIG
 from dewedge.runtime.relion_job import relion_job
 
@@ -46,7 +47,7 @@ def denoise(
     no_check: bool = False,
     overwrite: bool = False,
     pipeline_control: Path | None = None,
-    flags: StoredRunFlags = StoredRunFlags(),
+    flags: StoredRunFlags = StoredRunFlags.defaults(),
 ) -> None:
     """Denoise tomograms of RELION 5 and fill their missing wedge, as an external job of a RELION project.
 

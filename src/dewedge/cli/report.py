@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Output, show_messages
+from dewedge.cli.output import Output, show_messages
 
 
 def report(

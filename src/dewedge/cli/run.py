@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Output, StoredRunFlags, Watch, resolve, show_messages
+from dewedge.cli.flags import StoredRunFlags, Watch, resolve
+from dewedge.cli.output import Output, show_messages
 from dewedge.errors import InputError
 from dewedge.io.volume_file import ZarrVersion
 from dewedge.runtime.first_process import is_first_process
@@ -29,7 +30,7 @@ def run(
     trust: bool = False,
     watch: Watch = WatchSection(),
     dry_run: bool = False,
-    flags: StoredRunFlags = StoredRunFlags(),
+    flags: StoredRunFlags = StoredRunFlags.defaults(),
 ) -> None:
     """From tilt series, or ready-made half-sets, to refined tomograms.
 

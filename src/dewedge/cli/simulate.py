@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from dewedge.cli.flags import Folder, show_messages
+from dewedge.cli.output import Folder, show_messages
 
 
 def simulate(

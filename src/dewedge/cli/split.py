@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dewedge.cli.flags import Folder, SplitFlags, resolve, seed_given, show_messages
+from dewedge.cli.flags import SplitFlags, resolve, seed_given
+from dewedge.cli.output import Folder, show_messages
 
 
 def split(
@@ -13,7 +14,7 @@ def split(
     output: Folder = Path(),
     config: Path | None = None,
     overwrite: bool = False,
-    flags: SplitFlags = SplitFlags(),
+    flags: SplitFlags = SplitFlags.defaults(),
     seed: int | None = None,
 ) -> None:
     """Split a tilt series into two half-sets: STACK_half0.mrc and STACK_half1.mrc, each with .tlt (and .xf).

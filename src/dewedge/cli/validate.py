@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from dewedge.cli.flags import Output, SeriesFlags, resolve, show_messages
+from dewedge.cli.flags import SeriesFlags, resolve
+from dewedge.cli.output import Output, show_messages
 from dewedge.errors import InputError
 
 
@@ -26,7 +27,7 @@ def validate(
     overwrite: bool = False,
     recipe: str | None = None,
     no_check: bool = False,
-    flags: SeriesFlags = SeriesFlags(),
+    flags: SeriesFlags = SeriesFlags.defaults(),
 ) -> None:
     """Run on part of the tilts, and hold the result against those kept back: docs/guide/validate.md.
 

@@ -17,7 +17,12 @@ from dewedge.io.names import require_utf8
 class Section(BaseModel):
     """A table of the configuration; ``"none"`` stands for None, which TOML lacks."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @classmethod
+    def defaults(cls) -> Self:
+        """Return all keys at their defaults; nothing is validated, which a help would wait for."""
+        return cls.model_construct()
 
     @model_validator(mode="before")
     @classmethod

@@ -340,17 +340,17 @@ class Config(Section):
         "zarr 2 read.",
     )
     no_check: bool = Field(default=False, description="Do not check the input as dewedge check does.")
-    series: SeriesSection = SeriesSection()
-    tomograms: TomogramsSection = TomogramsSection()
-    split: SplitSection = SplitSection()
-    images: ImagesSection = ImagesSection()
-    reconstruct: ReconstructSection = ReconstructSection()
-    ctf: CtfSection = CtfSection()
-    fit: FitSection = FitSection()
-    refine: RefineSection = RefineSection()
-    files: FilesSection = FilesSection()
-    compute: ComputeSection = ComputeSection()
-    watch: WatchSection = WatchSection()
+    series: SeriesSection = SeriesSection.defaults()
+    tomograms: TomogramsSection = TomogramsSection.defaults()
+    split: SplitSection = SplitSection.defaults()
+    images: ImagesSection = ImagesSection.defaults()
+    reconstruct: ReconstructSection = ReconstructSection.defaults()
+    ctf: CtfSection = CtfSection.defaults()
+    fit: FitSection = FitSection.defaults()
+    refine: RefineSection = RefineSection.defaults()
+    files: FilesSection = FilesSection.defaults()
+    compute: ComputeSection = ComputeSection.defaults()
+    watch: WatchSection = WatchSection.defaults()
 
     def resolved(self) -> Config:
         """Return the same with absolute paths, and with what the fit chooses where it is not given."""
