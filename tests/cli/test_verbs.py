@@ -33,6 +33,7 @@ inspect.getsource = no_source
 def imported(*names): return {*names} & set(sys.modules)
 heavy = "torch", "pandas", "matplotlib", "lightning_fabric", "scipy", "numpy", "mrcfile", "zarr", "asyncio"
 of_work = "logging", "dewedge.runtime.log", "dewedge.runtime.folder", "dewedge.settings.file", "tomllib"
+of_work += ("importlib.metadata",)  # of pydantic where it makes a validator
 assert main(["--help"]) == 0
 assert not imported(*heavy, *of_work, "pydantic"), imported(*heavy, *of_work, "pydantic")
 import cyclopts

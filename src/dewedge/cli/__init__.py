@@ -29,8 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status: 0, 1 (our fault), 2 (wrong input) or 128 + signal."""
     from dewedge.cli.app import VERBS, build_app
 
-    # Pydantic would look for plugins in all that is installed.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     arguments = list(sys.argv[1:] if argv is None else argv)
     app = build_app(called=arguments[0] if arguments else None)
     if arguments[1:] == ["--help"] and arguments[0] in VERBS:

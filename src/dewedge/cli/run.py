@@ -28,7 +28,7 @@ def run(
     output_format: OutputFormat | None = None,
     zarr_version: ZarrVersion | None = None,
     trust: bool = False,
-    watch: Watch = WatchSection(),
+    watch: Watch = WatchSection.defaults(),
     dry_run: bool = False,
     flags: StoredRunFlags = StoredRunFlags.defaults(),
 ) -> None:
