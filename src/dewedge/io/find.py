@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, of_input
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath, files_and_folders, is_file, open_input
@@ -168,7 +168,8 @@ def _from_file(path: Path, overrides: Overrides) -> list[Entry]:
     if suffix == ".settings":
         return read_warp_project(path, overrides.pixel_size_A, overrides.faults, overrides.notes)
     if suffix in (".xml", ".tomostar"):
-        return [read_warp_series(path, overrides.pixel_size_A)]
+        with of_input(path.stem):
+            return [read_warp_series(path, overrides.pixel_size_A)]
     if suffix in (".yaml", ".yml"):
         return [*read_deepdewedge(path)]
     if suffix == ".mdoc":
@@ -229,13 +230,14 @@ def _imod(stack: Path, overrides: Overrides) -> SeriesEntry:
     if is_half(stack) and not has_sidecars(stack) and _is_stack_of_halves(stack):
         root = without_half(stack.stem)
         whole = stack.with_name(f"{root}{stack.suffix}")
-    return read_imod_series(
-        whole if whole.is_file() else None,
-        overrides.halves.of(whole, root),
-        root=root,
-        axis_angle_deg=overrides.axis_angle_deg,
-        pixel_size_A=overrides.pixel_size_A,
-    )
+    with of_input(root):
+        return read_imod_series(
+            whole if whole.is_file() else None,
+            overrides.halves.of(whole, root),
+            root=root,
+            axis_angle_deg=overrides.axis_angle_deg,
+            pixel_size_A=overrides.pixel_size_A,
+        )
 
 
 def _of_mdoc(path: Path, overrides: Overrides) -> SeriesEntry:
@@ -259,7 +261,11 @@ def _aln_of(path: Path) -> Path | None:
 
 def _aretomo(path: Path, overrides: Overrides) -> Entry:
     """What an .aln is of: the raw stack or its halves, else half tomograms."""
-    root = path.stem
+    with of_input(path.stem):
+        return _of_aln(path, path.stem, overrides)
+
+
+def _of_aln(path: Path, root: str, overrides: Overrides) -> Entry:
     stack = next((p for s in STACK_SUFFIXES if (p := path.with_name(f"{root}{s}")).is_file()), None)
     halves = overrides.halves.of(stack or path.with_name(f"{root}.mrc"), root)
     if stack is None and halves is None:
@@ -271,6 +277,12 @@ def _aretomo(path: Path, overrides: Overrides) -> Entry:
             full = path.with_name(f"{root}_Vol.mrc")
             return read_aretomo_halves(path, evn, odd, full if full.is_file() else None)
     return read_aretomo_series(path, stack, halves, pixel_size_A=overrides.pixel_size_A)
+
+
+def _warp(path: Path, overrides: Overrides) -> Entry:
+    """What an .xml or .tomostar that lies in a folder is of."""
+    with of_input(path.stem):
+        return read_warp_entry(path, overrides.pixel_size_A)
 
 
 def _halves(name: str, half0: Path, half1: Path, full: Path | None) -> HalvesEntry:
@@ -388,7 +400,7 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
     for path in of_warp + with_suffix(".tomostar"):
         stems = (path.stem, path.stem.split(".")[0])
         stem = next((s for s in stems if s in found or s in broken), path.stem)
-        add(path, lambda p, o: [read_warp_entry(p, o.pixel_size_A)], stem)
+        add(path, lambda p, o: [_warp(p, o)], stem)
     for path in with_suffix(".yaml", ".yml"):
         if _is(is_deepdewedge, path, overrides):
             add_all(path, lambda p, _: [*read_deepdewedge(p)])

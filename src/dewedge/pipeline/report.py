@@ -288,4 +288,5 @@ def _index_row(run: ResultFolder, folder: ResultFolder, where: Path, log: Logged
         seconds=own.seconds if own.steps else None,
         warnings=len(own.warnings),
         verdict=None if told is None else told.verdict,
+        reason=log.earlier.get(folder.name, ""),
     )
