@@ -149,7 +149,8 @@ def run(
             on_first_process(fabric, lambda: end(output, folders, faults, goes_on, lists))
     done = sum(one.result.exists() for one in folders) - len(stale)
     if done:
-        logger.info("look at %s", folder.report)
+        if folder.report.exists():
+            logger.info("look at %s", folder.report)
         logger.info("done: %s" if done == total else f"{done} of {total} inputs are done: %s", output)
     if faults:
         raise faults.summary(total)

@@ -77,6 +77,17 @@ class Faults(list[InputError]):
         if self and not usable:
             raise self.summary(len(self))
 
+    def require_none(self, total: int) -> None:
+        """Refuse to call it done if something was wrong with any of ``total`` inputs.
+
+        Raises
+        ------
+        InputError
+            That of `summary`.
+        """
+        if self:
+            raise self.summary(total)
+
     def summary(self, total: int) -> InputError:
         """Make one error of all that went wrong with ``total`` inputs."""
         if total == 1:
