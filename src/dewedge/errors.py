@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from dewedge.limits import MESSAGE, SHOWN
 
@@ -37,6 +39,16 @@ class UnwritableError(InputError):
 
 class UnreadableError(InputError):
     """A file or folder that the system does not let be read: closed to this user, or on a broken disk."""
+
+
+@contextmanager
+def of_input(name: str) -> Iterator[None]:
+    """Tell an error within the block which input's fault it is, unless it knows that already."""
+    try:
+        yield
+    except InputError as error:
+        error.input_name = error.input_name or name
+        raise
 
 
 class LostProcessError(Exception):

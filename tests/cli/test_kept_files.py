@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dewedge.cli import main
+from dewedge.errors import InputError
 from dewedge.io.formats import read_volume
 from dewedge.io.mrc import read_mrc
 from dewedge.napari_plugin.layers import tomogram_layers
@@ -155,6 +156,37 @@ def test_they_are_kept_until_the_run_is_judged(series: Path, tiny: list[str], tm
     assert not list(output.glob("*half*.mrc"))
     assert 'half_sets = "drop"' in (output / "config.toml").read_text()
     assert "were not kept" in (output / "report.html").read_text()
+
+
+@pytest.mark.parametrize("ends_with", [InputError("disk full"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
+def test_where_they_could_not_be_judged_a_line_says_how_they_go(
+    ends_with: BaseException,
+    series: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import dewedge.pipeline.trust.trust
+
+    def fail(*given: object, **named: object) -> None:
+        raise ends_with
+
+    output = tmp_path / "OUT"
+    given = ["run", str(series / "TS.mrc"), *tiny, "--half-sets", "drop", "--trust", "-o", str(output)]
+    with monkeypatch.context() as patched:
+        patched.setattr(dewedge.pipeline.trust.trust, "judged", fail)
+        assert main(given) in (2, 130)
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"half-sets stay in {output}, as they have not been judged" in told
+    assert len(list(output.glob("half?.mrc"))) == 2
+    again = f"run --resume --trust -o {output}"
+    assert again in told
+    words = again.split() if isinstance(ends_with, InputError) else again.replace(" --trust", "").split()
+    assert main(words) == 0
+    assert not list(output.glob("*half*.mrc"))
+    assert (output / "trust.json").exists() == isinstance(ends_with, InputError)
+    assert "half-sets stay" not in capsys.readouterr().err
 
 
 def test_a_dry_run_follows(series: Path, tiny: list[str], tmp_path: Path, capsys) -> None:

@@ -318,6 +318,75 @@ def test_one_of_many_is_broken(
     assert ("TS_1: had no part in the fit" in log) == (not more)
 
 
+def lose_stack(folder: Path) -> None:
+    (folder / "TS_1.st").unlink()
+
+
+# What became of the input of a finished tomogram, how it is given, and what is said.
+GONE = {
+    "unreadable": (cut, False, "TS_1.st: truncated"),
+    "given, unreadable": (cut, True, "TS_1.st: truncated"),
+    "NaN": (add_nan, False, "holds NaN"),
+    "angles": (lose_angles, False, "TS_1.tlt: 3 angles for 13 images"),
+    "given, angles": (lose_angles, True, "TS_1.tlt: 3 angles for 13 images"),
+    "given, away": (lose_stack, True, "no such file"),
+    "away": (lose_stack, False, "no input of this name is found any more"),
+}
+
+
+@pytest.fixture(scope="module")
+def two(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two series, in/, and runs of them: OUT of the folder, GIVEN of the stacks."""
+    folder = tmp_path_factory.mktemp("two")
+    stacks = [str(write_series(folder / "in", f"TS_{i}", i)) for i in range(2)]
+    for given, output in (([str(folder / "in")], "OUT"), (stacks, "GIVEN")):
+        assert main(["run", *given, *flags, "-o", str(folder / output)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("case", GONE)
+def test_a_finished_tomogram_whose_input_is_gone_stays(
+    case: str, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    damage, given, message = GONE[case]
+    output = Path(shutil.copytree(two / ("GIVEN" if given else "OUT"), tmp_path / "OUT"))
+    good = {path: path.read_bytes() for path in (two / "in").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*/*.*")}
+    capsys.readouterr()
+    try:
+        damage(two / "in")
+        assert main(["run", "--resume", "--dry-run", "-o", str(output)]) == 0
+        told = capsys.readouterr().out
+        assert "TS_1: would keep what is there" in told and message in told and "left out" not in told
+        assert main(["run", "--resume", "-o", str(output)]) == 0
+        assert "2 of 2 tomograms were refined before" in capsys.readouterr().err
+        log = (output / "dewedge.log").read_text()
+        table = log[log.rindex("tomogram  status") :].splitlines()[1:4]
+        rows = [row.split()[3:6] for row in table]
+        assert rows[0][:2] == ["TS_0", "done"] and rows[1] == rows[2] == ["TS_1", "done", "earlier"]
+        assert "24 x 48 x 48" in table[1] and message in table[2]
+        assert "not done: " not in log and "left out: " not in log
+        for _ in range(2):
+            page = (output / "report.html").read_text()
+            assert "2 of 2 tomograms are finished</p>" in page and "TS_1/report.html" in page
+            assert "done earlier: its input cannot be read now" in page and message in page
+            assert main(["report", str(output)]) == 0
+        changed = [path.name for path in before if path.stat().st_mtime_ns != before[path]]
+        assert set(changed) <= {"report.html"}
+        assert not (output / "refined.mrc").exists() and not (output / "TS_1.st").exists()
+        if case in ("unreadable", "away"):
+            # A half-set that is to be kept cannot be made again.
+            (output / "TS_1" / "half0.mrc").unlink()
+            assert main(["run", "--resume", "-o", str(output)]) == 2
+            assert message in capsys.readouterr().err.splitlines()[-1]
+            log = (output / "dewedge.log").read_text()
+            last = log[log.rindex("tomogram  status") :].splitlines()[2]
+            assert last.split()[3:5] == ["TS_1", "failed"] and "1 of 2 inputs are done" in log
+    finally:
+        for path, content in good.items():
+            path.write_bytes(content)
+
+
 def test_fit_each_equals_runs_alone(tmp_path: Path, flags: list[str]):
     for i in range(2):
         write_series(tmp_path / "in", f"TS_{i}", i)

@@ -173,3 +173,90 @@ def test_a_prediction_of_another_voxel_size(
     assert "refined.mrc has voxels of 24 A, the reconstruction of 20 A" in error
     assert not (tmp_path / "OUT").exists()
     assert main([*command, "--no-check"]) == 0
+
+
+def flat(path: Path) -> None:
+    mrc = read_mrc(path)
+    write_mrc(path, np.array(mrc.data[:1]), 20.0)
+
+
+def not_a_number(path: Path) -> None:
+    data = np.array(read_mrc(path).data)
+    data[3, 4, 5] = np.nan
+    write_mrc(path, data, 20.0)
+
+
+def constant(path: Path) -> None:
+    write_mrc(path, np.full_like(read_mrc(path).data, 3), 20.0)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def complex_numbers(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[12:16] = (4).to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+UNUSABLE: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "flat": (flat, "a tomogram of (1, 64, 64) (z, y, x)", "give all of it"),
+    "NaN": (not_a_number, "holds NaN", "reconstruct it again"),
+    "constant": (constant, "all voxels are the same", "reconstruct it again"),
+    "truncated": (truncated, "truncated", "copy or write it again"),
+    "complex": (complex_numbers, "MRC mode 4 (complex numbers", "write it again as real numbers"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_one_unusable_tomogram_among_several_is_left_out_by_refine(
+    case: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    damage, what, remedy = UNUSABLE[case]
+    names = ("a", "b", "c")
+    paths = [Path(shutil.copy(finished / "full.mrc", tmp_path / f"{name}.mrc")) for name in names]
+    damage(paths[1])
+    before = b"of an earlier refinement"
+    (tmp_path / "b_refined.mrc").write_bytes(before)
+    small = ["--device", "cpu", "--tile", "32", "--overlap", "4", "--average-rotations", "1"]
+    command = ["refine", str(finished / "model.safetensors"), *map(str, paths), *small, "--overwrite"]
+    assert main(command) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("dewedge: error: 1 of 3 inputs could not be used: ") and str(paths[1]) in error
+    assert what in error and remedy in error
+    for name in ("a", "c"):
+        assert np.isfinite(read_mrc(tmp_path / f"{name}_refined.mrc").data).all()
+    assert (tmp_path / "b_refined.mrc").read_bytes() == before
+    assert main([*command[:2], str(paths[1]), *small, "--overwrite"]) == 2
+    told = capsys.readouterr().err
+    assert what in told and told.count(str(paths[1])) == 1
+    assert (tmp_path / "b_refined.mrc").read_bytes() == before
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_an_unusable_half_tomogram_is_named_with_its_file(
+    case: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    damage, what, remedy = UNUSABLE[case]
+    given = halves(finished, tmp_path)
+    for path in (given[1::2]) if case == "flat" else given[3:]:
+        damage(Path(path))
+    output = tmp_path / "OUT"
+    command = ["run", *given, "--tilt-range", "-60", "60", "--model", str(finished / "model.safetensors")]
+    assert main([*command, "--device", "cpu", "-o", str(output)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert what in error and remedy in error and ("half" in error)
+    assert (case == "flat" or str(given[3]) in error) and not output.exists()
+
+
+@pytest.mark.parametrize("flag", ["--beads", "--tv"])
+def test_nothing_that_is_added_holds_NaN(
+    flag: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    added = Path(shutil.copy(finished / ("tv.mrc" if flag == "--tv" else "full.mrc"), tmp_path / "added.mrc"))
+    not_a_number(added)
+    command = ["refine", str(finished / "model.safetensors"), str(finished / "full.mrc"), flag, str(added)]
+    assert main([*command, "--device", "cpu", "-o", str(tmp_path / "new.mrc")]) == 2
+    assert f"{added}: holds NaN" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "new.mrc").exists()

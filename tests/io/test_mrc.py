@@ -241,7 +241,7 @@ def test_arbitrary_bytes(raw: bytes) -> None:
         ({"nx": 2**31 - 1, "ny": 2**31 - 1, "nz": 2**31 - 1}, "truncated"),
         ({"nsymbt": 2**31 - 1}, "truncated"),
         ({"nsymbt": -1}, "broken MRC header"),
-        ({"mode": 4}, "MRC mode 4: expected mode 0, 1, 2, 6 or 12"),
+        ({"mode": 4}, "MRC mode 4 .*: expected mode 0, 1, 2, 6 or 12"),
         ({"mode": 101}, "MRC mode 101"),
         ({"mode": 77, "map": b"    "}, "not an MRC file"),
         ({"ispg": 401, "mz": 0}, "stack of volumes"),

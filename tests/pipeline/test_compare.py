@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,25 @@ def test_without_a_limit_every_method_has_ten_minutes():
 def test_settings_that_would_make_all_methods_one_are_refused(flags: dict[str, object], key: str):
     with pytest.raises(InputError, match=f"{key}: every method of a comparison has its own"):
         read_comparison(None, flags, None)
+
+
+@pytest.mark.parametrize(
+    "line, key",
+    [
+        ('output_format = "zarr"', "output_format = 'zarr'"),
+        ('zarr_version = "0.4"', "zarr_version = '0.4'"),
+        ('[files]\nhalf_sets = "drop"', "files.half_sets = 'drop'"),
+        ('[files]\noutput_dtype = "float16"', "files.output_dtype = 'float16'"),
+        ("[watch]\nlive = true", "watch.live = True"),
+    ],
+)
+def test_keys_of_a_run_that_a_comparison_would_ignore_are_refused(tmp_path: Path, line: str, key: str):
+    path = tmp_path / "settings.toml"
+    path.write_text(line)
+    with pytest.raises(InputError, match=f"^{re.escape(key)}: is for dewedge run; a comparison keeps"):
+        read_comparison(path, {}, None)
+    path.write_text('output_format = "mrc"\n[files]\nhalf_sets = "keep"\n')
+    read_comparison(path, {}, None)
 
 
 def test_settings_written_are_read_back_with_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

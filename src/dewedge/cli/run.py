@@ -116,12 +116,14 @@ def run(
     from dewedge.pipeline.run import run as run_pipeline
 
     show_messages()
-    run_pipeline(resolved, resume=resume, overwrite=overwrite, share=share, keep_halves=trust)
-    if trust and resolved.output is not None and is_first_process():
-        from dewedge.pipeline.report import drop_judged_halves
-        from dewedge.pipeline.trust.trust import QUICK, print_trust
-        from dewedge.pipeline.trust.trust import trust as judge
+    if not trust or resolved.output is None:
+        run_pipeline(resolved, resume=resume, overwrite=overwrite, share=share)
+        return
+    from dewedge.pipeline.report import halves_until_judged
+    from dewedge.pipeline.trust.trust import QUICK, print_trust
+    from dewedge.pipeline.trust.trust import trust as judge
 
-        print_trust(judge(resolved.output, resolved.compute, parts=QUICK))
-        if resolved.files.half_sets == "drop":
-            drop_judged_halves(resolved.output)
+    with halves_until_judged(resolved.output, resolved.files.half_sets):
+        run_pipeline(resolved, resume=resume, overwrite=overwrite, keep_halves=True)
+        if is_first_process():
+            print_trust(judge(resolved.output, resolved.compute, parts=QUICK))

@@ -124,7 +124,7 @@ def named_series(config: Config, faults: Faults) -> list[SeriesEntry]:
         raise InputError("nothing to read: expected a tilt series, or --half0 and --half1")
     entries = []
     for stack, odd, sidecars in zip(stacks, odds, _sidecars(section, stacks), strict=True):
-        with faults.collected():
+        with faults.collected(_named(stack, odd)):
             entries.append(_named_entry(stack, odd, sidecars, section))
     return entries
 
@@ -284,18 +284,23 @@ def _sidecars(section: SeriesSection, stacks: Sequence[Path]) -> list[dict[str, 
     return [{flag: files[i] for flag, files in named.items()} for i in range(len(stacks))]
 
 
+def _named(stack: Path, odd: Path | None) -> str:
+    """Name of the tilt series of a stack or, with ``odd``, of the stacks of even and of odd frames."""
+    name = stack.stem
+    for ending in ("_EVN", "_EVEN", "_even", "_evn") if odd is not None else ():
+        name = name.removesuffix(ending)
+    return name
+
+
 def _named_entry(
     stack: Path, odd: Path | None, sidecars: dict[str, Path], section: SeriesSection
 ) -> SeriesEntry:
     """The tilt series of a stack or, with ``odd``, of the stacks of its even and of its odd frames."""
-    series = _read_stack(stack, sidecars, section)
-    name, images = series.name, stack_images(stack)
+    series, images = _read_stack(stack, sidecars, section), stack_images(stack)
     if odd is not None:
         _require_same_geometry(series, _read_stack(odd, sidecars, section))
-        for ending in ("_EVN", "_EVEN", "_even", "_evn"):
-            name = name.removesuffix(ending)
     return SeriesEntry(
-        name=name,
+        name=_named(stack, odd),
         program="",
         path=stack,
         images=images if odd is None else None,

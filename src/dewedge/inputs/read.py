@@ -30,6 +30,8 @@ from dewedge.split import split_tilts
 
 # Smaller cubes show too little of anything to be taken unasked.
 _SMALLEST_CUBE = 16
+# Along each axis of a tomogram; of fewer there is no spectrum that tells anything.
+_FEWEST_VOXELS = 4
 
 
 def read_inputs(config: Config) -> tuple[list[RunInput], Faults, Config]:
@@ -279,6 +281,7 @@ def require_usable(item: RunInput, config: Config) -> None:
         If it is one.
     """
     shape = item.tomogram_shape(config.reconstruct)
+    require_three_axes(item.name, shape)
     network = config.fit.network()
     tile = config.refine.edge(network, config.fit.cube_size)
     for edge in shape:
@@ -288,7 +291,8 @@ def require_usable(item: RunInput, config: Config) -> None:
     if isinstance(item.mask, Path):
         read_mask(item.mask, shape)
     if isinstance(item, HalvesInput):
-        measure_grey_scale(TomogramPair(item.half0.data, item.half1.data, item.tilt_range, name=item.name))
+        pair = TomogramPair(item.half0.data, item.half1.data, item.tilt_range, name=item.name)
+        measure_grey_scale(pair, names=[str(item.half0.path), str(item.half1.path)])
         if item.full is not None:
             mean_and_covariance([item.full.data], [str(item.full.path)])
         return
@@ -296,6 +300,21 @@ def require_usable(item: RunInput, config: Config) -> None:
         split_tilts(item.series[0].geometry, config.split.of_tilts, config.split.fraction, config.fit.seed)
     for series in item.series:
         require_sound_images(series)
+
+
+def require_three_axes(name: str, shape_zyx: Sequence[int]) -> None:
+    """Refuse what is an image, or a few, rather than a tomogram.
+
+    Raises
+    ------
+    InputError
+        If it has fewer voxels along an axis than any network could make something of.
+    """
+    if min(shape_zyx) < _FEWEST_VOXELS:
+        raise InputError(
+            f"{name}: a tomogram of {tuple(shape_zyx)} (z, y, x): expected at least {_FEWEST_VOXELS} voxels "
+            "along each axis: give all of it or, of a tilt series, a larger --thickness or less --bin"
+        )
 
 
 def require_sound_images(series: TiltSeries) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dewedge.errors import InputError
+from dewedge.errors import InputError, of_input
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import is_file
@@ -17,7 +17,12 @@ from dewedge.io.programs.imod import STACK_SUFFIXES, has_sidecars, read_imod_ser
 from dewedge.io.programs.isonet import is_isonet, read_isonet
 from dewedge.io.programs.relion import is_relion, is_set, read_relion
 from dewedge.io.programs.warp import read_warp_series
-from dewedge.io.programs.warp_project import read_warp_halves, read_warp_project, xml_of_half
+from dewedge.io.programs.warp_project import (
+    read_warp_entry,
+    read_warp_halves,
+    read_warp_project,
+    xml_of_half,
+)
 from dewedge.io.star import read_star
 
 VOLUME_SUFFIXES = (*STACK_SUFFIXES, ".rec", ".map")
@@ -55,7 +60,8 @@ def entries_of_file(path: Path, overrides: Overrides) -> list[Entry]:
     if suffix == ".settings":
         return read_warp_project(path, overrides.pixel_size_A, overrides.faults, overrides.notes)
     if suffix in (".xml", ".tomostar"):
-        return [read_warp_series(path, overrides.pixel_size_A)]
+        with of_input(path.stem):
+            return [read_warp_series(path, overrides.pixel_size_A)]
     if suffix in (".yaml", ".yml"):
         return [*read_deepdewedge(path)]
     if suffix == ".mdoc":
@@ -114,13 +120,14 @@ def imod_entry(stack: Path, overrides: Overrides) -> SeriesEntry:
     if is_half(stack) and not has_sidecars(stack) and is_stack_of_halves(stack):
         root = without_half(stack.stem)
         whole = stack.with_name(f"{root}{stack.suffix}")
-    return read_imod_series(
-        whole if whole.is_file() else None,
-        overrides.halves.of(whole, root),
-        root=root,
-        axis_angle_deg=overrides.axis_angle_deg,
-        pixel_size_A=overrides.pixel_size_A,
-    )
+    with of_input(root):
+        return read_imod_series(
+            whole if whole.is_file() else None,
+            overrides.halves.of(whole, root),
+            root=root,
+            axis_angle_deg=overrides.axis_angle_deg,
+            pixel_size_A=overrides.pixel_size_A,
+        )
 
 
 def _of_mdoc(path: Path, overrides: Overrides) -> SeriesEntry:
@@ -144,7 +151,11 @@ def _aln_of(path: Path) -> Path | None:
 
 def aretomo_entry(path: Path, overrides: Overrides) -> Entry:
     """What an .aln is of: the raw stack or its halves, else half tomograms."""
-    root = path.stem
+    with of_input(path.stem):
+        return _of_aln(path, path.stem, overrides)
+
+
+def _of_aln(path: Path, root: str, overrides: Overrides) -> Entry:
     stack = next((p for s in STACK_SUFFIXES if (p := path.with_name(f"{root}{s}")).is_file()), None)
     halves = overrides.halves.of(stack or path.with_name(f"{root}.mrc"), root)
     if stack is None and halves is None:
@@ -156,6 +167,12 @@ def aretomo_entry(path: Path, overrides: Overrides) -> Entry:
             full = path.with_name(f"{root}_Vol.mrc")
             return read_aretomo_halves(path, evn, odd, full if full.is_file() else None)
     return read_aretomo_series(path, stack, halves, pixel_size_A=overrides.pixel_size_A)
+
+
+def warp_entry(path: Path, overrides: Overrides) -> Entry:
+    """What an .xml or .tomostar that lies in a folder is of."""
+    with of_input(path.stem):
+        return read_warp_entry(path, overrides.pixel_size_A)
 
 
 def halves_entry(name: str, half0: Path, half1: Path, full: Path | None) -> HalvesEntry:

@@ -19,6 +19,7 @@ from dewedge.io.file_entries import (
     halves_entry,
     imod_entry,
     is_stack_of_halves,
+    warp_entry,
 )
 from dewedge.io.files import StrPath, files_and_folders, open_input
 from dewedge.io.half_names import is_half, pair_halves, without_half
@@ -26,7 +27,7 @@ from dewedge.io.names import require_distinct
 from dewedge.io.programs.deepdewedge import is_deepdewedge, read_deepdewedge
 from dewedge.io.programs.imod import STACK_SUFFIXES, has_sidecars
 from dewedge.io.programs.warp import is_warp_xml
-from dewedge.io.programs.warp_project import is_tilt_settings, read_warp_entry
+from dewedge.io.programs.warp_project import is_tilt_settings
 from dewedge.io.tilt_series import find_sidecars
 
 # Folders within folders are looked into so deep; links that lead round end there.
@@ -237,7 +238,7 @@ def _of_files(files: list[Path], overrides: Overrides) -> list[Entry]:
     for path in of_warp + with_suffix(".tomostar"):
         stems = (path.stem, path.stem.split(".")[0])
         stem = next((s for s in stems if s in found or s in broken), path.stem)
-        add(path, lambda p, o: [read_warp_entry(p, o.pixel_size_A)], stem)
+        add(path, lambda p, o: [warp_entry(p, o)], stem)
     for path in with_suffix(".yaml", ".yml"):
         if _is(is_deepdewedge, path, overrides):
             add_all(path, lambda p, _: [*read_deepdewedge(p)])

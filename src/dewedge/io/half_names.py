@@ -117,6 +117,7 @@ def pair_halves(paths: Iterable[Path], faults: list[InputError] | None = None) -
             error = InputError(
                 f"{known}: its other half is missing: expected two files, such as even and odd"
             )
+            error.input_name = names[key]
             if faults is None:
                 raise error
             faults.append(error)

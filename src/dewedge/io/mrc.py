@@ -23,6 +23,7 @@ from dewedge.io.files import StrPath, allocate, atomic_path, open_input, reserve
 from dewedge.io.volume_file import VolumeFile, VolumeWriter
 
 _ITEM_BYTES = {0: 1, 1: 2, 2: 4, 6: 2, 12: 2}
+_COMPLEX_MODES = (3, 4)
 _IMOD_STAMP = 1146047817
 _MAX_LABELS = 10
 
@@ -186,7 +187,11 @@ def _checked_header(path: Path, head: bytes, size: int) -> np.void:
     if not known:
         if not has_map:
             raise InputError(f"{path}: not an MRC file")
-        raise InputError(f"{path}: MRC mode {header['mode']}: expected mode 0, 1, 2, 6 or 12")
+        mode = int(header["mode"])
+        why = " (complex numbers, as of a Fourier transform)" if mode in _COMPLEX_MODES else ""
+        raise InputError(
+            f"{path}: MRC mode {mode}{why}: expected mode 0, 1, 2, 6 or 12: write it again as real numbers"
+        )
     shape = _shape(header)
     extended = int(header["nsymbt"])
     if min(shape) < 1 or extended < 0:
@@ -205,7 +210,7 @@ def _checked_header(path: Path, head: bytes, size: int) -> np.void:
     if size < expected:
         raise InputError(
             f"{path}: truncated or not an MRC file: {size} bytes, but its header promises {expected} "
-            f"(size (z, y, x) = {shape}, mode {header['mode']})"
+            f"(size (z, y, x) = {shape}, mode {header['mode']}): copy or write it again"
         )
     if max(shape) > limits.AXIS or extended > limits.EXTENDED_HEADER:
         raise InputError(

@@ -71,7 +71,7 @@ def mean_and_covariance(volumes: Sequence[NDArray[Any]], names: Sequence[str]) -
     covariance = squares - np.outer(offsets, offsets)
     for name, variance, square in zip(names, covariance.diagonal(), squares.diagonal(), strict=True):
         if variance <= 1e-12 * square:
-            raise InputError(f"{name}: all voxels are the same; expected a tomogram")
+            raise InputError(f"{name}: all voxels are the same; expected a tomogram, so reconstruct it again")
     return pivots + offsets, covariance
 
 
@@ -110,7 +110,10 @@ class PairGreyScale(NamedTuple):
 
 
 def measure_grey_scale(
-    pair: TomogramPair, supervised: bool = False, clip: float | None = None
+    pair: TomogramPair,
+    supervised: bool = False,
+    clip: float | None = None,
+    names: Sequence[str] = (),
 ) -> PairGreyScale:
     """Grey scale of a pair; of half-set 0 alone if the other is a truth.
 
@@ -122,6 +125,8 @@ def measure_grey_scale(
         Whether a truth stands in the place of half-set 1.
     clip
         Leave out voxels that are farther than so many standard deviations from the mean; None for none.
+    names
+        Of both half-sets, for messages; made of the pair's if not given.
 
     Raises
     ------
@@ -134,7 +139,7 @@ def measure_grey_scale(
         if clip is not None:
             mean, std = clipped_scale([pair.half0], clip)
         return PairGreyScale(mean, std, std)
-    names = [f"{pair.name}: half-set {half}" for half in (0, 1)]
+    names = names or [f"{pair.name}: half-set {half}" for half in (0, 1)]
     means, covariance = mean_and_covariance([pair.half0, pair.half1], names)
     variances = covariance.diagonal()
     if covariance[0, 1] > (1 - 1e-6) * np.sqrt(variances.prod()):

@@ -123,7 +123,7 @@ def model_file(run: ResultFolder, folder: ResultFolder) -> Path:
     return path
 
 
-def model_of(run: ResultFolder, folder: ResultFolder) -> Model:
+def own_model(run: ResultFolder, folder: ResultFolder) -> Model:
     """The model of a tomogram of a run, with the tilt range of that tomogram: others may share the fit.
 
     Errors as `model_file`, `dewedge.learn.checkpoint.load_model` and `tilt_range_of`.
@@ -180,7 +180,7 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
     """
     config = resolve_config(run.config_file, {})
     model_path = model_file(run, folder)
-    model = model_of(run, folder)
+    model = own_model(run, folder)
     with step(f"measure {folder.name}"):
         full = read_result(folder.full)
         beads = find_beads(full.data)

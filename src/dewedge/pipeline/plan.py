@@ -9,6 +9,7 @@ from dewedge.errors import InputError, printable
 from dewedge.inputs.ctf import series_correction
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.pipeline.check import check_inputs
+from dewedge.pipeline.earlier import NOT_READ
 from dewedge.pipeline.given_model import with_model
 from dewedge.pipeline.reconstruct import reconstruction_label
 from dewedge.pipeline.resources import find_shortage, predict
@@ -46,6 +47,7 @@ def plan(config: Config, *, resume: bool = False, overwrite: bool = False) -> No
     predicted = predict([tomogram.item for tomogram in tomograms], config)
     short = [] if predicted is None else find_shortage(predicted, config)
     told = [line for tomogram in tomograms for line in _of_tomogram(tomogram, config, resume)]
+    told += [f"{one.name}: would keep what is there: {NOT_READ} ({one.fault})" for one in ready.earlier]
     told += [f"left out: {fault}" for fault in faults]
     told += [f"{warning.severity}: {warning}" for warning in warnings]
     told += [_of_fit(tomograms, config), *_of_settings(config)]

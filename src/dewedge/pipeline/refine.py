@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from dewedge.check.memory import BASE_BYTES, refine_bytes
 from dewedge.check.volumes import check_model_voxel, check_tomogram, check_voxel_sizes, require_sound
 from dewedge.errors import InputError, is_out_of_memory, printable
 from dewedge.geometry import TiltRange
+from dewedge.inputs.read import require_three_axes
 from dewedge.io.formats import VOLUME_SUFFIXES, create_volume
 from dewedge.io.half_precision import read_result
 from dewedge.io.volume_file import VolumeFile, ZarrVersion, file_of, is_zarr
@@ -29,6 +30,7 @@ from dewedge.learn.refine import RefineOptions, refine
 from dewedge.learn.tiling import smaller_tile
 from dewedge.pipeline.resources import require_refine_memory
 from dewedge.runtime.devices import choose_device, choose_precision, launched, on_first_process
+from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import hold, require_free, with_suffix
 from dewedge.runtime.log import duration, step
 from dewedge.runtime.progress import counted
@@ -78,6 +80,9 @@ def refine_files(
                 f"{mrc.path}: shape {mrc.data.shape} (z, y, x): expected {mrcs[0].data.shape}, that of "
                 f"{mrcs[0].path}"
             )
+    for path in (beads, tv):
+        if path is not None:
+            require_finite(path, read_result(path).data)
     gold = None if beads is None else read_result(beads)
     if gold is not None and gold.data.shape != mrcs[0].data.shape:
         raise InputError(
@@ -120,6 +125,18 @@ def refine_files(
             tv=None if tv is None else np.asarray(read_result(tv).data),
             on_tile=on_tile,
         )
+
+
+def require_finite(path: Path, volume: NDArray[Any]) -> None:
+    """Refuse a ``(z, y, x)`` volume of a file that would put NaN or infinity into the result.
+
+    Raises
+    ------
+    InputError
+        If it holds any.
+    """
+    if not all(np.isfinite(plane).all() for plane in volume):
+        raise InputError(f"{path}: holds NaN or infinite values; expected numbers, so make it again")
 
 
 def refine_arrays(
@@ -225,6 +242,19 @@ def model_findings(name: str, mrcs: Sequence[VolumeFile], model: Model) -> list[
     return found + check_model_voxel(name, mrcs[0].voxel_size_A, model.voxel_size_A)
 
 
+def require_usable_volumes(name: str, paths: Sequence[Path], model: Model, no_check: bool) -> None:
+    """Refuse a tomogram, or both half-sets, that cannot be read or are no tomogram for a model.
+
+    Errors as `dewedge.io.half_precision.read_result`, `require_three_axes` and
+    `dewedge.check.volumes.require_sound`.
+    """
+    volumes = [read_result(path) for path in paths]
+    for volume in volumes:
+        require_three_axes(str(volume.path), volume.data.shape)
+    if not no_check:
+        require_sound(model_findings(name, volumes, model))
+
+
 def require_different(files: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Refuse tomograms two of whose results would be one file.
 
@@ -289,6 +319,8 @@ def refine_with_model(
 ) -> None:
     """Refine full tomograms, or pairs of half-sets, with the model of a file.
 
+    One among several that cannot be used is left out, and is told when it is found and at the end.
+
     Parameters
     ----------
     sources
@@ -329,22 +361,30 @@ def refine_with_model(
     require_different(files, outputs)
     beside = [path for path in (beads, tv) if path is not None]
     require_free(outputs, [path for paths in [*sources, beside] for path in paths], overwrite)
-    if not no_check:
-        for file, paths in zip(files, sources, strict=True):
-            require_sound(model_findings(file.stem, [read_result(path) for path in paths], model))
     wedge = model.tilt_range
     if tilt_range is not None:
         wedge = TiltRange(*tilt_range, wedge.x_tilt_deg)
     if x_tilt_deg is not None:
         wedge = wedge._replace(x_tilt_deg=x_tilt_deg)
     wedge.validated()
+    faults, usable, several = Faults(), list[int](), len(sources) > 1
+    for i, paths in enumerate(sources):
+        with faults.left_out(files[i].stem) if several else nullcontext():
+            require_usable_volumes(files[i].stem, paths, model, no_check)
+            usable.append(i)
+    faults.require_some(usable)
     if dry_run:
-        print_plan(sources, outputs, model, wedge, section, compute)
+        print_plan([sources[i] for i in usable], [outputs[i] for i in usable], model, wedge, section, compute)
+        faults.require_none(len(sources))
         return
     with launched(compute) as fabric, ExitStack() as stack:
         on_first_process(fabric, lambda: hold(stack, outputs, outputs, overwrite))
-        for file, paths, result in zip(files, sources, outputs, strict=True):
-            refine_files(
-                file.stem, paths, result, model, wedge, section, compute, fabric, beads, tv, zarr_version
-            )
-            logger.info("done: %s: the refined tomogram", result)
+        for i in usable:
+            name, result = files[i].stem, outputs[i]
+            # Of several processes the others may be at its tiles.
+            with faults.left_out(name) if several and fabric.world_size == 1 else nullcontext():
+                refine_files(
+                    name, sources[i], result, model, wedge, section, compute, fabric, beads, tv, zarr_version
+                )
+                logger.info("done: %s: the refined tomogram", result)
+    faults.require_none(len(sources))

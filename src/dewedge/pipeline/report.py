@@ -6,11 +6,11 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,13 @@ from dewedge.io.names import names_apart
 from dewedge.io.text_files import read_text
 from dewedge.learn.checkpoint import Model
 from dewedge.learn.loss_curve import EpochRow
-from dewedge.pipeline.measures import held_out_box, model_of, run_folders, tilt_range_of
+from dewedge.pipeline.measures import held_out_box, own_model, run_folders, tilt_range_of
 from dewedge.report.figure import dispensable
 from dewedge.report.run.index import IndexRow, index
 from dewedge.report.run.page import RunPage, State, page
 from dewedge.report.run.sections import middle_section, places_of, read_sections, thumbnail
 from dewedge.report.trust.judged import judged
+from dewedge.runtime.first_process import is_first_process
 from dewedge.runtime.folder import ResultFolder, claimed, is_newer, tomograms_of, with_suffix
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
@@ -82,6 +83,36 @@ def report(paths: Sequence[Path], output: Path | None = None, *, overwrite: bool
     logger.info("done: %s", where if len(paths) > 1 else runs[0][0].report)
 
 
+@contextmanager
+def halves_until_judged(output: Path, half_sets: Literal["keep", "drop"]) -> Iterator[None]:
+    """Drop the half-sets of a run, if they are not to be kept, when it has been judged within the block.
+
+    Where it ends otherwise they stay for the judgement to come, as a line tells.
+
+    Errors as `drop_judged_halves`.
+    """
+    try:
+        yield
+    except BaseException:
+        if half_sets == "drop" and is_first_process():
+            _tell_kept_halves(output)
+        raise
+    if half_sets == "drop" and is_first_process():
+        drop_judged_halves(output)
+
+
+def _tell_kept_halves(output: Path) -> None:
+    with suppress(InputError):  # of a run that has not begun
+        done = [folder for folder in tomograms_of(output) if folder.result.exists()]
+        if any(not missing_halves(folder) for folder in done):
+            logger.warning(
+                "half-sets stay in %s, as they have not been judged: `dewedge run --resume --trust -o %s` "
+                "does so and removes them, the same without --trust removes them at once",
+                output,
+                output,
+            )
+
+
 def drop_judged_halves(output: Path) -> None:
     """Remove the half-sets of a finished run that were kept until it was judged, and make its pages again.
 
@@ -128,7 +159,7 @@ def contents(run: ResultFolder, folder: ResultFolder) -> RunPage:
     """
     config = resolve_config(run.config_file, {})
     model_path = next((path for path in (folder.model, run.model) if path.is_file()), None)
-    model = None if model_path is None else model_of(run, folder)
+    model = None if model_path is None else own_model(run, folder)
     full = read_result(folder.full)
     data = {titled_raw(folder): full.data}
     if folder.result.exists():
@@ -275,4 +306,5 @@ def _index_row(run: ResultFolder, folder: ResultFolder, where: Path, log: Logged
         seconds=own.seconds if own.steps else None,
         warnings=len(own.warnings),
         verdict=None if told is None else told.verdict,
+        reason=log.earlier.get(folder.name, ""),
     )

@@ -15,8 +15,10 @@ from dewedge.errors import InputError
 from dewedge.inputs.read import read_inputs
 from dewedge.inputs.run_input import source_of
 from dewedge.io.formats import require_zarr
+from dewedge.io.names import plain_name
 from dewedge.learn.checkpoint import Model, load_model
 from dewedge.pipeline.check import check_inputs
+from dewedge.pipeline.earlier import Earlier, finished_earlier, not_as_asked, tell_earlier
 from dewedge.pipeline.fit import fit_model, require_one_fit
 from dewedge.pipeline.given_model import copy_model, require_model_voxel, with_model
 from dewedge.pipeline.initial import initial_files, initial_weights, require_initial_voxel
@@ -44,6 +46,7 @@ from dewedge.runtime.devices import launched, on_first_process
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer, require_new, tomogram_folders
 from dewedge.runtime.log import show_table
+from dewedge.runtime.made_of import read_record
 from dewedge.runtime.run_folder import RunFolder, require_output
 from dewedge.runtime.stored import drop_halves, missing_halves
 from dewedge.settings.sections import Config
@@ -55,19 +58,20 @@ logger = logging.getLogger(__name__)
 class Prepared:
     """A run of which all is known and nothing done: its folder, its tomograms, and inputs left out.
 
-    ``config`` has the cubes that fit the tomograms.
+    ``config`` has the cubes that fit the tomograms; ``earlier`` are those that are there without an input.
     """
 
     config: Config
     folder: RunFolder
     tomograms: list[Tomogram]
+    earlier: list[Earlier]
     faults: Faults
     total: int
 
     @property
     def folders(self) -> list[ResultFolder]:
         """Folders of the tomograms."""
-        return [tomogram.folder for tomogram in self.tomograms]
+        return [*(one.folder for one in self.tomograms), *(one.folder for one in self.earlier)]
 
 
 def run(
@@ -83,6 +87,7 @@ def run(
     """Read, align, split, reconstruct, fit, refine and report.
 
     An input among several that cannot be used is left out; it is reported when it is found and at the end.
+    Where its tomogram is there as it is asked for, of an earlier run, that is no error.
 
     Parameters
     ----------
@@ -119,9 +124,10 @@ def run(
             if fabric.is_global_zero:
                 missing = [one for one in tomograms if not one.folder.result.exists()]
                 tell(() if folder.by_turns else missing, faults, warnings)
-                if not folder.by_turns and len(missing) < len(tomograms):
-                    there = len(tomograms) - len(missing)
-                    logger.info("%d of %d tomograms were refined before", there, len(tomograms))
+                tell_earlier(ready.earlier)
+                there = len(tomograms) + len(ready.earlier) - len(missing)
+                if not folder.by_turns and there:
+                    logger.info("%d of %d tomograms were refined before", there, there + len(missing))
             if config.model is not None:
                 on_first_process(fabric, partial(copy_model, config.model, folder.model))
             if keep_halves:
@@ -137,11 +143,15 @@ def run(
                 )
             else:
                 process(tomograms, folder, config, fabric, resume, faults)
+            faults += on_first_process(fabric, lambda: not_as_asked(ready.earlier, folder, config))
+            stale = on_first_process(fabric, lambda: not_as_asked(ready.earlier, folder, config))
+            faults += stale
             goes_on = share and not all(one.result.exists() or one.left_out.exists() for one in folders)
             on_first_process(fabric, lambda: end(output, folders, faults, goes_on, lists))
-    done = sum(one.result.exists() for one in folders)
+    done = sum(one.result.exists() for one in folders) - len(stale)
     if done:
-        logger.info("look at %s", folder.report)
+        if folder.report.exists():
+            logger.info("look at %s", folder.report)
         logger.info("done: %s" if done == total else f"{done} of {total} inputs are done: %s", output)
     if faults:
         raise faults.summary(total)
@@ -169,16 +179,22 @@ def prepared(
         initial_weights(config.fit)
     require_one_fit(config)
     inputs, faults, config = read_inputs(config)
-    require_fitted(config, [item.name for item in inputs], faults)
-    total = len(inputs) + len(faults)
-    several = total > 1 or always_folders
+    names = [item.name for item in inputs]
+    records = read_record(folder.inputs) if continues else {}
+    recorded = {plain_name(name, folder.inputs): ResultFolder(output / name) for name in records}
+    # There were several when it began, though there may be one now.
+    had_several = any(path.exists() for own in recorded.values() for path in own.of_tomogram)
+    several = len(inputs) + len(faults) > 1 or always_folders or had_several
+    earlier, faults = finished_earlier(records, recorded, names, faults)
+    require_fitted(config, [*names, *(one.name for one in earlier)], faults)
+    total = len(inputs) + len(earlier) + len(faults)
     by_turns = several and (config.fit_each or config.model is not None)
     if share and not by_turns:
         raise InputError(
             "--share: of several inputs with a network each, or a given one: expected --fit-each or --model, "
             "and more inputs"
         )
-    folders = tomogram_folders(output, [item.name for item in inputs], several)
+    folders = tomogram_folders(output, names, several)
     made_of = [source_of(item, own.reconstructed) for item, own in zip(inputs, folders, strict=True)]
     folder = replace(folder, config=config, tomograms=folders, made_of=made_of, by_turns=by_turns)
     sources = [path for item in inputs for path in item.files]
@@ -197,7 +213,7 @@ def prepared(
             require_model_voxel(config.model, sizes_A)
         elif not continues:
             require_initial_voxel(config.fit, sizes_A)
-    return Prepared(config, folder, tomograms, faults, total)
+    return Prepared(config, folder, tomograms, earlier, faults, total)
 
 
 def require_fitted(config: Config, names: Sequence[str], faults: Faults) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dewedge.errors import InputError, UnwritableError
+from dewedge.errors import InputError, UnwritableError, of_input, printable
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ class Faults(list[InputError]):
         A file that cannot be written is raised: that is no input's fault.
         """
         try:
-            yield
+            with of_input(name):
+                yield
         except UnwritableError:
             raise
         except InputError as error:
-            error.input_name = error.input_name or name
             self.append(error)
 
     @contextmanager
@@ -62,7 +62,7 @@ class Faults(list[InputError]):
         told: dict[str, str] = {}
         for fault in self:
             text = str(fault)
-            name = fault.input_name or Path(text.partition(": ")[0]).name
+            name = printable(fault.input_name) or Path(text.partition(": ")[0]).name
             told.setdefault(name, text.removeprefix(f"{name}: "))
         return told
 
@@ -76,6 +76,17 @@ class Faults(list[InputError]):
         """
         if self and not usable:
             raise self.summary(len(self))
+
+    def require_none(self, total: int) -> None:
+        """Refuse to call it done if something was wrong with any of ``total`` inputs.
+
+        Raises
+        ------
+        InputError
+            That of `summary`.
+        """
+        if self:
+            raise self.summary(total)
 
     def summary(self, total: int) -> InputError:
         """Make one error of all that went wrong with ``total`` inputs."""

@@ -17,6 +17,7 @@ _VERSIONS = re.compile(r"[^,]*, (.*), (Python \S+, torch \S+, numpy \S+)")
 _MACHINE = re.compile(r"\d+ CPU cores, \d+ threads")
 _DEVICE = re.compile(r".*, \d+ process\(es\)")
 _NOT_DONE = re.compile(r"not done: (.+?): (.*)")
+_EARLIER = re.compile(r"finished earlier: (.+?): (.*)")
 # Times as `dewedge.runtime.log.duration` writes them: what else a damaged log has there is no step.
 _STEP = re.compile(r"(.*): (\d{1,9}(?:\.\d|(?::\d\d){1,2})? (?:s|min|h)), peak memory (.*)")
 
@@ -35,12 +36,15 @@ class Logged:
         As they were told, without the word.
     not_done
         Why inputs were not done, by name, when it ended last.
+    earlier
+        What is to be said of tomograms of which it took what was there, by name; when it was resumed last.
     """
 
     facts: Mapping[str, str] = field(default_factory=dict)
     steps: Sequence[tuple[str, str, str]] = ()
     warnings: Sequence[str] = ()
     not_done: Mapping[str, str] = field(default_factory=dict)
+    earlier: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -74,6 +78,7 @@ def read_log(path: Path) -> Logged:
     steps: list[tuple[str, str, str]] = []
     warnings: dict[str, None] = {}
     not_done: dict[str, str] = {}
+    earlier: dict[str, str] = {}
     for line in read_text(path).splitlines() if path.is_file() else ():
         parts = _LINE.fullmatch(line)
         if parts is None:
@@ -85,7 +90,7 @@ def read_log(path: Path) -> Logged:
             if not {"--resume", "--share"} & set(command[2].split()):
                 # Another run, which replaced what was there before.
                 facts, steps, warnings = {}, [], {}
-            not_done = {}
+            not_done, earlier = {}, {}
             facts.setdefault("command", command[2])
             facts["versions"] = command[1]
         elif versions := _VERSIONS.fullmatch(message):
@@ -99,4 +104,6 @@ def read_log(path: Path) -> Logged:
             steps.append((done[1], done[2], done[3]))
         elif left := _NOT_DONE.fullmatch(message):
             not_done[left[1]] = left[2]
-    return Logged(facts, steps, tuple(warnings), not_done)
+        elif there := _EARLIER.fullmatch(message):
+            earlier[there[1]] = there[2]
+    return Logged(facts, steps, tuple(warnings), not_done, earlier)

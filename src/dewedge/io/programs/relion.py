@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dewedge import limits
-from dewedge.errors import InputError, shown
+from dewedge.errors import InputError, of_input, shown
 from dewedge.geometry import CtfParameters, Floats, Microscope, TiltGeometry, TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath, is_file
@@ -93,7 +93,8 @@ def read_relion(
     entries: list[Entry] = []
     for row in range(len(table[NAME])):
         try:
-            entries.append(_row(path, table, row, pixel_size_A))
+            with of_input(table[NAME][row]):
+                entries.append(_row(path, table, row, pixel_size_A))
         except InputError as error:
             if faults is None:
                 raise

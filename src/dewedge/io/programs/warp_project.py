@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
-from dewedge.errors import InputError, shown
+from dewedge.errors import InputError, of_input, shown
 from dewedge.geometry import TiltRange
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
 from dewedge.io.files import StrPath, files_and_folders, is_file, is_folder
@@ -106,7 +106,8 @@ def read_warp_project(
                 if notes is not None:
                     notes.append(f"{file}: deselected in Warp: left out")
                 continue
-            entry = read_warp_entry(file, pixel_size_A)
+            with of_input(file.stem):
+                entry = read_warp_entry(file, pixel_size_A)
         except InputError as error:
             if faults is None:
                 raise

@@ -13,7 +13,7 @@ from dewedge.errors import InputError, shown
 from dewedge.inputs.read import with_fitting_cubes
 from dewedge.inputs.run_input import RunInput
 from dewedge.io.nested import read_toml
-from dewedge.settings.file import explain, merged, resolve_config, write_settings
+from dewedge.settings.file import explain, flat, merged, resolve_config, write_settings
 from dewedge.settings.recipes import Recipe, read_recipe
 from dewedge.settings.sections import Config
 
@@ -29,6 +29,8 @@ _OWN_KEYS = {
     "fit": ("objective",),
     "reconstruct": ("algorithm", "iterations"),
 }
+# Of dewedge run alone.
+_OF_RUNS = {"files", "output_format", "zarr_version", "watch"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +118,7 @@ def read_comparison(
                     "hold only the keys that all methods share"
                 )
     base = Config.model_validate(given).resolved()
+    _refuse_unused(base)
     base.fit.options()
     absolute = base.model_dump(mode="json", exclude={"output"})
     kept = {key: value for key, value in given.items() if key != "output" and value != {}}
@@ -126,6 +129,23 @@ def read_comparison(
     if base.fit.budget is not None:
         settings["fit"] = settings.get("fit", {}) | {"budget": absolute["fit"]["budget"]}
     return ComparisonSettings(tuple(names), settings)
+
+
+def _refuse_unused(config: Config) -> None:
+    """Refuse keys that would be ignored: how a run keeps its files, and how folders are watched.
+
+    Raises
+    ------
+    InputError
+        If one is not the default.
+    """
+    given, usual = (flat(one.model_dump(mode="json", include=_OF_RUNS)) for one in (config, Config()))
+    for key, value in given.items():
+        if value != usual[key]:
+            raise InputError(
+                f"{key} = {shown(value)}: is for dewedge run; a comparison keeps half-sets, and MRC of "
+                "float32: leave it out"
+            )
 
 
 def method_names(given: object) -> list[str]:

@@ -17,7 +17,7 @@ from dewedge.io.files import remove_all, write_text_atomic
 from dewedge.io.formats import require_zarr
 from dewedge.io.half_precision import read_result
 from dewedge.io.volume_file import ZARR_SUFFIX
-from dewedge.pipeline.measures import model_of, run_folders
+from dewedge.pipeline.measures import own_model, run_folders
 from dewedge.pipeline.report import write_index_of, write_page
 from dewedge.pipeline.trust.consistency import consistency
 from dewedge.pipeline.trust.controls import controls
@@ -95,7 +95,7 @@ def trust(
     with locked_folder(output):
         series = series_of(run, config, folders)
         for folder in folders:
-            model = model_of(run, folder)
+            model = own_model(run, folder)
             subject = Subject(run, folder, model, config, compute, series.get(folder.name))
             found.append(judged(subject, parts))
             write(found[-1], folder)

@@ -54,7 +54,7 @@ class IndexRow:
     state
         Whether it is refined, or why not.
     reason
-        Why it has failed.
+        Why it has failed, or what is to be said of one that was finished earlier.
     """
 
     name: str
@@ -69,6 +69,11 @@ class IndexRow:
     warnings: int | None = None
     verdict: Verdict | None = None
     reason: str = ""
+
+    @property
+    def status(self) -> str:
+        """State as people read it: what is there of an earlier run alone is told apart."""
+        return "done earlier" if self.state == "done" and self.reason else self.state
 
     @property
     def size(self) -> str:
@@ -112,6 +117,9 @@ def _row(row: IndexRow) -> str:
         cells.append(("", f'<span class="wrong">failed</span>: {escape(row.reason)}', "state"))
     else:
         cells.append(("", "not asked" if row.state == "done" else row.state, "small"))
+    if row.reason and row.state != "failed":
+        value, text, kind = cells[-1]
+        cells[-1] = (value, f'{text}<br><span class="small">{row.status}: {escape(row.reason)}</span>', kind)
     return row_html(row.name, row.page, row.thumbnail, cells)
 
 

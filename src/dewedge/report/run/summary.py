@@ -16,11 +16,15 @@ _NARROWEST = 30
 
 
 def summary(rows: Sequence[IndexRow], width: int | None) -> list[str]:
-    """A line for each tomogram, failed ones and their reasons last; ``width`` in characters, None for any."""
+    """A line for each tomogram, then what is said of some, and failed ones with their reasons.
+
+    ``width`` is in characters, None for any.
+    """
     told = [_COLUMNS, *(_cells(row) for row in rows if row.state != "failed")]
-    failed = [row for row in rows if row.state == "failed"]
+    explained = [row for row in rows if row.state != "failed" and row.reason]
+    explained += [row for row in rows if row.state == "failed"]
     widths = [max(len(cells[i]) for cells in told) for i in range(len(_COLUMNS))]
-    widths[0] = max([widths[0], *(len(row.name) for row in failed)])
+    widths[0] = max([widths[0], *(len(row.name) for row in explained)])
     shown = [i for i in range(len(_COLUMNS)) if any(cells[i] for cells in told[1:])]
     for name in _LEFT_OUT:
         if width is not None and sum(widths[i] for i in shown) + len(_GAP) * (len(shown) - 1) > width:
@@ -28,8 +32,8 @@ def summary(rows: Sequence[IndexRow], width: int | None) -> list[str]:
     lines = [_GAP.join(cells[i].ljust(widths[i]) for i in shown).rstrip() for cells in told]
     if len(told) == 1:
         lines = []
-    for row in failed:
-        start = f"{row.name.ljust(widths[0])}{_GAP}failed{_GAP}"
+    for row in explained:
+        start = f"{row.name.ljust(widths[0])}{_GAP}{row.status}{_GAP}"
         room = None if width is None else max(width - len(start), _NARROWEST)
         parts = [row.reason] if room is None else textwrap.wrap(row.reason, room) or [""]
         lines += [(start if i == 0 else " " * len(start)) + part for i, part in enumerate(parts)]
@@ -39,7 +43,7 @@ def summary(rows: Sequence[IndexRow], width: int | None) -> list[str]:
 def _cells(row: IndexRow) -> tuple[str, ...]:
     return (
         row.name,
-        row.state,
+        row.status,
         row.size,
         NOTHING if row.voxel_size_A is None else f"{row.voxel_size_A:.4g} A",
         time_text(row.seconds),
