@@ -53,7 +53,7 @@ def test_one_broken_input_does_not_hide_the_others(series: Path, tmp_path: Path,
     assert "B: nothing wrong was found" in shown
     # A list comes first, with a row each: what was measured of one, and what is wrong with the other.
     rows = {words[0]: words[1:] for line in shown.splitlines()[:5] if (words := line.split())}
-    assert rows["B"][:4] == ["nothing", "wrong", "41", "x"] and rows["A.mrc"] == ["1", "error"]
+    assert rows["B"][:4] == ["nothing", "wrong", "41", "x"] and rows["A"] == ["1", "error"]
 
 
 def test_nothing_is_called_right_beside_an_error(duplicated: Path, capsys):
