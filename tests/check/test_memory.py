@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 
 import dewedge.check.memory as memory
+from dewedge.check import cgroups
 from dewedge.check.memory import fit_bytes, free_memory_GB, refine_bytes, require_free_memory
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
@@ -56,6 +58,49 @@ def test_a_limit_of_the_shell_counts():
     assert (
         resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or (free_memory_GB() or 0) < 1e9
     )
+
+
+V2 = {"memory.max": "8000000000\n", "memory.current": "5000000000\n"}
+V1 = {"memory.limit_in_bytes": "8000000000\n", "memory.usage_in_bytes": "5000000000\n"}
+STAT = "anon 1\ninactive_file 400000000\nactive_file 600000000\n"
+STAT_1 = "inactive_file 1\ntotal_inactive_file 400000000\ntotal_active_file 600000000\n"
+
+
+@pytest.mark.parametrize(
+    "own, folder, files, expected",
+    [
+        # 3 GB, and 1 GB of pages of files.
+        ("0::/\n", "", V2 | {"memory.stat": STAT}, 4.0),
+        ("0::/system.slice/job_7/step_0\n", "system.slice/job_7", V2 | {"memory.stat": STAT}, 4.0),
+        ("0::/docker/0123\n", "", V2 | {"memory.stat": STAT}, 4.0),
+        ("9:cpu:/a\n4:memory:/slurm/job_7\n0::/\n", "memory/slurm/job_7", V1 | {"memory.stat": STAT_1}, 4.0),
+        ("0::/\n", "", V2 | {"memory.max": "max\n", "memory.stat": STAT}, None),
+        ("0::/\n", "", V2, None),
+        ("9:cpu:/a\n", "memory/a", V1 | {"memory.stat": STAT_1}, None),
+        ("", "", {}, None),
+    ],
+)
+def test_a_limit_of_a_container_or_job_counts(own, folder, files, expected, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(memory, "_free_of_machine", lambda: 100e9)
+    monkeypatch.setattr(memory, "_free_of_limit", lambda: None)
+    (tmp_path / "own").write_text(own)
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (tmp_path / folder / name).write_text(text)
+    assert free_memory_GB() == pytest.approx(100.0 if expected is None else expected)
+
+
+def test_pages_of_mapped_files_are_not_taken(tmp_path: Path):
+    path, size = tmp_path / "large", 2**27
+    path.write_bytes(bytes(size))
+    before = memory.taken_bytes()
+    volume = np.memmap(path, mode="r")
+    assert volume.sum() == 0
+    assert abs(memory.taken_bytes() - before) < size / 4
+    own = np.ones(size, np.uint8)
+    assert memory.taken_bytes() - before > 0.75 * own.size or before == 0
 
 
 class ShortOfMemory(UNet):

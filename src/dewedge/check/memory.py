@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dewedge.check.cgroups import own_cgroups, read_text
 from dewedge.errors import InputError
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
@@ -70,7 +72,7 @@ def require_free_memory(needed_bytes: float, device: torch.device, what: str, do
     """
     free = free_memory_GB(device)
     if device.type != "cuda":
-        needed_bytes -= resident_bytes()
+        needed_bytes -= taken_bytes()
     if free is not None and needed_bytes / 1e9 > _MARGIN * max(free, 0.0):
         raise InputError(
             f"{what}: about {needed_bytes / 1e9:.1f} GB of memory needed, {free:.1f} GB free: {do}"
@@ -84,14 +86,18 @@ def free_memory_GB(device: torch.device | None = None) -> float | None:
     """
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 1e9
-    free = [_free_of_machine(), _free_of_limit(), _free_of_container()]
+    free = [_free_of_machine(), _free_of_limit(), *_free_of_cgroups()]
     known = [value for value in free if value is not None]
     return min(known) / 1e9 if known else None
 
 
-def resident_bytes() -> float:
-    """Bytes of main memory that this process has taken; 0 where the system does not tell."""
-    return _of_process(1) or 0.0
+def taken_bytes() -> float:
+    """Bytes of main memory that this process has for itself; 0 where the system does not tell.
+
+    Not those of mapped files, which the system takes back when others need room.
+    """
+    resident, mapped = (_of_process(place) or 0.0 for place in (1, 2))
+    return resident - mapped
 
 
 def _free_of_machine() -> float | None:
@@ -113,18 +119,22 @@ def _free_of_limit() -> float | None:
     return None if limit == resource.RLIM_INFINITY or taken is None else limit - taken
 
 
-def _free_of_container() -> float | None:
-    folder = Path("/sys/fs/cgroup")
-    try:
-        most, taken = (float((folder / name).read_text()) for name in ("memory.max", "memory.current"))
-        parts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return most - taken + float(parts["file"])  # pages of files, which are given up when needed
-    except (OSError, ValueError, KeyError):  # "max", or no such container
-        return None
+def _free_of_cgroups() -> Iterator[float]:
+    """What the limits of containers and jobs leave, those of SLURM and systemd among them."""
+    for folder in own_cgroups("memory"):
+        for most, taken, prefix in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),  # version 1
+        ):
+            with suppress(ValueError, KeyError):  # "max", or no such file
+                parts = dict(line.split() for line in read_text(folder / "memory.stat").splitlines())
+                # Pages of files are given up when needed.
+                pages = sum(float(parts[f"{prefix}{kind}_file"]) for kind in ("active", "inactive"))
+                yield float(read_text(folder / most)) - float(read_text(folder / taken)) + pages
 
 
 def _of_process(place: int) -> float | None:
-    """Bytes of virtual (0) or of resident memory (1)."""
+    """Bytes of virtual memory (0), of resident memory (1), and of mapped files in that (2)."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[place]) * float(os.sysconf("SC_PAGE_SIZE"))
     except (OSError, ValueError, IndexError):
