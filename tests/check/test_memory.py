@@ -15,7 +15,13 @@ from lightning_fabric import Fabric
 
 import dewedge.check.memory as memory
 from dewedge.check import cgroups
-from dewedge.check.memory import fit_bytes, free_memory_GB, refine_bytes, require_free_memory
+from dewedge.check.memory import (
+    fit_bytes,
+    free_memory_GB,
+    reconstruct_bytes,
+    refine_bytes,
+    require_free_memory,
+)
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model
@@ -23,7 +29,7 @@ from dewedge.learn.network import PRESETS, NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.tiling import smaller_tile
 from dewedge.pipeline.refine import refine_arrays
-from dewedge.settings.sections import DeviceSection, TileSection
+from dewedge.settings.sections import DeviceSection, ReconstructSection, TileSection
 
 CPU = torch.device("cpu")
 SHAPES = [(64, 128, 128)]
@@ -37,6 +43,20 @@ def test_batches_cubes_channels_and_tiles_take_memory():
     assert fit_bytes(config, replace(options, cube_size=512), SHAPES, "32-true") > 100 * needed
     assert fit_bytes(replace(config, channels=1024), options, SHAPES, "32-true") > 2e10
     assert refine_bytes(config, [(4096,) * 3], 4096, "32-true") > 1e12
+
+
+def test_images_and_total_variation_take_memory():
+    tilts, fbp = np.arange(-60, 61, 2.0), ReconstructSection()
+    images = 4 * tilts.size * 928 * 928
+    shape = (464, 928, 928)
+    plain = reconstruct_bytes(shape, tilts, fbp)
+    # The full set, half-sets, one copy of all of them, and two blocks.
+    assert plain == pytest.approx(3 * images + 2**29)
+    assert reconstruct_bytes(shape, tilts, fbp, frames=True) == pytest.approx(plain + images)
+    with_tv = reconstruct_bytes(shape, tilts, fbp, with_tv=True)
+    assert 1.4e9 < with_tv - 2.25 * images < 1.8e9
+    assert reconstruct_bytes((464, 1856, 928), tilts, fbp, with_tv=True) < 1.6 * with_tv
+    assert reconstruct_bytes(shape, tilts, ReconstructSection(algorithm="tv")) > with_tv + 1e9
 
 
 def test_what_is_far_more_than_free_is_refused(monkeypatch: pytest.MonkeyPatch):

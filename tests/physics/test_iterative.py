@@ -26,6 +26,7 @@ from dewedge.physics.iterative import (
     sirt_blocks,
     total_variation,
     tv,
+    tv_bytes,
 )
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import fbp
@@ -327,3 +328,23 @@ def test_total_variation_holds_its_slab_five_times(monkeypatch: pytest.MonkeyPat
     slab = 4 * np.prod(shape)
     # The slab, the point ahead, differences along three axes; images, and what projections need.
     assert 5 * slab <= allocated.most < 5.5 * slab
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_memory_of_total_variation_is_foretold(coarse: bool, monkeypatch: pytest.MonkeyPatch):
+    for module, name, value in (
+        (iterative, "_TV_BLOCK_VOXELS", 2**16),
+        (iterative, "_LIMITED_VOXELS", 2**11),
+        (iterative, "COARSE_TV_ITERATIONS", 2),
+        (projection, "_TABLE_PAIRS", 2**10),
+        (projection, "_ROWS", 16),
+    ):
+        monkeypatch.setattr(module, name, value)
+    shape, tilts = (24, 192, 48), np.array([-20.0, 0.0, 20.0])
+    images = torch.randn(3, 192, 48, generator=torch.Generator().manual_seed(0))
+    with Allocated() as allocated:
+        if coarse:
+            coarse_tv(images, geometry(tilts, (192, 48)), shape[0])
+        else:
+            tv(images, geometry(tilts, (192, 48)), shape[0], iterations=2)
+    assert 0.8 < tv_bytes(tilts, shape, coarse=coarse) / allocated.most < 1.2

@@ -14,16 +14,23 @@ import torch
 
 from dewedge.check.cgroups import own_cgroups, read_text
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import Precision
 from dewedge.learn.refine import COLUMN_VOXELS
 from dewedge.learn.rounds import blocks
+from dewedge.physics.iterative import COARSE, tv_bytes
+from dewedge.settings.sections import ReconstructSection
 
 # Values a channel and voxel keeps for the backward pass, for two convolutions a block: measured 18 to 20.
 _KEPT = 20
-# Interpreter, torch and the buffers of a back-projection.
-BASE_BYTES = 1.0e9
+# Interpreter, torch and all libraries, with their code (docs/notebook/speed.md).
+BASE_BYTES = 0.8e9
+# Copies of all images: while they are aligned and gold is looked for; then the full set and both half-sets.
+_ALIGNING, _ALIGNED = 4, 2
+# Two blocks of a filtered back-projection.
+_FBP_BYTES = 2 * 2**28
 # Weights of now and the best ones, gradients, and two moments.
 _COPIES = 5
 # A forecast is not exact: what exceeds what is free by less may work, and is a warning.
@@ -41,6 +48,41 @@ def fit_bytes(
         edges = [np.diff(blocks(shape, options.cube_size)[0], axis=0) for shape in shapes_zyx]
         needed += 8 * sum(float(edge.prod()) for edge in edges)
     return needed + _COPIES * _weight_bytes(config)
+
+
+def reconstruct_bytes(
+    shape_zyx: Shape,
+    tilt_deg: Floats,
+    section: ReconstructSection,
+    *,
+    with_tv: bool = False,
+    frames: bool = False,
+) -> float:
+    """Bytes that the reconstruction of a series takes, from its alignment on.
+
+    Parameters
+    ----------
+    shape_zyx
+        Shape of the binned tomogram, as wide and high as the images.
+    tilt_deg
+        ``(n,)`` tilt angles.
+    section
+        How it is reconstructed.
+    with_tv
+        Whether total variation at twice the voxel size goes with a filtered back-projection.
+    frames
+        Whether half-sets are made of frames, so that each has images of all tilts.
+    """
+    depth, height, width = shape_zyx
+    images = 4.0 * len(tilt_deg) * height * width
+    volume = 4.0 * depth * height * width
+    # One copy with a window of the filter, or of the images binned.
+    taken = images + min(_FBP_BYTES, 2 * volume)
+    if section.algorithm == "tv":
+        taken = tv_bytes(tilt_deg, shape_zyx)
+    elif section.algorithm == "fbp" and with_tv:
+        taken = max(taken, images / COARSE**2 + tv_bytes(tilt_deg, shape_zyx, coarse=True))
+    return max(_ALIGNING * images, (_ALIGNED + frames) * images + taken)
 
 
 def refine_bytes(

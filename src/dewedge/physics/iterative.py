@@ -35,6 +35,8 @@ _BLOCK_BYTES = 2**27
 # beyond which nothing changes it.
 _TV_BLOCK_VOXELS = 2**26
 _TV_MARGIN = 16
+# That are in memory at once: the slab, the point ahead or the change, and differences along three axes.
+_SLABS = 5
 # Voxels whose differences are limited at a time.
 _LIMITED_VOXELS = 2**21
 # Tilts beyond this make the slab no wider.
@@ -164,7 +166,7 @@ def tv(
     height, width = geometry.image_shape_yx
     radius = weight * noise_level(images) * math.sqrt(geometry.n_tilts)
     slab_width = _slab_width(geometry.tilt_deg, width, thickness)
-    n_rows = max(_TV_BLOCK_VOXELS // (thickness * slab_width) - 2 * _TV_MARGIN, 2 * _TV_MARGIN)
+    n_rows = _tv_rows(thickness, slab_width)
     volume = images.new_empty((thickness, height, width))
     blocks, done = list(row_blocks(height, n_rows)), itertools.count(1)
 
@@ -200,11 +202,24 @@ def coarse_tv(
     height, width = (n // COARSE for n in geometry.image_shape_yx)
     binned = fourier_crop(images[:, : height * COARSE, : width * COARSE], (height, width))
     coarse = geometry.aligned(COARSE, (height, width))
-    depth = -(-thickness // COARSE)
-    margin = math.ceil(_COARSE_MARGIN * depth)
+    depth, margin = _coarse_depth(thickness)
     slab = tv(binned, coarse, depth + 2 * margin, COARSE_TV_WEIGHT, COARSE_TV_ITERATIONS, on_iteration)
     # Rays are half as long in coarse voxels.
     return slab[margin : margin + depth] / COARSE
+
+
+def tv_bytes(tilt_deg: Floats, shape_zyx: tuple[int, int, int], *, coarse: bool = False) -> float:
+    """Bytes that `tv`, or `coarse_tv`, takes at once beside the images, for a tomogram of this shape.
+
+    They are `_SLABS` blocks of its slab, and the volume.
+    """
+    depth, height, width = shape_zyx
+    if coarse:
+        depth, margin = _coarse_depth(depth)
+        depth, height, width = depth + 2 * margin, height // COARSE, width // COARSE
+    slab_width = _slab_width(tilt_deg, width, depth)
+    rows = min(_tv_rows(depth, slab_width) + 2 * _TV_MARGIN, height)
+    return 4.0 * depth * (_SLABS * rows * slab_width + height * width)
 
 
 def minimise_tv(
@@ -294,6 +309,17 @@ def _slab_width(tilt_deg: Floats, width: int, thickness: int) -> int:
     angles = np.radians(np.minimum(np.abs(tilt_deg), _STEEPEST_DEG))
     reach = (width / 2 + thickness / 2 * np.sin(angles)) / np.cos(angles)
     return 2 * math.ceil(float(reach.max()) + 1)
+
+
+def _tv_rows(thickness: int, slab_width: int) -> int:
+    """Rows of a block of `tv`, without its margins."""
+    return max(_TV_BLOCK_VOXELS // (thickness * slab_width) - 2 * _TV_MARGIN, 2 * _TV_MARGIN)
+
+
+def _coarse_depth(thickness: int) -> tuple[int, int]:
+    """Depth of the volume of `coarse_tv`, and what its slab has more above and below."""
+    depth = -(-thickness // COARSE)
+    return depth, math.ceil(_COARSE_MARGIN * depth)
 
 
 def _cut(slab: Tensor, width: int) -> Tensor:
