@@ -251,7 +251,7 @@ def test_what_memory_is_short_for_is_refused_before_it_begins(
     halves: dewedge.Halves, model: dewedge.Model, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("dewedge.check.memory.free_memory_GB", lambda device: 0.0)
-    monkeypatch.setattr("dewedge.check.memory.resident_bytes", lambda: 0.0)
+    monkeypatch.setattr("dewedge.check.memory.taken_bytes", lambda: 0.0)
     with pytest.raises(InputError, match=r"^fit: about .* GB of memory needed, 0\.0 GB free"):
         dewedge.fit([halves], **TINY)
     with pytest.raises(InputError, match=r"^refinement: about .* GB of memory needed, 0\.0 GB free"):

@@ -270,6 +270,22 @@ def start_up() -> str:
     return table(markdown(titles, lines), {"start_up": rows})
 
 
+def memory() -> str:
+    rows = read("memory")
+    lines = [
+        [
+            f"{each['input']}, {' x '.join(map(str, each['shape_zyx']))}",
+            stage["stage"],
+            *(f"{stage[key]:.2f}" for key in ("own_GB", "mapped_GB", "both_GB")),
+            f"{each['forecast_GB']:.1f}",
+        ]
+        for each in rows
+        for stage in each["stages"]
+    ]
+    titles = ["input, z y x", "stage", "its own (GB)", "mapped files (GB)", "both (GB)", "forecast (GB)"]
+    return table(markdown(titles, lines), {"memory": rows[0]})
+
+
 def contention() -> str:
     rows = read("contention")
     names = list(next(iter(rows["rates"].values())))
@@ -336,6 +352,7 @@ TABLES = {
     "refine": refine,
     "refine_memory": refine_memory,
     "start_up": start_up,
+    "memory": memory,
     "contention": contention,
     "zarr": zarr,
 }

@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ import torch
 from lightning_fabric import Fabric
 
 import dewedge.check.memory as memory
-from dewedge.check.memory import fit_bytes, free_memory_GB, refine_bytes, require_free_memory
+from dewedge.check import cgroups
+from dewedge.check.memory import (
+    fit_bytes,
+    free_memory_GB,
+    reconstruct_bytes,
+    refine_bytes,
+    require_free_memory,
+)
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange
 from dewedge.learn.checkpoint import Model
@@ -21,7 +29,7 @@ from dewedge.learn.network import PRESETS, NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.tiling import smaller_tile
 from dewedge.pipeline.refine import refine_arrays
-from dewedge.settings.sections import DeviceSection, TileSection
+from dewedge.settings.sections import DeviceSection, ReconstructSection, TileSection
 
 CPU = torch.device("cpu")
 SHAPES = [(64, 128, 128)]
@@ -35,6 +43,20 @@ def test_batches_cubes_channels_and_tiles_take_memory():
     assert fit_bytes(config, replace(options, cube_size=512), SHAPES, "32-true") > 100 * needed
     assert fit_bytes(replace(config, channels=1024), options, SHAPES, "32-true") > 2e10
     assert refine_bytes(config, [(4096,) * 3], 4096, "32-true") > 1e12
+
+
+def test_images_and_total_variation_take_memory():
+    tilts, fbp = np.arange(-60, 61, 2.0), ReconstructSection()
+    images = 4 * tilts.size * 928 * 928
+    shape = (464, 928, 928)
+    plain = reconstruct_bytes(shape, tilts, fbp)
+    # The full set, half-sets, one copy of all of them, and two blocks.
+    assert plain == pytest.approx(3 * images + 2**29)
+    assert reconstruct_bytes(shape, tilts, fbp, frames=True) == pytest.approx(plain + images)
+    with_tv = reconstruct_bytes(shape, tilts, fbp, with_tv=True)
+    assert 1.4e9 < with_tv - 2.25 * images < 1.8e9
+    assert reconstruct_bytes((464, 1856, 928), tilts, fbp, with_tv=True) < 1.6 * with_tv
+    assert reconstruct_bytes(shape, tilts, ReconstructSection(algorithm="tv")) > with_tv + 1e9
 
 
 def test_what_is_far_more_than_free_is_refused(monkeypatch: pytest.MonkeyPatch):
@@ -56,6 +78,49 @@ def test_a_limit_of_the_shell_counts():
     assert (
         resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY or (free_memory_GB() or 0) < 1e9
     )
+
+
+V2 = {"memory.max": "8000000000\n", "memory.current": "5000000000\n"}
+V1 = {"memory.limit_in_bytes": "8000000000\n", "memory.usage_in_bytes": "5000000000\n"}
+STAT = "anon 1\ninactive_file 400000000\nactive_file 600000000\n"
+STAT_1 = "inactive_file 1\ntotal_inactive_file 400000000\ntotal_active_file 600000000\n"
+
+
+@pytest.mark.parametrize(
+    "own, folder, files, expected",
+    [
+        # 3 GB, and 1 GB of pages of files.
+        ("0::/\n", "", V2 | {"memory.stat": STAT}, 4.0),
+        ("0::/system.slice/job_7/step_0\n", "system.slice/job_7", V2 | {"memory.stat": STAT}, 4.0),
+        ("0::/docker/0123\n", "", V2 | {"memory.stat": STAT}, 4.0),
+        ("9:cpu:/a\n4:memory:/slurm/job_7\n0::/\n", "memory/slurm/job_7", V1 | {"memory.stat": STAT_1}, 4.0),
+        ("0::/\n", "", V2 | {"memory.max": "max\n", "memory.stat": STAT}, None),
+        ("0::/\n", "", V2, None),
+        ("9:cpu:/a\n", "memory/a", V1 | {"memory.stat": STAT_1}, None),
+        ("", "", {}, None),
+    ],
+)
+def test_a_limit_of_a_container_or_job_counts(own, folder, files, expected, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(memory, "_free_of_machine", lambda: 100e9)
+    monkeypatch.setattr(memory, "_free_of_limit", lambda: None)
+    (tmp_path / "own").write_text(own)
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (tmp_path / folder / name).write_text(text)
+    assert free_memory_GB() == pytest.approx(100.0 if expected is None else expected)
+
+
+def test_pages_of_mapped_files_are_not_taken(tmp_path: Path):
+    path, size = tmp_path / "large", 2**27
+    path.write_bytes(bytes(size))
+    before = memory.taken_bytes()
+    volume = np.memmap(path, mode="r")
+    assert volume.sum() == 0
+    assert abs(memory.taken_bytes() - before) < size / 4
+    own = np.ones(size, np.uint8)
+    assert memory.taken_bytes() - before > 0.75 * own.size or before == 0
 
 
 class ShortOfMemory(UNet):

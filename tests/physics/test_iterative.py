@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from dewedge.errors import InputError
 from dewedge.geometry import TiltGeometry
-from dewedge.physics import iterative
+from dewedge.physics import iterative, projection
 from dewedge.physics.iterative import (
     coarse_tv,
     minimise_tv,
@@ -23,6 +26,7 @@ from dewedge.physics.iterative import (
     sirt_blocks,
     total_variation,
     tv,
+    tv_bytes,
 )
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import fbp
@@ -293,3 +297,54 @@ def test_total_variation_in_blocks_of_rows_is_that_of_the_whole(monkeypatch: pyt
     torch.testing.assert_close(
         tv(images, of, thickness, iterations=30), whole, atol=1e-3 * float(whole.std()), rtol=0
     )
+
+
+class Allocated(TorchDispatchMode):
+    """Most bytes of tensors that there are at a time of those made within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tensors: list[weakref.ref[Tensor]] = []
+        self.most = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        self.tensors = [each for each in self.tensors if each() is not None]
+        self.tensors += [weakref.ref(each) for each in tree_leaves(result) if isinstance(each, Tensor)]
+        there = [each.untyped_storage() for reference in self.tensors if (each := reference()) is not None]
+        self.most = max(self.most, sum({each.data_ptr(): each.nbytes() for each in there}.values()))
+        return result
+
+
+def test_total_variation_holds_its_slab_five_times(monkeypatch: pytest.MonkeyPatch):
+    # Few at a time, as they are beside a large slab.
+    monkeypatch.setattr(iterative, "_LIMITED_VOXELS", 2**11)
+    monkeypatch.setattr(projection, "_TABLE_PAIRS", 2**8)
+    monkeypatch.setattr(projection, "_ROWS", 8)
+    shape, tilts = (24, 128, 64), np.array([-20.0, 0.0, 20.0])
+    images = torch.zeros(3, 128, 48)
+    with Allocated() as allocated:
+        minimise_tv(images, tilts, shape[0], shape[2], 1.0, 2)
+    slab = 4 * np.prod(shape)
+    # The slab, the point ahead, differences along three axes; images, and what projections need.
+    assert 5 * slab <= allocated.most < 5.5 * slab
+
+
+@pytest.mark.parametrize("coarse", [False, True])
+def test_memory_of_total_variation_is_foretold(coarse: bool, monkeypatch: pytest.MonkeyPatch):
+    for module, name, value in (
+        (iterative, "_TV_BLOCK_VOXELS", 2**16),
+        (iterative, "_LIMITED_VOXELS", 2**11),
+        (iterative, "COARSE_TV_ITERATIONS", 2),
+        (projection, "_TABLE_PAIRS", 2**10),
+        (projection, "_ROWS", 16),
+    ):
+        monkeypatch.setattr(module, name, value)
+    shape, tilts = (24, 192, 48), np.array([-20.0, 0.0, 20.0])
+    images = torch.randn(3, 192, 48, generator=torch.Generator().manual_seed(0))
+    with Allocated() as allocated:
+        if coarse:
+            coarse_tv(images, geometry(tilts, (192, 48)), shape[0])
+        else:
+            tv(images, geometry(tilts, (192, 48)), shape[0], iterations=2)
+    assert 0.8 < tv_bytes(tilts, shape, coarse=coarse) / allocated.most < 1.2

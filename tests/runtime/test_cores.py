@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dewedge.runtime import cores
+from dewedge.check import cgroups
 from dewedge.runtime.cores import usable_cores
 from dewedge.runtime.devices import limit_threads
 
@@ -20,8 +20,8 @@ AFFINITY = 16
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of 16 cores, without quotas, SLURM or a number of threads; the folder of its cgroups."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(AFFINITY)), raising=False)
-    monkeypatch.setattr(cores, "CGROUPS", tmp_path)
-    monkeypatch.setattr(cores, "OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
+    monkeypatch.setattr(cgroups, "OWN_CGROUPS", tmp_path / "own")
     # Set first, so that what the code sets is undone, too.
     for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "")

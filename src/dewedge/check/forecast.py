@@ -86,7 +86,7 @@ def network_speed(config: NetworkConfig, device: torch.device, precision: Precis
 
 def forecast(
     shapes_zyx: list[tuple[int, int, int]],
-    largest_stack_pixels: int,
+    reconstruction_bytes: float,
     config: NetworkConfig,
     options: FitOptions,
     *,
@@ -106,8 +106,8 @@ def forecast(
     ----------
     shapes_zyx
         Shapes of the binned tomograms.
-    largest_stack_pixels
-        Pixels of the largest aligned, binned tilt series; 0 for ready-made half-sets.
+    reconstruction_bytes
+        The most that `dewedge.check.memory.reconstruct_bytes` tells of a series; 0 for ready-made half-sets.
     voxels_per_s
         Of `network_speed`.
     tile, overlap, predictions
@@ -128,8 +128,6 @@ def forecast(
     if options.epochs is not None:
         limits.append(options.epochs * options.epoch_steps * options.batch_size * sample_s)
     fit_s = fits * min(limits)
-    # The whole, its half-sets, and what is taken from it with the gold.
-    align_bytes = 3 * 4 * largest_stack_pixels
     fit = fit_bytes(config, options, shapes_zyx, precision) if fits else 0.0
     refinement = refine_bytes(config, shapes_zyx, tile, precision)
     kept, halves, scratch = _volumes(output_format, files)
@@ -137,7 +135,7 @@ def forecast(
     # With a network each, or a given one, tomograms are taken by turns, and half-sets go by turns, too.
     at_once = max(voxels) if fits != 1 and files.half_sets == "drop" else sum(voxels)
     most = kept * sum(voxels) + halves * at_once + scratch * max(voxels)
-    memory = BASE_BYTES + max(fit, refinement, align_bytes)
+    memory = BASE_BYTES + max(fit, refinement, reconstruction_bytes)
     return Forecast(
         memory_GB=memory / 1e9,
         free_memory_GB=free_memory_GB(),

@@ -5,23 +5,32 @@ from __future__ import annotations
 import math
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dewedge.check.cgroups import own_cgroups, read_text
 from dewedge.errors import InputError
+from dewedge.geometry import Floats
 from dewedge.learn.network import NetworkConfig, UNet
 from dewedge.learn.options import FitOptions
 from dewedge.learn.precision import Precision
 from dewedge.learn.refine import COLUMN_VOXELS
 from dewedge.learn.rounds import blocks
+from dewedge.physics.iterative import COARSE, tv_bytes
+from dewedge.settings.sections import ReconstructSection
 
 # Values a channel and voxel keeps for the backward pass, for two convolutions a block: measured 18 to 20.
 _KEPT = 20
-# Interpreter, torch and the buffers of a back-projection.
-BASE_BYTES = 1.0e9
+# Interpreter, torch and all libraries, with their code (docs/notebook/speed.md).
+BASE_BYTES = 0.8e9
+# Copies of all images: while they are aligned and gold is looked for; then the full set and both half-sets.
+_ALIGNING, _ALIGNED = 4, 2
+# Two blocks of a filtered back-projection.
+_FBP_BYTES = 2 * 2**28
 # Weights of now and the best ones, gradients, and two moments.
 _COPIES = 5
 # A forecast is not exact: what exceeds what is free by less may work, and is a warning.
@@ -39,6 +48,41 @@ def fit_bytes(
         edges = [np.diff(blocks(shape, options.cube_size)[0], axis=0) for shape in shapes_zyx]
         needed += 8 * sum(float(edge.prod()) for edge in edges)
     return needed + _COPIES * _weight_bytes(config)
+
+
+def reconstruct_bytes(
+    shape_zyx: Shape,
+    tilt_deg: Floats,
+    section: ReconstructSection,
+    *,
+    with_tv: bool = False,
+    frames: bool = False,
+) -> float:
+    """Bytes that the reconstruction of a series takes, from its alignment on.
+
+    Parameters
+    ----------
+    shape_zyx
+        Shape of the binned tomogram, as wide and high as the images.
+    tilt_deg
+        ``(n,)`` tilt angles.
+    section
+        How it is reconstructed.
+    with_tv
+        Whether total variation at twice the voxel size goes with a filtered back-projection.
+    frames
+        Whether half-sets are made of frames, so that each has images of all tilts.
+    """
+    depth, height, width = shape_zyx
+    images = 4.0 * len(tilt_deg) * height * width
+    volume = 4.0 * depth * height * width
+    # One copy with a window of the filter, or of the images binned.
+    taken = images + min(_FBP_BYTES, 2 * volume)
+    if section.algorithm == "tv":
+        taken = tv_bytes(tilt_deg, shape_zyx)
+    elif section.algorithm == "fbp" and with_tv:
+        taken = max(taken, images / COARSE**2 + tv_bytes(tilt_deg, shape_zyx, coarse=True))
+    return max(_ALIGNING * images, (_ALIGNED + frames) * images + taken)
 
 
 def refine_bytes(
@@ -70,7 +114,7 @@ def require_free_memory(needed_bytes: float, device: torch.device, what: str, do
     """
     free = free_memory_GB(device)
     if device.type != "cuda":
-        needed_bytes -= resident_bytes()
+        needed_bytes -= taken_bytes()
     if free is not None and needed_bytes / 1e9 > _MARGIN * max(free, 0.0):
         raise InputError(
             f"{what}: about {needed_bytes / 1e9:.1f} GB of memory needed, {free:.1f} GB free: {do}"
@@ -84,14 +128,18 @@ def free_memory_GB(device: torch.device | None = None) -> float | None:
     """
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 1e9
-    free = [_free_of_machine(), _free_of_limit(), _free_of_container()]
+    free = [_free_of_machine(), _free_of_limit(), *_free_of_cgroups()]
     known = [value for value in free if value is not None]
     return min(known) / 1e9 if known else None
 
 
-def resident_bytes() -> float:
-    """Bytes of main memory that this process has taken; 0 where the system does not tell."""
-    return _of_process(1) or 0.0
+def taken_bytes() -> float:
+    """Bytes of main memory that this process has for itself; 0 where the system does not tell.
+
+    Not those of mapped files, which the system takes back when others need room.
+    """
+    resident, mapped = (_of_process(place) or 0.0 for place in (1, 2))
+    return resident - mapped
 
 
 def _free_of_machine() -> float | None:
@@ -113,18 +161,22 @@ def _free_of_limit() -> float | None:
     return None if limit == resource.RLIM_INFINITY or taken is None else limit - taken
 
 
-def _free_of_container() -> float | None:
-    folder = Path("/sys/fs/cgroup")
-    try:
-        most, taken = (float((folder / name).read_text()) for name in ("memory.max", "memory.current"))
-        parts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return most - taken + float(parts["file"])  # pages of files, which are given up when needed
-    except (OSError, ValueError, KeyError):  # "max", or no such container
-        return None
+def _free_of_cgroups() -> Iterator[float]:
+    """What the limits of containers and jobs leave, those of SLURM and systemd among them."""
+    for folder in own_cgroups("memory"):
+        for most, taken, prefix in (
+            ("memory.max", "memory.current", ""),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),  # version 1
+        ):
+            with suppress(ValueError, KeyError):  # "max", or no such file
+                parts = dict(line.split() for line in read_text(folder / "memory.stat").splitlines())
+                # Pages of files are given up when needed.
+                pages = sum(float(parts[f"{prefix}{kind}_file"]) for kind in ("active", "inactive"))
+                yield float(read_text(folder / most)) - float(read_text(folder / taken)) + pages
 
 
 def _of_process(place: int) -> float | None:
-    """Bytes of virtual (0) or of resident memory (1)."""
+    """Bytes of virtual memory (0), of resident memory (1), and of mapped files in that (2)."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[place]) * float(os.sysconf("SC_PAGE_SIZE"))
     except (OSError, ValueError, IndexError):

@@ -31,10 +31,14 @@ COARSE_TV_WEIGHT = 0.5
 _COARSE_MARGIN = 1 / 6  # above and below, in units of the thickness
 # Bytes of one block of the slab.
 _BLOCK_BYTES = 2**27
-# Voxels of one block of the slab in which total variation is minimised: 2 GB. And rows more on either side,
+# Voxels of one block of the slab in which total variation is minimised: 1.4 GB. And rows more on either side,
 # beyond which nothing changes it.
 _TV_BLOCK_VOXELS = 2**26
 _TV_MARGIN = 16
+# That are in memory at once: the slab, the point ahead or the change, and differences along three axes.
+_SLABS = 5
+# Voxels whose differences are limited at a time.
+_LIMITED_VOXELS = 2**21
 # Tilts beyond this make the slab no wider.
 _STEEPEST_DEG = 75.0
 # Sums of rays and voxels below this meet nothing.
@@ -121,7 +125,7 @@ def tv(
     TV is the isotropic total variation in three dimensions: the sum over voxels of the length of the
     difference to the next voxels along z, y and x. It favours densities that are constant in parts with sharp
     borders. The primal-dual iteration, from zero, has the diagonal step sizes of Pock and Chambolle. Rows
-    along the tilt axis are in memory, about seven times, in overlapping blocks of 2 GB or 32 rows.
+    along the tilt axis are in memory, about five times, in overlapping blocks of 1.4 GB or 64 rows.
 
     Parameters
     ----------
@@ -162,7 +166,7 @@ def tv(
     height, width = geometry.image_shape_yx
     radius = weight * noise_level(images) * math.sqrt(geometry.n_tilts)
     slab_width = _slab_width(geometry.tilt_deg, width, thickness)
-    n_rows = max(_TV_BLOCK_VOXELS // (thickness * slab_width) - 2 * _TV_MARGIN, 2 * _TV_MARGIN)
+    n_rows = _tv_rows(thickness, slab_width)
     volume = images.new_empty((thickness, height, width))
     blocks, done = list(row_blocks(height, n_rows)), itertools.count(1)
 
@@ -198,11 +202,24 @@ def coarse_tv(
     height, width = (n // COARSE for n in geometry.image_shape_yx)
     binned = fourier_crop(images[:, : height * COARSE, : width * COARSE], (height, width))
     coarse = geometry.aligned(COARSE, (height, width))
-    depth = -(-thickness // COARSE)
-    margin = math.ceil(_COARSE_MARGIN * depth)
+    depth, margin = _coarse_depth(thickness)
     slab = tv(binned, coarse, depth + 2 * margin, COARSE_TV_WEIGHT, COARSE_TV_ITERATIONS, on_iteration)
     # Rays are half as long in coarse voxels.
     return slab[margin : margin + depth] / COARSE
+
+
+def tv_bytes(tilt_deg: Floats, shape_zyx: tuple[int, int, int], *, coarse: bool = False) -> float:
+    """Bytes that `tv`, or `coarse_tv`, takes at once beside the images, for a tomogram of this shape.
+
+    They are `_SLABS` blocks of its slab, and the volume.
+    """
+    depth, height, width = shape_zyx
+    if coarse:
+        depth, margin = _coarse_depth(depth)
+        depth, height, width = depth + 2 * margin, height // COARSE, width // COARSE
+    slab_width = _slab_width(tilt_deg, width, depth)
+    rows = min(_tv_rows(depth, slab_width) + 2 * _TV_MARGIN, height)
+    return 4.0 * depth * (_SLABS * rows * slab_width + height * width)
 
 
 def minimise_tv(
@@ -237,11 +254,13 @@ def minimise_tv(
         residual /= 1 + ray_step
         _add_differences(flow, ahead, difference_step)
         _limit(flow, tv_weight)
+        ahead = slab  # what was ahead makes room for the change
         change = back_project(residual, tilt_deg, shape)
         _add_transposed_differences(change, flow)
         change *= voxel_step
         slab -= change
         ahead = change.neg_().add_(slab)
+        del change
         on_iteration()
     return slab
 
@@ -292,6 +311,17 @@ def _slab_width(tilt_deg: Floats, width: int, thickness: int) -> int:
     return 2 * math.ceil(float(reach.max()) + 1)
 
 
+def _tv_rows(thickness: int, slab_width: int) -> int:
+    """Rows of a block of `tv`, without its margins."""
+    return max(_TV_BLOCK_VOXELS // (thickness * slab_width) - 2 * _TV_MARGIN, 2 * _TV_MARGIN)
+
+
+def _coarse_depth(thickness: int) -> tuple[int, int]:
+    """Depth of the volume of `coarse_tv`, and what its slab has more above and below."""
+    depth = -(-thickness // COARSE)
+    return depth, math.ceil(_COARSE_MARGIN * depth)
+
+
 def _cut(slab: Tensor, width: int) -> Tensor:
     """The middle of the slab, with the centre at index N // 2."""
     start = slab.shape[2] // 2 - width // 2
@@ -324,6 +354,7 @@ def _add_transposed_differences(volume: Tensor, flow: Tensor) -> None:
 
 
 def _limit(flow: Tensor, radius: float) -> None:
-    """Shorten the vectors of ``flow`` to at most ``radius``."""
-    length = flow[0].square().addcmul_(flow[1], flow[1]).addcmul_(flow[2], flow[2]).sqrt_()
-    flow *= radius / length.clamp_(min=max(radius, torch.finfo(flow.dtype).tiny))
+    """Shorten the vectors of ``flow`` to at most ``radius``, a few sections at a time."""
+    for part in torch.split(flow, max(1, _LIMITED_VOXELS // flow[0, 0].numel()), dim=1):
+        length = part[0].square().addcmul_(part[1], part[1]).addcmul_(part[2], part[2]).sqrt_()
+        part *= radius / length.clamp_(min=max(radius, torch.finfo(flow.dtype).tiny))

@@ -9,7 +9,14 @@ import torch
 
 from dewedge.check.finding import Finding
 from dewedge.check.forecast import Forecast, check_forecast, forecast, network_speed
-from dewedge.check.memory import BASE_BYTES, Shape, fit_bytes, refine_bytes, require_free_memory
+from dewedge.check.memory import (
+    BASE_BYTES,
+    Shape,
+    fit_bytes,
+    reconstruct_bytes,
+    refine_bytes,
+    require_free_memory,
+)
 from dewedge.errors import InputError
 from dewedge.inputs.run_input import RunInput, SeriesInput
 from dewedge.learn.network import NetworkConfig
@@ -32,13 +39,20 @@ def predict(inputs: Sequence[RunInput], config: Config) -> Forecast | None:
     device = choose_device(config.compute)
     precision = choose_precision(config.compute, device)
     network = config.fit.network()
-    series = [item.series[0].geometry for item in inputs if isinstance(item, SeriesInput)]
-    pixels = [
-        g.n_tilts * g.image_shape_yx[0] * g.image_shape_yx[1] // config.reconstruct.bin**2 for g in series
+    reconstructions = [
+        reconstruct_bytes(
+            shape,
+            item.series[0].geometry.tilt_deg,
+            config.reconstruct,
+            with_tv=config.refine.tv_share > 0,
+            frames=item.has_frames,
+        )
+        for item, shape in zip(inputs, shapes, strict=True)
+        if isinstance(item, SeriesInput)
     ]
     return forecast(
         shapes,
-        max(pixels, default=0),
+        max(reconstructions, default=0.0),
         network,
         config.fit.options(),
         voxels_per_s=network_speed(network, device, precision),

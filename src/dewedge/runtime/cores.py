@@ -6,9 +6,7 @@ import math
 import os
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
-# The cgroups of this process: a line each, number:controllers:path.
-OWN_CGROUPS = Path("/proc/self/cgroup")
+from dewedge.check.cgroups import own_cgroups, read_text
 
 
 def usable_cores(processes: int = 1) -> int:
@@ -29,32 +27,14 @@ def _affinity() -> int:
 
 def _quotas() -> list[float]:
     """Quotas in cores, of the cgroups of this process and of all above them; both versions of cgroups."""
-    quotas = []
-    for line in _text(OWN_CGROUPS).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top = CGROUPS / "cpu" if controllers else CGROUPS
-        # In a container the path may be that of the host, which is not to be seen there.
-        own = top / path.lstrip("/")
-        for folder in (own, *own.parents):
-            if folder.is_relative_to(top):
-                quotas += _quota(folder)
-    return quotas
+    return [quota for folder in own_cgroups("cpu") for quota in _quota(folder)]
 
 
 def _quota(cgroup: Path) -> list[float]:
     """The quota of one cgroup, if it has any: processor time for each period of the clock."""
-    words = _text(cgroup / "cpu.max").split()
+    words = read_text(cgroup / "cpu.max").split()
     if not words:
-        words = [_text(cgroup / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+        words = [read_text(cgroup / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
     if len(words) != 2 or not all(word.isdecimal() for word in words) or int(words[1]) == 0:
         return []  # "max" or -1: none
     return [int(words[0]) / int(words[1])]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
