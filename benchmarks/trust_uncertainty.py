@@ -57,7 +57,7 @@ def main() -> None:
     radius = (k[0] ** 2 + k[1] ** 2 + k[2] ** 2).sqrt()
     middles = np.add(FINE[1:], FINE[:-1]) / 2
     scale = torch.from_numpy(np.interp(radius.numpy(), middles[told], slope[told])).float()
-    band = missing_band(k[0], k[2], tilt_range, truth.shape[0]) & (radius >= low) & (radius < high)
+    band = missing_band(k, tilt_range, truth.shape[0]) & (radius >= low) & (radius < high)
     added, true = (
         cut_wedge(torch.from_numpy(v - v.mean()), weight).numpy()
         for v, weight in ((refined, band), (truth, band * scale))

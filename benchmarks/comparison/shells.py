@@ -39,7 +39,7 @@ def shell_scores(estimate: Volume, truth: Volume, tilt_range: TiltRange) -> dict
     )
     angle = plane_angle_deg(of_truth)
     off_axis = from_axis(of_truth) >= OFF_AXIS / truth.shape[0]
-    low, high = tilt_range
+    low, high, _ = tilt_range
     outside = (angle >= low) & (angle <= high) & off_axis
     inside = ((angle <= low - GAP_DEG) | (angle >= high + GAP_DEG)) & off_axis
     shells = [shell_sums(spectrum, of_truth, EDGES, part).correlation.round(4) for part in (outside, inside)]

@@ -72,7 +72,7 @@ def of_flagella(request: Request) -> list[Variant]:
 
 
 def _of_flagella(name: str, figures: tuple[int, ...], entry: SeriesEntry, ctf: str, split: str) -> Variant:
-    low, high = entry.geometry.tilt_range
+    low, high, _ = entry.geometry.tilt_range
     return Variant(
         name=name,
         experiment="tomo110",

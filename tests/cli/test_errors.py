@@ -127,7 +127,7 @@ BAD_INPUT: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
         lambda s, f: ["--half0", volume("a.mrc", f), *RANGE],
         "--half1: expected one file for each",
     ),
-    "no tilt range": (lambda s, f: halves(f), "--tilt-range: expected lowest and highest"),
+    "no tilt range": (lambda s, f: halves(f), "no tilt range known: expected --tilt-range"),
     "tilt range upside down": (
         lambda s, f: halves(f, "--tilt-range", "60", "-60"),
         "expected the lowest angle",

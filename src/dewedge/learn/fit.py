@@ -396,6 +396,6 @@ def _mean_over_processes(value: Tensor, fabric: Fabric) -> float:
 def _fingerprint(sampler: CropSampler) -> list[dict[str, Any]]:
     """What tells the data of a fit from other data."""
     return [
-        {"shape": list(pair.shape_zyx), "tilt_range": list(pair.tilt_range), "grey_scale": list(scale)}
+        {"shape": list(pair.shape_zyx), "tilt_range": pair.tilt_range.plain, "grey_scale": list(scale)}
         for pair, scale in zip(sampler.pairs, sampler.grey_scales, strict=True)
     ]

@@ -81,7 +81,7 @@ def _spectrum(power: Floats, highest: float, edge: float, unit: str) -> Figure:
 
 def _draw_wedge(axes: Axes, tilt_range: TiltRange, edge: float) -> None:
     """The planes of the steepest tilts, and the word for what lies between them."""
-    for tilt_deg in tilt_range:
+    for tilt_deg in tilt_range[:2]:
         tilt = math.radians(tilt_deg)
         reach = edge / max(abs(math.cos(tilt)), abs(math.sin(tilt)))
         x, z = reach * math.cos(tilt), reach * math.sin(tilt)
