@@ -7,27 +7,23 @@ of `headline.py`. The fit is short, and refinement makes no half turns: neither'
 While `dewedge run` works, its memory is read twenty times a second: what is its own (RssAnon), and pages of
 mapped files (RssFile), which the system takes back when others need room. The log tells which stage it was.
 
-Under a limit these pages are taken as soon as both together exceed it, as in a container or a job of that
-size, and the run may allocate no more than that of its own (RLIMIT_DATA), or fails. It needs root, and Linux.
-Where systemd is, that does the same: systemd-run --user --scope -p MemoryMax=4G dewedge run ...
+A limit is that of a cgroup, as of a container or a job of SLURM: it counts both, takes pages of files back
+where they are too many, and kills a run whose own memory does not fit. It needs root.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import errno
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,21 +32,15 @@ import numpy as np
 from comparison.machine import measured_on
 from headline import SEEDS, SHAPE_ZYX, STRUCTURES, TILT_RANGE, simulate, tile
 
+from dewedge.check.cgroups import own_cgroups
 from dewedge.io.mrc import create_mrc, read_mrc
 
 INTERVAL_S = 0.05
-# Of process_madvise(2), which neither Python nor its C library knows.
-PROCESS_MADVISE, MADV_PAGEOUT = 440, 21
-PARTS_AT_ONCE = 1024  # of a process_madvise
+# What limits a cgroup: of version 1, and of version 2.
+LIMIT_FILES = ("memory.limit_in_bytes", "memory.max")
 
 # Seconds since the epoch; bytes of its own, and of mapped files; whether total variation was being made.
 Sample = tuple[float, int, int, bool]
-
-
-class Part(ctypes.Structure):
-    """A struct iovec: where a part of a process's memory begins, and its length."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
 def tile_series(path: Path, stacks: Sequence[Path], shape_yx: tuple[int, int]) -> None:
@@ -80,17 +70,36 @@ def inputs(folder: Path, kind: str, shape: tuple[int, int, int], molecules: list
     return flags
 
 
-def measured_run(
-    flags: Sequence[str], output: Path, limit: float | None
-) -> tuple[float, list[Sample], int, int]:
-    """Seconds and samples of a run, how often pages were taken from it, and its exit status."""
+@contextmanager
+def within(limit: float | None) -> Iterator[list[str]]:
+    """What to put before a command so that it runs in a cgroup of its own, of at most so many bytes."""
+    if limit is None:
+        yield []
+        return
+    group = next(own_cgroups("memory")) / "dewedge-benchmark"
+    group.mkdir()
+    try:
+        file = next((group / name for name in LIMIT_FILES if (group / name).exists()), None)
+        if file is None:
+            raise SystemExit(f"{group}: no {' or '.join(LIMIT_FILES)}: memory cannot be limited here")
+        file.write_text(str(int(limit)))
+        yield ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group / "cgroup.procs")]
+    finally:
+        group.rmdir()
+
+
+def measured_run(flags: Sequence[str], output: Path, limit: float | None) -> tuple[float, list[Sample], int]:
+    """Seconds and samples of a run, and its exit status."""
     command = [sys.executable, "-m", "dewedge", "run", *flags, "-o", str(output), "--overwrite"]
+    with within(limit) as prefix:
+        return watched([*prefix, *command], output)
+
+
+def watched(command: Sequence[str], output: Path) -> tuple[float, list[Sample], int]:
+    """Seconds and samples of a command, and its exit status."""
     samples: list[Sample] = []
-    begun, taken = time.perf_counter(), 0
+    begun = time.perf_counter()
     process = subprocess.Popen(command)
-    handle = os.pidfd_open(process.pid)
-    if limit is not None:
-        resource.prlimit(process.pid, resource.RLIMIT_DATA, (int(limit), int(limit)))
     while process.poll() is None:
         try:
             status = Path(f"/proc/{process.pid}/status").read_text()
@@ -102,35 +111,8 @@ def measured_run(
             break
         of_tv = (output / "planes.json").exists() and not (output / "tv.mrc").exists()
         samples.append((time.time(), own, mapped, of_tv))
-        if limit is not None and own + mapped > limit:
-            take_pages(process.pid, handle)
-            taken += 1
         time.sleep(INTERVAL_S)
-    os.close(handle)
-    return time.perf_counter() - begun, samples, taken, process.wait()
-
-
-def take_pages(pid: int, handle: int) -> None:
-    """Write what a process has changed of mapped MRC files, and take the pages from it and from the cache."""
-    parts = []
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        match = re.match(r"([0-9a-f]+)-([0-9a-f]+) .{3}s \S+ \S+ \S+ +(/\S*mrc\S*)$", line)
-        if match is None:
-            continue
-        first, last = (int(number, 16) for number in match.groups()[:2])
-        parts.append(Part(first, last - first))
-        with suppress(OSError), open(match[3], "rb") as file:
-            os.fsync(file.fileno())
-    libc = ctypes.CDLL(None, use_errno=True)
-    for begin in range(0, len(parts), PARTS_AT_ONCE):
-        some = parts[begin : begin + PARTS_AT_ONCE]
-        array = (Part * len(some))(*some)
-        failed = libc.syscall(PROCESS_MADVISE, handle, array, len(some), MADV_PAGEOUT, 0) < 0
-        # A part that is gone by now, or a run that is.
-        if failed and ctypes.get_errno() not in (errno.ENOMEM, errno.ESRCH):
-            raise SystemExit(
-                f"process_madvise: {os.strerror(ctypes.get_errno())}: expected root, and Linux 5.10"
-            )
+    return time.perf_counter() - begun, samples, process.wait()
 
 
 def stages(log: Path) -> list[tuple[float, float, str]]:
@@ -182,15 +164,12 @@ def forecast_GB(flags: Sequence[str], output: Path) -> float:
 def row(flags: Sequence[str], output: Path, limit_GB: float | None) -> dict[str, Any]:
     """What is told of a run."""
     predicted = forecast_GB(flags, output)
-    seconds, samples, taken, status = measured_run(
-        flags, output, None if limit_GB is None else 1e9 * limit_GB
-    )
+    seconds, samples, status = measured_run(flags, output, None if limit_GB is None else 1e9 * limit_GB)
     return {
         "limit_GB": limit_GB,
         "forecast_GB": predicted,
         "done": status == 0,
         "seconds": round(seconds, 1),
-        "pages_taken": taken,
         "stages": peaks(samples, stages(output / "dewedge.log")),
     }
 
