@@ -75,7 +75,7 @@ def run(folder: Path, files: dict[str, Path], budget: str) -> tuple[float, dict[
     start = time.perf_counter()
     dewedge(
         "run", "--half0", files["half0"], "--half1", files["half1"], "--full", files["full"],
-        "--tilt-range", *TILT_RANGE, "-o", folder, "--budget", budget, "--overwrite",
+        "--tilt-range", *TILT_RANGE[:2], "-o", folder, "--budget", budget, "--overwrite",
     )  # fmt: skip
     seconds = time.perf_counter() - start
     return seconds, steps(folder / "dewedge.log")

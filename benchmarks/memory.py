@@ -62,7 +62,7 @@ def inputs(folder: Path, kind: str, shape: tuple[int, int, int], molecules: list
         path = folder / "large.mrc"
         tile_series(path, [folder / f"s{seed}.mrc" for seed in SEEDS], shape[1:])
         return [str(path), "--thickness", str(shape[0])]
-    flags = ["--tilt-range", *map(str, TILT_RANGE)]
+    flags = ["--tilt-range", *map(str, TILT_RANGE[:2])]
     for part in ("half0", "half1", "full"):
         path = folder / f"large_{part}.mrc"
         tile(path, [np.asarray(read_mrc(files[part]).data) for files in specimens], shape)

@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from comparison.markers import blocks_of, with_blocks
-from notebook_tables import calibration, costs, speed, withheld
+from notebook_tables import calibration, checks, costs, speed, withheld
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "notebook"
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "check.md": checks.CHECK,
     "clusters.md": costs.CLUSTERS,
     "defaults.md": withheld.DEFAULTS,
     "empiar-10499.md": withheld.EMPIAR,
