@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comparison.markers import markdown
-from notebook_tables.rows import Row, read, table
+from notebook_tables.rows import Row, read, several, table
 
 OPERATORS = {"back_project": "back-projection", "project": "projection", "fbp": "FBP"}
 OTHERS = {
@@ -274,16 +274,16 @@ def memory() -> str:
     rows = read("memory")
     lines = [
         [
-            f"{each['input']}, {' x '.join(map(str, each['shape_zyx']))}",
+            "none" if each["limit_GB"] is None else f"{each['limit_GB']:g} GB",
             stage["stage"],
+            f"{stage['seconds']:.0f}",
             *(f"{stage[key]:.2f}" for key in ("own_GB", "mapped_GB", "both_GB")),
-            f"{each['forecast_GB']:.1f}",
         ]
         for each in rows
         for stage in each["stages"]
     ]
-    titles = ["input, z y x", "stage", "its own (GB)", "mapped files (GB)", "both (GB)", "forecast (GB)"]
-    return table(markdown(titles, lines), {"memory": rows[0]})
+    titles = ["limit", "stage", "seconds", "its own (GB)", "mapped files (GB)", "both (GB)"]
+    return table(markdown(titles, lines), {"memory": several(rows) | {"cores": rows[0]["cores"]}})
 
 
 def contention() -> str:
