@@ -17,7 +17,7 @@ def x_tilt() -> str:
         these = [row for row in rows if (row["x_tilt_deg"], row["told_deg"]) == key]
         told = {x_tilt_deg: "it", 0.0: "nothing"}.get(told_deg, "the opposite")
         lines.append([f"{x_tilt_deg:g}", told, *(spread([row[part] for row in these]) for part in PARTS)])
-    head = ["tilt about x (degrees)", "told", *(f"CC {part} the wedge" for part in PARTS)]
+    head = ["tilt about x (degrees)", "told", *PARTS.values()]
     return table(markdown(head, lines), {"x_tilt": several(rows)})
 
 
@@ -25,5 +25,10 @@ def spread(values: list[float]) -> str:
     return f"{statistics.mean(values):.3f} ± {(max(values) - min(values)) / 2:.3f}"
 
 
-PARTS = ("inside", "outside")
+PARTS = {
+    "inside": "CC in the wedge",
+    "outside": "outside",
+    "turned": "CC in the part turned into it",
+    "turned_power": "power there, over the truth's",
+}
 CHECK = {"x_tilt": x_tilt}
