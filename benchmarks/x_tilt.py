@@ -3,8 +3,8 @@
 A simulated series (`dewedge simulate --realistic`) is reconstructed, and its half-sets and truth are turned
 about x, as by programs that level a tomogram. Networks are fitted to them for equally many epochs and refine
 them, told the tilt, told nothing, and told the opposite. Prints, and keeps, the correlation with the truth
-inside the true wedge and outside; and, of that part of the true wedge that would be measured without the tilt,
-the correlation and the power over that of the truth.
+inside the true wedge and outside; and, of that part of the true wedge that would be measured without the
+tilt, the correlation and the power over that of the truth.
 
     python benchmarks/x_tilt.py SERIES.mrc TRUTH.mrc --thickness 100 [--x-tilt 4 10] [--json FILE]
 """
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def of_turned_part(refined: NDArray[Any], truth: NDArray[Any], wedge: TiltRange) -> dict[str, float]:
-    """Correlation and power over the truth's in the true wedge, where it would not be without a tilt about x."""
+    """Correlation, and power over the truth's, in the part of the wedge that a tilt about x turned there."""
     estimate, true = (tapered_spectrum(v, "tomogram", HIGHEST) for v in (refined, truth))
     level = wedge._replace(x_tilt_deg=0)
     inside, measured = (parted_by_wedge(true, each, len(truth))[i] for i, each in enumerate((wedge, level)))
