@@ -3,8 +3,7 @@
 A simulated series (`dewedge simulate --realistic`) is reconstructed, and its half-sets and truth are turned
 about x, as by programs that level a tomogram. Networks are fitted to them for equally many epochs and refine
 them, told the tilt, told nothing, and told the opposite. Prints, and keeps, the correlation with the truth
-inside the true wedge and outside; and, of that part of the true wedge that would be measured without the
-tilt, the correlation and the power over that of the truth.
+inside the true wedge, outside, and in that part of the true wedge that would be measured without the tilt.
 
     python benchmarks/x_tilt.py SERIES.mrc TRUTH.mrc --thickness 100 [--x-tilt 4 10] [--json FILE]
 """
@@ -67,7 +66,7 @@ def main() -> None:
                 refined = row.pop("refined")
                 outside, inside = correlation_outside_inside(refined, target, wedge)
                 row |= {"x_tilt_deg": x_tilt, "told_deg": told, "inside": inside, "outside": outside}
-                row |= of_turned_part(refined, target, wedge)
+                row["turned"] = of_turned_part(refined, target, wedge)
                 rows.append(measured_on() | row)
                 print(json.dumps(row), flush=True)
                 if given.json is not None:
@@ -75,13 +74,12 @@ def main() -> None:
                     given.json.write_text(f'{{"rows": [\n{lines}\n]}}\n')
 
 
-def of_turned_part(refined: NDArray[Any], truth: NDArray[Any], wedge: TiltRange) -> dict[str, float]:
-    """Correlation, and power over the truth's, in the part of the wedge that a tilt about x turned there."""
+def of_turned_part(refined: NDArray[Any], truth: NDArray[Any], wedge: TiltRange) -> float:
+    """Correlation with the truth in the part of the wedge that a tilt about x turned there."""
     estimate, true = (tapered_spectrum(v, "tomogram", HIGHEST) for v in (refined, truth))
     level = wedge._replace(x_tilt_deg=0)
     inside, measured = (parted_by_wedge(true, each, len(truth))[i] for i, each in enumerate((wedge, level)))
-    sums = shell_sums(estimate, true, (LOWEST, HIGHEST), inside & measured)
-    return {"turned": float(sums.correlation[0]), "turned_power": float(sums.aa[0] / sums.bb[0])}
+    return float(shell_sums(estimate, true, (LOWEST, HIGHEST), inside & measured).correlation[0])
 
 
 def fitted(sets: list[NDArray[np.float32]], told: TiltRange, seed: int, epochs: int) -> dict[str, Any]:

@@ -28,7 +28,6 @@ def spread(values: list[float]) -> str:
 PARTS = {
     "inside": "CC in the wedge",
     "outside": "outside",
-    "turned": "CC in the part turned into it",
-    "turned_power": "power there, over the truth's",
+    "turned": "in the part turned into it",
 }
 CHECK = {"x_tilt": x_tilt}
