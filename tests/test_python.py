@@ -137,6 +137,18 @@ def test_memory_mapped_in_streamed_out(
     assert 0.8 < dewedge.scores.correlation(average, in_memory) < 0.99999
 
 
+def test_a_tilt_range_may_hold_a_tilt_about_x(run: Path):
+    files = {"half0": run / "half0.mrc", "half1": run / "half1.mrc"}
+    for given, expected in (((-60, 60), 0), (TiltRange(-60, 60), 0), (TiltRange(-60, 60, 8), 8)):
+        opened = dewedge.open(**files, tilt_range=given)
+        assert isinstance(opened, dewedge.Halves)
+        assert opened.half0.tilt_range == (-60, 60, expected)
+    model = dewedge.fit([opened], tilt_range=TiltRange(-55, 60), epochs=1, cube_size=16, epoch_samples=4)
+    assert model.tilt_range == (-55, 60, 8)
+    again = dewedge.fit([opened], tilt_range=(-55, 60, 3), epochs=1, cube_size=16, epoch_samples=4)
+    assert again.tilt_range == (-55, 60, 3)
+
+
 def test_half_tomograms_of_files_are_not_read_into_memory(run: Path, halves: dewedge.Halves, tmp_path: Path):
     opened = dewedge.open(half0=run / "half0.mrc", half1=run / "half1.mrc", tilt_range=(-60, 60))
     assert isinstance(opened, dewedge.Halves)

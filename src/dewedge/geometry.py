@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 _LARGEST_DEFOCUS_UM = 30.0
 
 
+LEVEL_DEG = 0.5
 # Of a `TiltRange`, where a caller gives one: the tilt about x may be left out.
 TiltRangeLike = tuple[float, float] | tuple[float, float, float]
 
@@ -36,6 +37,15 @@ class TiltRange(NamedTuple):
     def __str__(self) -> str:
         turned = f", turned by {self.x_tilt_deg:g} about x" if self.x_tilt_deg else ""
         return f"{self.min_deg:.4g} to {self.max_deg:.4g} degrees{turned}"
+
+    @property
+    def is_level(self) -> bool:
+        """True if the tilt about x is none, or so small that the wedge is the same but for its edge."""
+        return abs(self.x_tilt_deg) < LEVEL_DEG
+
+    def with_angles(self, angles: TiltRangeLike) -> TiltRange:
+        """Other angles about y; the tilt about x stays unless there is one among them."""
+        return TiltRange(*angles) if len(angles) > 2 else TiltRange(angles[0], angles[1], self.x_tilt_deg)
 
     @property
     def plain(self) -> list[float]:

@@ -148,7 +148,7 @@ class TestTiltAboutX:
     def test_another_one_is_named(self, halves, told: float, shown: str):
         [found] = check_x_tilt("T", self.levelled(halves.even, 6), TiltRange(-60, 60, told), "half-set 0")
         assert found.severity == "warning" and found.what.endswith(f"told is {shown}")
-        assert float(found.do.removeprefix("Give it: --x-tilt ")) == pytest.approx(6, abs=1.2)
+        assert float(found.do.removeprefix("Give it: --x-tilt ").split()[0]) == pytest.approx(6, abs=1.2)
 
     def test_says_nothing_of_a_filled_one_or_of_a_wrong_range(self, halves):
         noise = np.random.default_rng(0).normal(size=(48, 64, 64))

@@ -378,7 +378,8 @@ def test_a_finished_tomogram_whose_input_is_gone_stays(
             # A half-set that is to be kept cannot be made again.
             (output / "TS_1" / "half0.mrc").unlink()
             assert main(["run", "--resume", "-o", str(output)]) == 2
-            assert message in capsys.readouterr().err.splitlines()[-1]
+            last = capsys.readouterr().err.splitlines()[-1]
+            assert message in last and "1 of 2 inputs could not be used" in last
             log = (output / "dewedge.log").read_text()
             last = log[log.rindex("tomogram  status") :].splitlines()[2]
             assert last.split()[3:5] == ["TS_1", "failed"] and "1 of 2 inputs are done" in log

@@ -17,8 +17,10 @@ from safetensors import safe_open
 
 import dewedge
 from dewedge.cli import main
+from dewedge.geometry import TiltRange
 from dewedge.io.mrc import read_mrc, write_mrc
 from dewedge.learn.checkpoint import load_model
+from dewedge.physics.wedge import wedge_mask
 from dewedge.scores import correlation
 
 VOLUMES = ("half0", "half1", "full", "refined")
@@ -233,6 +235,32 @@ def test_ready_made_halves(finished: Path, tmp_path: Path, tiny_fit: list[str]):
     np.testing.assert_array_equal(half0, data(finished / "half0.mrc"))
     np.testing.assert_allclose(full, (half0.astype(np.float64) + half1) / 2, rtol=1e-6, atol=1e-7)
     assert read_mrc(output / "refined.mrc").voxel_size_A == pytest.approx(20)
+
+
+def test_a_tilt_about_x_is_that_of_all_that_a_run_leaves(finished: Path, tmp_path: Path, tiny_fit: list[str]):
+    halves = ["--half0", str(finished / "half0.mrc"), "--half1", str(finished / "half1.mrc")]
+    output = tmp_path / "OUT"
+    given = ["--tilt-range", "-60", "60", "--x-tilt", "9"]
+    assert main(["run", *halves, *given, "-o", str(output), *tiny_fit]) == 0
+    assert load_model(output / "model.safetensors").tilt_range == (-60, 60, 9)
+    assert "turned by 9 about x" in (output / "report.html").read_text()
+    assert main(["trust", str(output), "--device", "cpu", "--quick"]) == 0
+    added = data(output / "refined_added.mrc").astype(np.float64)
+    power = np.abs(np.fft.rfftn(added - added.mean())) ** 2
+    shares = [
+        (power * (1 - wedge_mask(added.shape, TiltRange(-60, 60, x_tilt)).numpy())).sum() / power.sum()
+        for x_tilt in (9, -9)
+    ]
+    assert shares[0] > 0.95 > 0.9 > shares[1], shares
+    model, full = str(output / "model.safetensors"), str(output / "full.mrc")
+    results = []
+    for flags in ([], ["--x-tilt", "9"], ["--tilt-range", "-60", "60"], ["--x-tilt", "0"]):
+        path = tmp_path / f"{len(results)}.mrc"
+        assert main(["refine", model, full, *flags, "-o", str(path), "--device", "cpu"]) == 0
+        results.append(data(path))
+    for same in results[1:3]:
+        np.testing.assert_array_equal(results[0], same)
+    assert not np.array_equal(results[0], results[3])
 
 
 def test_frames_use_every_tilt_in_both_halves(series: Path, tmp_path: Path, tiny: list[str]):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
 from dewedge.inputs.entries import entries_of
 from dewedge.inputs.read import open_inputs
 from dewedge.inputs.run_input import SeriesInput
@@ -104,6 +105,11 @@ def test_a_tilt_about_x_is_given_for_all_or_for_each(tmp_path: Path, given: Any,
 def test_a_wrong_tilt_about_x_is_an_error(tmp_path: Path, given: list[float], message: str):
     with pytest.raises(InputError, match=message):
         open_inputs(halves_settings(tmp_path, 2, x_tilt=given), Faults())
+
+
+def test_two_angles_leave_the_tilt_about_x_as_it_is():
+    told = TiltRange(-60, 60, 4)
+    assert told.with_angles((-50, 55)) == (-50, 55, 4) and told.with_angles((-50, 55, 0)) == (-50, 55, 0)
 
 
 def test_a_tilt_about_x_is_for_half_tomograms(tmp_path: Path):

@@ -12,11 +12,11 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from dewedge.api.tomogram import Halves, Tomogram, TomogramLike, as_halves, as_tomogram
+from dewedge.api.tomogram import Halves, Tomogram, TomogramLike, as_halves, as_tomogram, tilt_keys
 from dewedge.check.volumes import check_model_voxel, check_voxel_sizes, require_sound
 from dewedge.errors import InputError
 from dewedge.geometry import TiltRange, TiltRangeLike
-from dewedge.inputs.entries import ranges_for
+from dewedge.inputs.entries import ranges_given
 from dewedge.inputs.mask import find_specimen
 from dewedge.inputs.run_input import Mask
 from dewedge.io.files import StrPath
@@ -35,7 +35,7 @@ from dewedge.runtime.devices import launched, started_processes
 from dewedge.runtime.folder import refuse_sources, require_new
 from dewedge.settings.file import resolve_options
 from dewedge.settings.fit import FitSection
-from dewedge.settings.sections import ComputeSection, TileSection
+from dewedge.settings.sections import ComputeSection, TileSection, TomogramsSection
 
 PairLike = Halves | tuple[TomogramLike, TomogramLike] | tuple[TomogramLike, TomogramLike, TomogramLike]
 MaskLike = NDArray[Any] | StrPath
@@ -147,8 +147,8 @@ class Model:
         require_refine_memory(
             [first.shape], self.fitted.network, self.fitted.cube_size, config.refine, config.compute
         )
-        tilts = tilt_range or first.tilt_range or self.tilt_range
-        wedge = TiltRange(*tilts).validated()
+        wedge = TiltRange(*(first.tilt_range or self.tilt_range))
+        wedge = (wedge.with_angles(tilt_range) if tilt_range else wedge).validated()
         path = None if out is None else Path(out)
         if path is not None:
             refuse_sources([path], [file for source in sources for file in source.files])
@@ -216,7 +216,7 @@ def load(path: StrPath) -> Model:
 def fit(
     pairs: Sequence[PairLike],
     *,
-    tilt_range: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
+    tilt_range: TiltRangeLike | Sequence[TiltRangeLike] | None = None,
     budget: str | None = None,
     epochs: int | None = None,
     mask: MaskLike | Sequence[MaskLike] | None = None,
@@ -268,7 +268,7 @@ def fit(
     if recipe is not None:
         given["recipe"] = recipe
     if tilt_range is not None:
-        given["tomograms"] = {"tilt_range": tilt_range}
+        given["tomograms"] = tilt_keys(tilt_range)
     config = resolve_options("fit", limits | options, {"fit": FitSection}, given)
     require_one_fit(config)
     if isinstance(pairs, Tomogram | Halves | np.ndarray):
@@ -276,7 +276,7 @@ def fit(
     all_halves = [as_halves(pair) for pair in pairs]
     if not all_halves:
         raise InputError("fit: expected at least one pair (half0, half1)")
-    ranges = _tilt_ranges(all_halves, config.tomograms.tilt_range)
+    ranges = _tilt_ranges(all_halves, config.tomograms)
     opened = [
         _pair(halves, where, wedge, OBJECTIVES[config.fit.objective].needs_halves)
         for halves, where, wedge in zip(all_halves, _masks(mask, all_halves), ranges, strict=True)
@@ -334,18 +334,20 @@ def _masks(
     ]
 
 
-def _tilt_ranges(all_halves: Sequence[Halves], given: Sequence[tuple[float, float]]) -> list[TiltRange]:
+def _tilt_ranges(all_halves: Sequence[Halves], given: TomogramsSection) -> list[TiltRange]:
     """The tilt range of each pair: as given, else its own."""
-    if given:
-        return ranges_for(given, len(all_halves))
-    ranges = []
-    for halves in all_halves:
-        if halves.half0.tilt_range is None:
+    own = [halves.half0.tilt_range for halves in all_halves]
+    if given.tilt_range:
+        return [
+            angles if known is None or given.x_tilt else TiltRange(*known).with_angles(angles[:2])
+            for angles, known in zip(ranges_given(given, len(own)), own, strict=True)
+        ]
+    for halves, known in zip(all_halves, own, strict=True):
+        if known is None:
             raise InputError(
                 f"fit: {halves.half0.name}: no tilt range known: expected tilt_range=(lowest, highest)"
             )
-        ranges.append(TiltRange(*halves.half0.tilt_range))
-    return ranges
+    return [TiltRange(*known) for known in own if known is not None]
 
 
 def _compute(device: str, precision: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dewedge.api.tomogram import Halves, Tomogram
+from dewedge.api.tomogram import Halves, Tomogram, tilt_keys
 from dewedge.check.volumes import require_sound
 from dewedge.errors import InputError
-from dewedge.geometry import TiltGeometry, TiltRange
+from dewedge.geometry import TiltGeometry, TiltRange, TiltRangeLike
 from dewedge.inputs.ctf import deconvolve_file
 from dewedge.inputs.planes import planes_beside, planes_of, read_planes
 from dewedge.inputs.read import read_all, require_sound_images
@@ -157,7 +157,7 @@ def open(
     binning: int = 1,
     angles: StrPath | None = None,
     xf: StrPath | None = None,
-    tilt_range: tuple[float, float] | None = None,
+    tilt_range: TiltRangeLike | None = None,
     recipe: str | None = None,
     seed: int = 0,
     no_check: bool = False,
@@ -202,7 +202,8 @@ def open(
     InputError
         If there is no such file or option, a file is damaged, or there are several inputs.
     """
-    named = {"thickness": thickness, "angles": angles, "xf": xf, "tilt_range": tilt_range}
+    named = {"thickness": thickness, "angles": angles, "xf": xf}
+    named |= {} if tilt_range is None else tilt_keys(tilt_range)
     options |= {"binning": binning} | {key: value for key, value in named.items() if value is not None}
     opened = open_all(path, recipe=recipe, seed=seed, no_check=no_check, **options)
     if len(opened) != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -285,3 +285,25 @@ def as_halves(given: object) -> Halves:
         "expected a list of pairs of half-sets, fit([(half0, half1)]), or of what reconstruct returns, got "
         f"{type(given).__name__}"
     )
+
+
+def tilt_keys(tilt_range: TiltRangeLike | Sequence[TiltRangeLike]) -> dict[str, Any]:
+    """Keys of the configuration that a tilt range stands for, or one for each tomogram.
+
+    Examples
+    --------
+    >>> tilt_keys((-60, 60))
+    {'tilt_range': [(-60, 60)]}
+    >>> tilt_keys([TiltRange(-60, 60), TiltRange(-50, 50, 8)])
+    {'tilt_range': [(-60, 60), (-50, 50)], 'x_tilt': [0.0, 8]}
+    """
+    given: Any = tilt_range
+    ranges = list(given) if _is_list(given) and all(map(_is_list, given)) else [given]
+    turned = [_is_list(each) and len(each) == 3 for each in ranges]
+    about_x = [each[2] if has else 0.0 for each, has in zip(ranges, turned, strict=True)]
+    keys = {"tilt_range": [each[:2] if has else each for each, has in zip(ranges, turned, strict=True)]}
+    return keys | ({"x_tilt": about_x} if any(about_x) else {})
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, (tuple, list))

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from dewedge.check.finding import Finding
 from dewedge.check.wedge import wedge_spectrum
 from dewedge.geometry import Floats, TiltRange
+from dewedge.physics.fourier import frequencies
+from dewedge.scores.spectra import from_wedge_axis, wedge_angle_deg
 
 _STEP_DEG = 2.0
 _SCANNED_DEG = np.arange(-20.0, 20.1, _STEP_DEG)
@@ -72,30 +74,26 @@ def check_x_tilt(series: str, volume: NDArray[Any], tilt_range: TiltRange, where
             f"{told}",
             where,
             "The second wedge would be cut beside the missing one",
-            f"Give it: --x-tilt {measured:.1f}",
+            f"Give it: --x-tilt {measured:.1f} (of several tomograms once for each, in their order)",
         )
     ]
 
 
 def _leak(power: Floats, tilt_range: TiltRange) -> float:
     """Mean power inside the wedge over that outside, in shells, of what `wedge_spectrum` gives."""
-    low, high, x_tilt = tilt_range
     depth, _, width = power.shape
-    # The half with kx >= 0 holds all.
-    half = width // 2 + 1
-    axes = [np.fft.fftfreq(n) for n in power.shape[:2]]
-    kz, ky, kx = np.meshgrid(*axes, np.fft.rfftfreq(width), indexing="ij", sparse=True)
-    beam = kz * np.cos(np.radians(x_tilt)) + ky * np.sin(np.radians(x_tilt))
-    angle = np.degrees(np.arctan2(beam, kx))
-    radius = np.sqrt(kz**2 + ky**2 + kx**2)
-    used = (radius >= _BAND[0]) & (radius < _BAND[1]) & (np.hypot(beam, kx) > _OFF_AXIS / min(depth, width))
-    inside = used & ((angle > high + _EDGE_DEG) | (angle < low - _EDGE_DEG))
-    outside = used & (angle > low + _EDGE_DEG) & (angle < high - _EDGE_DEG)
+    k = frequencies(power.shape)  # the half with kx >= 0, which holds all
+    angle = wedge_angle_deg(k, tilt_range).numpy()
+    radius = (k[0] ** 2 + k[1] ** 2 + k[2] ** 2).sqrt().numpy()
+    used = (from_wedge_axis(k, tilt_range) > _OFF_AXIS / min(depth, width)).numpy()
+    used = used & (radius >= _BAND[0]) & (radius < _BAND[1])
+    inside = used & ((angle > tilt_range.max_deg + _EDGE_DEG) | (angle < tilt_range.min_deg - _EDGE_DEG))
+    outside = used & (angle > tilt_range.min_deg + _EDGE_DEG) & (angle < tilt_range.max_deg - _EDGE_DEG)
     shell = (radius * _SHELLS_PER_CYCLE).astype(int)
     sums = [
         np.bincount(shell[part], values, int(_BAND[1] * _SHELLS_PER_CYCLE) + 1)
         for part in (inside, outside)
-        for values in (power[..., :half][part], np.ones(int(part.sum())))
+        for values in (power[..., : radius.shape[-1]][part], np.ones(int(part.sum())))
     ]
     power_in, count_in, power_out, count_out = sums
     filled = (count_in > 0) & (power_out > 0)

@@ -13,6 +13,7 @@ def evaluate(
     *paths: Path,
     truth: Path | None = None,
     tilt_range: tuple[float, float] | None = None,
+    x_tilt: float = 0.0,
     particles: Path | None = None,
     box: int = 32,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -33,6 +34,8 @@ def evaluate(
         The true specimen.
     tilt_range
         Lowest and highest tilt angle in degrees; for --truth.
+    x_tilt
+        Tilt about x in degrees by which the tomograms were levelled, and their wedge turned; for --truth.
     particles
         Particle list (STAR), for the Fourier shell correlation with --truth.
     box
@@ -51,8 +54,8 @@ def evaluate(
 
     if truth is not None and tilt_range is None:
         raise InputError("--truth: expected --tilt-range, lowest and highest tilt angle in degrees")
-    if truth is None and not (tilt_range is None and particles is None):
-        raise InputError("--tilt-range and --particles are for --truth: expected it, too")
+    if truth is None and not (tilt_range is None and particles is None and x_tilt == 0):
+        raise InputError("--tilt-range, --x-tilt and --particles are for --truth: expected it, too")
     sources = [*paths, *(path for path in (truth, particles) if path is not None)]
     with claimed_report(json, sources):
         if truth is None or tilt_range is None:
@@ -67,7 +70,7 @@ def evaluate(
         from dewedge.pipeline.evaluate import evaluate_files, print_scores, write_scores
 
         names = {str(path): path for path in paths}
-        scores = evaluate_files(names, truth, tilt_range, particles, box, no_check=no_check)
+        scores = evaluate_files(names, truth, (*tilt_range, x_tilt), particles, box, no_check=no_check)
         if json is not None:
             write_scores(json, scores)
         print_scores(scores)

@@ -67,6 +67,8 @@ def entries_of(config: Config, faults: Faults) -> list[Entry]:
     by_place = (config.fit.mask, given.tilt_range, given.x_tilt, config.ctf.ctf_file)
     if faults and any(len(values) > 1 for values in by_place):
         raise faults[0]
+    if not entries:
+        return []
     if not any(isinstance(entry, HalvesEntry) for entry in entries):
         _refuse(given, "tilt series, whose files tell")
         return entries
@@ -170,8 +172,8 @@ def with_ranges(entries: Sequence[Entry], given: TomogramsSection) -> list[Entry
 def _with_ranges(halves: Sequence[HalvesEntry], given: TomogramsSection) -> list[HalvesEntry]:
     if given.tilt_range:
         halves = [
-            replace(pair, tilt_range=tilt_range, notes=(*pair.notes, "tilt range as given"))
-            for pair, tilt_range in zip(halves, ranges_for(given.tilt_range, len(halves)), strict=True)
+            replace(pair, tilt_range=_with_angles(pair, angles), notes=(*pair.notes, "tilt range as given"))
+            for pair, angles in zip(halves, ranges_for(given.tilt_range, len(halves)), strict=True)
         ]
     ranges = [known_range(pair) for pair in halves]
     if not given.x_tilt:
@@ -187,6 +189,11 @@ def _with_ranges(halves: Sequence[HalvesEntry], given: TomogramsSection) -> list
     ]
 
 
+def _with_angles(pair: HalvesEntry, angles: TiltRange) -> TiltRange:
+    """Angles as given; the tilt about x that a file told stays."""
+    return angles if pair.tilt_range is None else pair.tilt_range.with_angles(angles[:2])
+
+
 def known_range(entry: HalvesEntry) -> TiltRange:
     """The tilt range of half tomograms.
 
@@ -200,6 +207,18 @@ def known_range(entry: HalvesEntry) -> TiltRange:
             f"{entry.path}: no tilt range known: expected --tilt-range, lowest and highest angle in degrees"
         )
     return entry.tilt_range
+
+
+def ranges_given(given: TomogramsSection, count: int) -> list[TiltRange]:
+    """The tilt range that is given for each of ``count`` tomograms, with the tilt about x, if that is.
+
+    Errors as `ranges_for`.
+    """
+    about_x = _for_each("--x-tilt: expected one tilt about x", given.x_tilt or [0.0], count)
+    return [
+        angles._replace(x_tilt_deg=tilt).validated()
+        for angles, tilt in zip(ranges_for(given.tilt_range, count), about_x, strict=True)
+    ]
 
 
 def ranges_for(ranges: Sequence[tuple[float, float]], count: int) -> list[TiltRange]:

@@ -285,4 +285,6 @@ def _halves_by_folder(files: list[Path], overrides: Overrides) -> list[Entry]:
 def _with_range(entry: Entry, overrides: Overrides) -> Entry:
     if overrides.tilt_range is None or isinstance(entry, SeriesEntry):
         return entry
-    return replace(entry, tilt_range=overrides.tilt_range.validated())
+    given = overrides.tilt_range.validated()
+    known = entry.tilt_range
+    return replace(entry, tilt_range=given if known is None else known.with_angles(given[:2]))

@@ -109,7 +109,7 @@ class CropSampler:
         self.turns: Turns = turns
         self.swap_halves = swap_halves
         self.interpolation = interpolation
-        self.level = not any(pair.tilt_range.x_tilt_deg for pair in self.pairs)
+        self.level = all(pair.tilt_range.is_level for pair in self.pairs)
         self.as_measured()
         self.size = size
         self.seed = seed

@@ -175,9 +175,8 @@ def _row(item: RunInput) -> dict[str, str]:
             " x ".join(map(str, (geometry.n_tilts, *geometry.image_shape_yx))),
             geometry.pixel_size_A,
         )
-    low, high, _ = item.tilt_range
     size = "not known" if size_A is None else f"{size_A:.4g}"
-    return {"images": data, "pixel": size, "tilts": f"{low:g} to {high:g}"}
+    return {"images": data, "pixel": size, "tilts": str(item.tilt_range).replace(" degrees", "")}
 
 
 def _check_series(item: SeriesInput, config: Config) -> Report:
@@ -251,7 +250,7 @@ def _check_halves(item: HalvesInput) -> Report:
     shape, voxel_size_A = item.half0.data.shape, item.half0.voxel_size_A
     report = Report(item.name, {"files": f"{item.half0.path}, {item.half1.path}"})
     size = "voxel size not known" if voxel_size_A is None else f"{voxel_size_A:g} A"
-    report.facts["half-sets"] = f"{shape} (z, y, x), {size}, tilts {item.tilt_range} as given"
+    report.facts["half-sets"] = f"{shape} (z, y, x), {size}, tilts {item.tilt_range}"
     report.findings.extend(check_lengths(item.name, voxel_size_A))
     report.findings.extend(volume_findings(item))
     _compare(report, half_set(item.half0.data), half_set(item.half1.data), ("z", "y", "x"))

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dewedge.check.volumes import check_voxel_sizes, require_sound
 from dewedge.errors import InputError
-from dewedge.geometry import TiltRange
+from dewedge.geometry import TiltRange, TiltRangeLike
 from dewedge.io.files import write_text_atomic
 from dewedge.io.half_precision import read_result
 from dewedge.io.particles import read_particles
@@ -30,7 +30,7 @@ COLUMNS = {
 def evaluate_files(
     estimates: Mapping[str, Path],
     truth_path: Path,
-    tilt_range: tuple[float, float],
+    tilt_range: TiltRangeLike,
     particles_path: Path | None = None,
     box: int = 32,
     *,

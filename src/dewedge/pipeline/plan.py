@@ -9,7 +9,7 @@ from dewedge.errors import InputError, printable
 from dewedge.inputs.ctf import series_correction
 from dewedge.inputs.run_input import HalvesInput, SeriesInput
 from dewedge.pipeline.check import check_inputs
-from dewedge.pipeline.earlier import NOT_READ
+from dewedge.pipeline.earlier import NOT_READ, not_as_asked
 from dewedge.pipeline.given_model import with_model
 from dewedge.pipeline.reconstruct import reconstruction_label
 from dewedge.pipeline.resources import find_shortage, predict
@@ -39,6 +39,7 @@ def plan(config: Config, *, resume: bool = False, overwrite: bool = False) -> No
     ready = prepared(config, resume=resume, overwrite=overwrite)
     config, tomograms, faults = ready.config, ready.tomograms, ready.faults
     warnings: list[Finding] = []
+    faults += not_as_asked(ready.earlier, ready.folder, config)
     if not config.no_check:
         wrong = Faults()
         usable, warnings = check_inputs([tomogram.item for tomogram in tomograms], config, wrong)

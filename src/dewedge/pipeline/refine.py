@@ -363,7 +363,7 @@ def refine_with_model(
     require_free(outputs, [path for paths in [*sources, beside] for path in paths], overwrite)
     wedge = model.tilt_range
     if tilt_range is not None:
-        wedge = TiltRange(*tilt_range, wedge.x_tilt_deg)
+        wedge = wedge.with_angles(tilt_range)
     if x_tilt_deg is not None:
         wedge = wedge._replace(x_tilt_deg=x_tilt_deg)
     wedge.validated()

@@ -143,7 +143,6 @@ def run(
                 )
             else:
                 process(tomograms, folder, config, fabric, resume, faults)
-            faults += on_first_process(fabric, lambda: not_as_asked(ready.earlier, folder, config))
             stale = on_first_process(fabric, lambda: not_as_asked(ready.earlier, folder, config))
             faults += stale
             goes_on = share and not all(one.result.exists() or one.left_out.exists() for one in folders)

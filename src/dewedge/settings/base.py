@@ -52,7 +52,8 @@ def _pairs(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, (str, Path, int, float)) else value
+    single = isinstance(value, (str, Path, int, float)) and not isinstance(value, bool)
+    return [value] if single else value
 
 
 def _whole(value: Any) -> Any:

@@ -143,8 +143,8 @@ def _refuse_unused(config: Config) -> None:
     for key, value in given.items():
         if value != usual[key]:
             raise InputError(
-                f"{key} = {shown(value)}: is for dewedge run; a comparison keeps half-sets, and MRC of "
-                "float32: leave it out"
+                f"{key} = {shown(value)}: is for dewedge run; a comparison watches no folder, and keeps "
+                "half-sets, and MRC of float32: leave it out"
             )
 
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dewedge.errors import InputError
+from dewedge.geometry import TiltRange
 from dewedge.inputs.entries import names_files
 from dewedge.inputs.read import require_cubes_for_network
 from dewedge.io.formats import require_zarr
@@ -46,10 +47,15 @@ def require_watchable(config: Config, output: Path) -> None:
         "--ctf-file": config.ctf.ctf_file,
         "--mask for each": len(config.fit.mask) > 1,
         "--tilt-range for each": len(config.tomograms.tilt_range) > 1,
+        "--x-tilt for each": len(config.tomograms.x_tilt) > 1,
     }
     for flag, value in given.items():
         if value:
             raise InputError(f"{flag}: is for inputs that are there: expected none with --live")
+    for tilt in config.tomograms.x_tilt:
+        TiltRange(-90, 90, tilt).validated()
+    for angles in config.tomograms.tilt_range:
+        TiltRange(*angles).validated()
     if not config.paths:
         raise InputError("--live: nothing to watch: expected a folder")
     for path in config.paths:
