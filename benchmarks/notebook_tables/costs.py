@@ -100,17 +100,19 @@ def memory() -> str:
     parts = [part for part in read("many") if part["what"] == "memory"]
     lines = []
     for part in parts:
-        at = {row["done"]: row for row in part["at"]}
+        at = part["at"]
         lines.append(
             [
+                f"{part['series']} of 41 x {part['size']} x {part['size']}",
                 "one fit to all" if part["joint"] else "`--fit-each`",
-                ", ".join(f"{at[done]['MB']:.0f}" for done in (20, 60, 100)) + " MB",
+                ", ".join(f"{at[fifth]['MB']:.0f}" for fifth in (1, 3, 5)) + " MB",
                 f"{part['peak']['MB']:.0f} MB",
                 str(part["peak"]["open_files"]),
                 f"{part['s']:.0f}",
             ]
         )
-    titles = ["", "memory after 20, 60 and 100 series", "most at any time", "files open, at most", "seconds"]
+    held = "memory after a fifth, three and all"
+    titles = ["series", "", held, "most at any time", "files open, at most", "seconds"]
     return table(markdown(titles, lines), {"many": several(parts)})
 
 
