@@ -103,7 +103,7 @@ def test_settings_that_would_make_all_methods_one_are_refused(flags: dict[str, o
 def test_keys_of_a_run_that_a_comparison_would_ignore_are_refused(tmp_path: Path, line: str, key: str):
     path = tmp_path / "settings.toml"
     path.write_text(line)
-    with pytest.raises(InputError, match=f"^{re.escape(key)}: is for dewedge run; a comparison watches no folder, and keeps"):
+    with pytest.raises(InputError, match=f"^{re.escape(key)}: is for dewedge run; a comparison"):
         read_comparison(path, {}, None)
     path.write_text('output_format = "mrc"\n[files]\nhalf_sets = "keep"\n')
     read_comparison(path, {}, None)
