@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 _LARGEST_DEFOCUS_UM = 30.0
 
 
-LEVEL_DEG = 0.5
+LEVEL_DEG = 0.5  # a smaller tilt about x moves the wedge by no more than the width of its edge
 # Of a `TiltRange`, where a caller gives one: the tilt about x may be left out.
 TiltRangeLike = tuple[float, float] | tuple[float, float, float]
 
