@@ -215,22 +215,31 @@ def test_rows_are_cut_as_the_whole_is(x_tilt):
     expected = torch.fft.irfftn(spectrum, s=shape)
     cut = WedgeCut(shape, tilt_range, torch.device("cpu"))
     assert (cut.margin > 0) == (x_tilt != 0)
-    first, stop = 32, 48
-    band = volume[:, cut.needed(first, stop)]
+    rows = range(32, 48)
+    band = volume[:, cut.needed(rows)]
     inside = band.clone()
     cut(band)
     cut(inside, inside=True)
-    torch.testing.assert_close(band + inside, volume[:, cut.needed(first, stop)], atol=1e-5, rtol=0)
-    error = (band[:, cut.margin : cut.margin + stop - first] - expected[:, first:stop]).square().mean()
+    torch.testing.assert_close(band + inside, volume[:, cut.needed(rows)], atol=1e-5, rtol=0)
+    error = (band[:, cut.margin : cut.margin + 16] - expected[:, 32:48]).square().mean()
     other = (volume - expected).square().mean()
     assert float(error) < (0.03 * float(other) if x_tilt else 1e-10)
 
 
 def test_rows_beyond_the_ends_are_reflected():
     cut = WedgeCut((8, 40, 8), TiltRange(-60, 60, 10), torch.device("cpu"))
-    rows = cut.needed(0, 4)
+    rows = cut.needed(range(4))
     assert rows[: cut.margin].tolist() == list(range(cut.margin, 0, -1))
-    assert cut.needed(38, 44).tolist()[cut.margin : cut.margin + 6] == [38, 39, 38, 37, 36, 35]
+    assert cut.needed(range(38, 44)).tolist()[cut.margin : cut.margin + 6] == [38, 39, 38, 37, 36, 35]
+
+
+@pytest.mark.parametrize("x_tilt", [0, 10])
+def test_parts_of_a_band_are_alike_and_all_of_it(x_tilt):
+    cut = WedgeCut((464, 928, 928), TiltRange(-60, 60, x_tilt), torch.device("cpu"))
+    parts = list(cut.parts(range(96, 96 + 256)))
+    assert [row for part in parts for row in part] == list(range(96, 96 + 256))
+    assert len({len(part) for part in parts}) == 1
+    assert all(len(part) > cut.margin for part in parts)
 
 
 def test_the_own_wedge_has_one_ky_unless_it_is_turned():

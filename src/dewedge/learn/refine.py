@@ -355,9 +355,8 @@ def _read_cut(
     """Standardised rows along y, reflected beyond the end, the wedge cut, then these voxels of z and x."""
     band = torch.empty(len(z_source), len(rows), len(x_source), device=cut.device)
     z_index, x_index = (torch.from_numpy(index).to(cut.device) for index in (z_source, x_source))
-    for begin in range(0, len(rows), cut.rows_at_once):
-        part = rows[begin : begin + cut.rows_at_once]
-        some = _read_rows(source, cut.needed(part.start, part.stop)).to(cut.device)
+    for part in cut.parts(rows):
+        some = _read_rows(source, cut.needed(part)).to(cut.device)
         # The mean leaves before the scale, so that a large offset costs no precision.
         some.sub_(scale.mean).mul_(1 / scale.std)
         if clip is not None:
@@ -365,6 +364,7 @@ def _read_cut(
         some.mul_(input_std)
         cut(some)
         kept = some[:, cut.margin : cut.margin + len(part)]
+        begin = part.start - rows.start
         band[:, begin : begin + len(part)] = kept.index_select(0, z_index).index_select(2, x_index)
     return band
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -145,16 +145,24 @@ class WedgeCut:
         self.margin = 0 if tilt_range.is_level else math.ceil(reach) + _RINGING
 
     @property
-    def rows_at_once(self) -> int:
+    def _rows_at_once(self) -> int:
         """Number of rows to be cut together: few without a margin, many with one."""
         voxels = FFT_VOXELS if self.device.type == "cpu" else GPU_FFT_VOXELS
         return max(1, voxels // (self.depth * self.width), _BAND_OF_MARGINS * self.margin)
 
-    def needed(self, first: int, stop: int) -> NDArray[np.int64]:
+    def parts(self, rows: range) -> Iterator[range]:
+        """Parts of neighbouring rows to be cut one after the other, as alike in length as they can be.
+
+        Then they have one mask.
+        """
+        size = math.ceil(len(rows) / math.ceil(len(rows) / self._rows_at_once))
+        return (rows[begin : begin + size] for begin in range(0, len(rows), size))
+
+    def needed(self, rows: range) -> NDArray[np.int64]:
         """Numbers of the rows that cutting these needs; beyond both ends they are reflected."""
         last = self.height - 1
-        rows = np.arange(first - self.margin, stop + self.margin)
-        return np.abs((rows + last) % max(2 * last, 1) - last)
+        wide = np.arange(rows.start - self.margin, rows.stop + self.margin)
+        return np.abs((wide + last) % max(2 * last, 1) - last)
 
     def __call__(self, band: Tensor, inside: bool = False) -> None:
         """Multiply, in place, the spectrum of ``(z, rows, x)`` with the mask, or with one minus it.
@@ -164,7 +172,7 @@ class WedgeCut:
         if not self.margin:
             mask = 1 - self._mask if inside else self._mask
             size = (self.depth, self.width)
-            for rows in torch.split(band, self.rows_at_once, dim=1):
+            for rows in torch.split(band, self._rows_at_once, dim=1):
                 rows.copy_(torch.fft.irfftn(torch.fft.rfftn(rows, dim=(0, 2)) * mask, s=size, dim=(0, 2)))
             return
         if self._mask.shape[1] != band.shape[1]:

@@ -17,7 +17,6 @@ from dewedge.io.volume_file import VolumeFile
 from dewedge.learn.extra_wedge import extra_wedge
 from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
-from dewedge.physics.projection import row_blocks
 from dewedge.physics.wedge import WedgeCut
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.validate.validate import without_gold
@@ -103,11 +102,11 @@ def write_parts(
         create_mrc(folder.measured, whole.shape, what=folder.measured.stem, **written) as measured,
         create_mrc(folder.added, whole.shape, what=folder.added.stem, **written) as added,
     ):
-        for rows in row_blocks(whole.shape[1], cut_wedge.rows_at_once):
-            band = torch.from_numpy(whole[:, cut_wedge.needed(rows.start, rows.stop)])
+        for part in cut_wedge.parts(range(whole.shape[1])):
+            band = torch.from_numpy(whole[:, cut_wedge.needed(part)])
             cut_wedge(band, inside=True)
-            first = cut_wedge.margin
-            added.data[:, rows] = band[:, first : first + rows.stop - rows.start].numpy()
+            rows = slice(part.start, part.stop)
+            added.data[:, rows] = band[:, cut_wedge.margin : cut_wedge.margin + len(part)].numpy()
             # Gold is given back as it was measured.
             measured.data[:, rows] = refined.data[:, rows] - added.data[:, rows]
 
