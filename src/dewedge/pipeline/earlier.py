@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dewedge.errors import InputError
-from dewedge.pipeline.stages import model_of
+from dewedge.pipeline.stages import is_refined
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.made_of import Record
@@ -93,7 +93,7 @@ def not_as_asked(earlier: Sequence[Earlier], run: ResultFolder, config: Config) 
 def _is_as_asked(folder: ResultFolder, run: ResultFolder, config: Config) -> bool:
     model = folder.model if config.fit_each else run.model
     return (
-        (model.exists() if config.model is not None else model_of(model, config) is not None)
+        is_refined(folder, config, model)
         and all(is_newer(path, model) for path in folder.refined_as(config.output_format))
         and (config.files.half_sets == "drop" or not missing_halves(folder))
     )

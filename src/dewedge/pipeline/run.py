@@ -29,9 +29,9 @@ from dewedge.pipeline.stages import (
     Tomogram,
     fitted_model,
     is_fitted,
+    is_refined,
     is_told,
     make_halves,
-    model_of,
     open_pair,
     refine_all,
     report,
@@ -264,11 +264,11 @@ def is_done(tomogram: Tomogram, run: ResultFolder, config: Config) -> bool:
 
     Errors as `dewedge.pipeline.stages.model_of`.
     """
-    folder, given = tomogram.folder, config.model is not None
-    model = run.model if given else folder.model
+    folder = tomogram.folder
+    model = run.model if config.model is not None else folder.model
     copies = paths_in_warp([tomogram.item]) if config.to_warp else []
     done = (
-        (given or model_of(model, config) is not None)
+        is_refined(folder, config, model)
         and all(is_newer(path, model) for path in folder.refined_as(config.output_format))
         and all(is_newer(path, folder.result) for path in copies)
         and has_halves_as_asked(folder, config)

@@ -102,7 +102,7 @@ def make_halves(
     faults, usable = Faults(), []
     for i, tomogram in enumerate(tomograms):
         with faults.left_out(tomogram.name):
-            if config.files.half_sets == "drop" and is_refined(tomogram, config, model_path):
+            if config.files.half_sets == "drop" and is_refined(tomogram.folder, config, model_path):
                 usable.append(i)
                 continue
             make_halves_of(tomogram, config, fabric)
@@ -113,12 +113,11 @@ def make_halves(
     return usable, faults
 
 
-def is_refined(tomogram: Tomogram, config: Config, model_path: Path) -> bool:
-    """True if the network in a file, with nothing left to fit, has refined a tomogram.
+def is_refined(folder: ResultFolder, config: Config, model_path: Path) -> bool:
+    """True if the network in a file, with nothing left to fit, has refined the tomogram of a folder.
 
     Errors as `model_of`.
     """
-    folder = tomogram.folder
     if not (folder.full.exists() and model_path.exists() and is_newer(folder.result, model_path)):
         return False
     return config.model is not None or model_of(model_path, config) is not None

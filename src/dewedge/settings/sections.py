@@ -72,8 +72,8 @@ class TomogramsSection(Section):
     )
     x_tilt: Numbers = Field(
         default=[],
-        description="Tilt about x in degrees by which half-sets were levelled, and their wedge turned. Once "
-        "for all or for each; else that of RELION's or Warp's files.",
+        description="Tilt about x in degrees by which half-sets were levelled, and their wedge turned. "
+        "Repeat the flag for each of several, if they differ; else that of RELION's or Warp's files.",
     )
     halves_only: bool = Field(
         default=False,
