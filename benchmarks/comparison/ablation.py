@@ -96,6 +96,52 @@ DEPARTURES = {
     ),
 }  # fmt: skip
 
+# One at a time against the default again, on real and realistic data: how a network is fitted and applied.
+# Another preparation of the images, or another filter, would change what withheld tilts are held against.
+CHOICES = {
+    **{
+        name: DEPARTURES[name]
+        for name in (
+            "Adam",
+            "cubic interpolation",
+            "no update of the wedge",
+            "32 channels",
+            "residual",
+            "instance normalisation",
+        )
+    },
+    "wedge filled online": Change(
+        "the wedge of the input is filled anew in each batch, without hints", {"fit": {"online_fill": 1.0}}
+    ),
+    "wedge filled online at the end": Change(
+        "the same in the last 30 % of the fit, after rounds", {"fit": {"online_fill": 0.3}}
+    ),
+    "a mask in the loss": Change(
+        "the loss knows the wedge, not what single tilts measured", {"fit": {"measured": "wedge"}}
+    ),
+    "all frequencies alike": Change(
+        "shells count the same, whatever signal they hold", {"fit": {"frequency_weight": "none"}}
+    ),
+    "exact rotations for four fifths": Change(
+        "most crops are turned by quarter turns, which need no interpolation",
+        {"fit": {"exact_rotations": 0.8}},
+    ),
+    "wedge weight 20": Change("the cut wedge counts ten times as much", {"fit": {"wedge_weight": 20.0}}),
+    "cubes of 64": Change("sub-tomograms of 2.4 times the volume", {"fit": {"cube_size": 64}}),
+    "three levels": Change("a network that sees twice as far", {"network": {"levels": 3}}),
+    "amplitude as predicted": Change(
+        "what fills the wedge is as strong as the network says", {"refine": {"wedge_amplitude": "predicted"}}
+    ),
+    "no total variation": Change("the network's prediction alone", {"refine": {"tv_share": 0.0}}),
+    "halves refined": Change(
+        "both half tomograms are refined and averaged", {"refine": {"refine": "halves"}}
+    ),
+    "half turns not averaged": Change(
+        "one prediction, at two positions", {"refine": {"average_rotations": 1}}
+    ),
+    "four half turns averaged": Change("predictions of all half turns", {"refine": {"average_rotations": 4}}),
+}
+
 # The default from given weights.
 INIT = "init simulated"
 STARTS = {INIT: Change("weights learnt on simulated specimens", {"fit": {"init": "simulated"}})}
@@ -203,7 +249,7 @@ CHANGES: dict[str, dict[str, Change]] = {
     "isonet": OF_DEFAULT,
     "cryocare+isonet": OF_DEFAULT,
     "deepdewedge": IDEAS | COMBINATIONS | OF_DEFAULT,
-    "dewedge": DEPARTURES | STARTS,
+    "dewedge": DEPARTURES | STARTS | CHOICES,
 }
 
 

@@ -7,7 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, INIT, LARGE, SAME_NETWORK, STARTS, WINNERS
+from ablation import (
+    CHOICES,
+    COMBINATIONS,
+    DEPARTURES,
+    DROPPED,
+    IDEAS,
+    INIT,
+    LARGE,
+    SAME_NETWORK,
+    STARTS,
+    WINNERS,
+)
 
 
 @dataclass(frozen=True)
@@ -240,6 +251,22 @@ def departures(size: str) -> Iterable[Job]:
         yield job(size, "dewedge", change=change, seed=seed, budget_s=third(size))
 
 
+CHOSEN_ON = (*REAL, *REALISTIC)
+
+
+def chosen(size: str) -> Iterable[Job]:
+    """Every setting by which a network is fitted and applied, changed one at a time, on what decides.
+
+    The real series first, and at a budget that the comparison by time finds long enough.
+    """
+    for specimen, seed, change in itertools.product(CHOSEN_ON, SEEDS, ("", *CHOICES)):
+        own_size = real_size(size) if specimen in REAL else realistic_size(size)
+        budget_s = half(realistic_size(size))
+        yield job(
+            own_size, "dewedge", change=change, specimen=specimen, snr=0.0, seed=seed, budget_s=budget_s
+        )
+
+
 def confirm(size: str) -> Iterable[Job]:
     """What won, and combinations, on seeds that chose nothing: SNR 1/4 and 1/6."""
     for snr, seed, change in itertools.product((0.25, 1 / 6), (21, 22, 23), CONFIRMED):
@@ -266,7 +293,7 @@ def init(size: str) -> Iterable[Job]:
 
 
 # Tables whose rows lie in a file of their own.
-OTHER_SIZES = ("realistic", "converged", "withheld", "time")
+OTHER_SIZES = ("realistic", "converged", "withheld", "time", "chosen")
 TABLES: Mapping[str, Any] = {
     "figure5": figure5,
     "figure7": figure7,
@@ -280,6 +307,7 @@ TABLES: Mapping[str, Any] = {
     "hour": hour,
     "screen": screen,
     "departures": departures,
+    "chosen": chosen,
     "init": init,
     "confirm": confirm,
 }

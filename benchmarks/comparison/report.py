@@ -42,6 +42,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
         "screen": verdicts.screen,
         "confirm": verdicts.confirm,
         "departures": verdicts.departures,
+        "chosen": verdicts.chosen,
         "dropped": verdicts.dropped,
         "init": verdicts.init,
         "settings": verdicts.settings,

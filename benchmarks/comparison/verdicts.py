@@ -4,16 +4,55 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
-from ablation import COMBINATIONS, DEPARTURES, DROPPED, IDEAS, OF_DEFAULT, STARTS, Settings
-from cells import SCORES, TITLES, Rows, mean, mean_sd, scores_table, snr_name, values
-from jobs import JOBS, TABLES, Job
+from ablation import CHOICES, COMBINATIONS, DEPARTURES, DROPPED, IDEAS, OF_DEFAULT, STARTS, Settings
+from cells import REALISTIC_SCORES, SHELLS, TITLES, Rows, mean, mean_sd, scores_table, snr_name, values
+from jobs import CHOSEN_ON, JOBS, REAL, TABLES, Job
 from markers import markdown
 from tables import alike
 
 MIN_FREEDOM = 4  # of a spread, for a verdict by it
-OTHER_SCORES = ("cc_outside", "cc_inside", "fsc_inside")
+
+
+Score = Callable[[Mapping[str, Any]], float | None]  # of a row; a resolution can be missing
+
+
+class Scale(NamedTuple):
+    """The score by which changes are judged, its title, and those that stand beside it, with decimals."""
+
+    title: str
+    judged: Score
+    beside: Mapping[str, tuple[Score, int]]
+
+
+def of_name(name: str, row: Mapping[str, Any]) -> float | None:
+    return row[name]
+
+
+def of_shell(number: int, row: Mapping[str, Any]) -> float | None:
+    return row["explained"][number]
+
+
+def mean_explained(row: Mapping[str, Any]) -> float:
+    """Mean explained power of the shells in which something was measured."""
+    return statistics.fmean(value for value in row["explained"] if value is not None)
+
+
+def with_truth(names: Sequence[str]) -> Scale:
+    beside = {TITLES[name]: (partial(of_name, name), REALISTIC_SCORES[name]) for name in names}
+    return Scale(TITLES["cc"], partial(of_name, "cc"), beside)
+
+
+SIMULATED = with_truth(("cc_outside", "cc_inside", "fsc_inside"))
+REALISTIC_SCALE = with_truth(("cc_outside", "cc_inside", "fsc_inside", "z_to_x"))
+WITHHELD = Scale(
+    "mean explained",
+    mean_explained,
+    {f"explained {name}": (partial(of_shell, i), 2) for i, name in enumerate(SHELLS)},
+)
 
 
 def screen(size: str, rows: Rows) -> str:
@@ -22,6 +61,18 @@ def screen(size: str, rows: Rows) -> str:
 
 def departures(size: str, rows: Rows) -> str:
     return against_reference(size, rows, "departures", "", "dewedge")
+
+
+def chosen(size: str, rows: Rows) -> str:
+    """A table for each specimen, the real series first."""
+    parts = []
+    for specimen in CHOSEN_ON:
+        jobs = alike(TABLES["chosen"](size), specimen=specimen)
+        groups = {change: alike(jobs, change=change) for change in dict.fromkeys(one.change for one in jobs)}
+        scale = WITHHELD if specimen in REAL else REALISTIC_SCALE
+        text = of_groups(groups, rows, "", "dewedge", scale)
+        parts += [f"{specimen}:", text] if text else []
+    return "\n\n".join(parts)
 
 
 def confirm(size: str, rows: Rows) -> str:
@@ -35,7 +86,7 @@ def dropped(size: str, rows: Rows) -> str:
         jobs = alike(JOBS["dropped"](size), method=method)
         changes = dict.fromkeys(one.change for one in jobs)
         groups = {change: alike(jobs, change=change) for change in changes}
-        parts.append(one_snr(groups, rows, reference, method))
+        parts.append(of_groups(groups, rows, reference, method))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -65,17 +116,25 @@ def against_reference(size: str, rows: Rows, table: str, reference: str, unchang
             change: alike(jobs, snr=snr, change=change)
             for change in dict.fromkeys(one.change for one in jobs)
         }
-        text = one_snr(groups, rows, reference, unchanged)
+        text = of_groups(groups, rows, reference, unchanged)
         if text:
             parts += [f"SNR {snr_name(snr)}:", text] if len(snrs) > 1 else [text]
     return "\n\n".join(parts)
 
 
-def one_snr(groups: Mapping[str, Sequence[Job]], rows: Rows, reference: str, unchanged: str) -> str:
-    """One table and the spread that its verdicts were measured with."""
+def of_groups(
+    groups: Mapping[str, Sequence[Job]],
+    rows: Rows,
+    reference: str,
+    unchanged: str,
+    scale: Scale = SIMULATED,
+) -> str:
+    """One table of the jobs of each change, and the spread that its verdicts were measured with."""
     base = groups[reference]
     differences = {
-        change: paired_differences(jobs, base, rows) for change, jobs in groups.items() if change != reference
+        change: paired_differences(jobs, base, rows, scale.judged)
+        for change, jobs in groups.items()
+        if change != reference
     }
     spread, freedom = pooled_sd(list(differences.values()))
     shown = [change for change, jobs in groups.items() if any(job in rows for job in jobs)]
@@ -83,30 +142,41 @@ def one_snr(groups: Mapping[str, Sequence[Job]], rows: Rows, reference: str, unc
     lines = []
     for change in shown:
         jobs = groups[change]
-        cc = values(rows, jobs, "cc")
+        judged = scores(rows, jobs, scale.judged)
         pairs = differences.get(change, [])
         name = change or unchanged
         lines.append([
             f"**{name}** (reference)" if change == reference else name,
-            mean_sd(cc, len(jobs), SCORES["cc"]),
-            ", ".join(f"{value:.3f}" for value in cc),
+            mean_sd(judged, len(jobs), 3),
+            ", ".join(f"{value:.3f}" for value in judged),
             f"{statistics.fmean(pairs):+.3f}" if pairs else "",
-            *(mean_sd(values(rows, jobs, score), len(jobs), SCORES[score]) for score in OTHER_SCORES),
+            *(mean_sd(scores(rows, jobs, of), len(jobs), digits) for of, digits in scale.beside.values()),
             mean(values(rows, jobs, "samples")),
             "" if change == reference else verdict(pairs, spread, freedom),
         ])  # fmt: skip
-    titles = ["change", "CC", "seeds", "difference", *(TITLES[score] for score in OTHER_SCORES)]
+    titles = ["change", scale.title, "seeds", "difference", *scale.beside]
     text = markdown([*titles, "samples", "verdict"], lines)
     if text and not math.isnan(spread):
-        text += f"\n\nPooled standard deviation of the differences in CC: {spread:.4f}"
+        text += f"\n\nPooled standard deviation of the differences in {scale.title}: {spread:.4f}"
         text += f", degrees of freedom: {freedom}."
     return text
 
 
-def paired_differences(jobs: Sequence[Job], base: Sequence[Job], rows: Rows) -> list[float]:
-    """CC less that of the reference, for the seeds that have both, computed by the same code."""
+def scores(rows: Rows, jobs: Sequence[Job], of: Score) -> list[float]:
+    """What the rows that exist have of a score."""
+    found = [of(rows[job]) for job in jobs if job in rows]
+    return [value for value in found if value is not None]
+
+
+def paired_differences(
+    jobs: Sequence[Job], base: Sequence[Job], rows: Rows, of: Score = SIMULATED.judged
+) -> list[float]:
+    """A score less that of the reference, for the seeds that have both, computed by the same code."""
     pairs = [(rows.get(job), rows.get(other)) for job, other in zip(jobs, base, strict=True)]
-    return [one["cc"] - of["cc"] for one, of in pairs if one and of and one["commit"] == of["commit"]]
+    found = [
+        (of(one), of(other)) for one, other in pairs if one and other and one["commit"] == other["commit"]
+    ]
+    return [one - other for one, other in found if one is not None and other is not None]
 
 
 def pooled_sd(differences: Sequence[Sequence[float]]) -> tuple[float, int]:
@@ -132,7 +202,7 @@ def settings(size: str, rows: Rows) -> str:
     """What each name means and sets."""
     titles = {
         "published recipe": IDEAS,
-        "default": DEPARTURES | STARTS,
+        "default": DEPARTURES | STARTS | CHOICES,
         "published recipe, combined": COMBINATIONS,
         "published methods": OF_DEFAULT,
         "published recipe, dropped": DROPPED["deepdewedge"],

@@ -148,6 +148,36 @@ def test_the_screen_compares_seed_by_seed_and_is_sorted() -> None:
     assert lines[-1] == "Pooled standard deviation of the differences in CC: 0.0014, degrees of freedom: 4."
 
 
+def test_choices_are_judged_by_withheld_tilts_and_on_simulated_specimens_by_the_truth() -> None:
+    def chosen(specimen: str, change: str, *all_values: dict[str, Any]) -> list[dict[str, Any]]:
+        jobs = tables.alike(TABLES["chosen"]("small"), specimen=specimen, change=change)
+        return [row(one, 0.5, z_to_x=1.1) | values for one, values in zip(jobs, all_values, strict=False)]
+
+    def explained(*shells: float | None) -> dict[str, Any]:
+        return {"explained": list(shells), "cc": None}
+
+    rows = made_up(
+        *chosen("10499 outer", "", explained(None, 0.2, 0.1, 0.0), explained(None, 0.2, 0.2, 0.2)),
+        *chosen("10499 outer", "residual", explained(None, 0.4, 0.3, 0.2), explained(None, 0.5, 0.4, 0.3)),
+        *chosen("10499 outer", "Adam", explained(None, 0.0, 0.0, 0.0)),
+        *chosen("cell", "", {"cc": 0.6}, {"cc": 0.7}),
+        *chosen("cell", "three levels", {"cc": 0.5}),
+    )
+    text = verdicts.chosen("small", rows)
+    lines = text.splitlines()
+    assert [line for line in lines if line.endswith(":")] == ["10499 outer:", "cell:"]
+    assert lines[2].startswith("| change | mean explained | seeds | difference | explained 0.02-0.04 |")
+    cut = [[line.split(" | ")[i] for i in (0, 2, 3, 4, 5)] for line in lines[4:7]]
+    assert cut == [
+        ["| residual", "0.300, 0.400", "+0.200", "", "0.45 ± 0.07 (2 seeds)"],
+        ["| **dewedge** (reference)", "0.100, 0.200", "", "", "0.20 ± 0.00 (2 seeds)"],
+        ["| Adam", "0.000", "-0.100", "", "0.00 (1 seed)"],
+    ]
+    assert "differences in mean explained: 0.0000, degrees of freedom: 1." in text
+    of_cell = text.partition("cell:")[2]
+    assert "| three levels | 0.500 (1 seed) | 0.500 | -0.100 |" in of_cell and "z : x" in of_cell
+
+
 def test_only_the_text_between_markers_changes(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
