@@ -28,7 +28,7 @@ class Size:
     Parameters
     ----------
     shape_zyx
-        Of the specimens, in voxels of 10 A, or of 20 A if they are realistic or real.
+        Of the specimens, in voxels of 10 A, or of 20 A if they are realistic or, but for ``real 10 A``, real.
     channels
         Of the published network at full resolution; None for the 64 of the recipes.
     cube_size
@@ -63,6 +63,7 @@ SIZES = {
     "small": Size((96, 160, 160), 16, 48, 100, 2, 40, 300.0, (32, 48, 64)),
     "realistic": Size((100, 220, 220), 16, 48, 100, 2, 40, 150.0, (48,)),
     "real": Size((100, 315, 326), 16, 48, 100, 2, 40, 300.0, (48,)),
+    "real 10 A": Size((200, 630, 652), 16, 48, 100, 2, 40, 300.0, (48,)),
     "full": Size((200, 512, 512), None, 96, 150, 10, None, 6 * 3600.0, (48, 64, 80, 96)),
 }
 
@@ -116,6 +117,13 @@ LINES = (  # methods, and what is changed of them
     ("dewedge", LARGE),
 )
 REALISTIC = ("cell", "lamella", "purified")  # specimens of `dewedge simulate --realistic`
+
+
+def is_realistic(specimen: str) -> bool:
+    """Whether the images are electron counts; what follows the kind tells tilts, as in ``cell 2 degrees``."""
+    return specimen.partition(" ")[0] in REALISTIC
+
+
 REAL = ("10499 outer", "10499 side")  # EMPIAR-10499 without tilts that `dewedge validate` keeps back
 SNRS = (0.5, 0.25, 1 / 6)
 SEEDS = (1, 2, 3)
@@ -251,20 +259,43 @@ def departures(size: str) -> Iterable[Job]:
         yield job(size, "dewedge", change=change, seed=seed, budget_s=third(size))
 
 
-CHOSEN_ON = (*REAL, *REALISTIC)
+@dataclass(frozen=True)
+class Ground:
+    """Data on which the settings of the default are changed."""
+
+    specimen: str
+    split: str = "tilts"
+    size: str = ""  # that of its kind, if not given
+    changes: tuple[str, ...] = tuple(CHOICES)
+
+
+# The settings that prepare neither images nor network, in other circumstances.
+ELSEWHERE = ("a mask in the loss", "wedge filled online", "amplitude as predicted", "no total variation")
+GROUNDS: Mapping[str, Ground] = {
+    **{specimen: Ground(specimen) for specimen in (*REAL, *REALISTIC)},
+    "10499 outer, voxels of 10 A": Ground("10499 outer", size="real 10 A", changes=ELSEWHERE),
+    "cell, half-sets of frames": Ground("cell", split="frames", changes=ELSEWHERE),
+    "cell, tilts by 2 degrees": Ground("cell 2 degrees", changes=ELSEWHERE),
+}
+
+
+def chosen_on(ground: Ground, size: str) -> Iterable[Job]:
+    """What `chosen` has of these data: settings changed one at a time."""
+    own_size = real_size(size) if ground.specimen in REAL else realistic_size(size)
+    if ground.size and size != "smoke":
+        own_size = ground.size
+    values = {"specimen": ground.specimen, "split": ground.split, "snr": 0.0}
+    for seed, change in itertools.product(SEEDS, ("", *ground.changes)):
+        budget_s = half(
+            realistic_size(size)
+        )  # long enough (docs/notebook/comparison.md, quality against time)
+        yield job(own_size, "dewedge", change=change, seed=seed, budget_s=budget_s, **values)
 
 
 def chosen(size: str) -> Iterable[Job]:
-    """Every setting by which a network is fitted and applied, changed one at a time, on what decides.
-
-    The real series first, and at a budget that the comparison by time finds long enough.
-    """
-    for specimen, seed, change in itertools.product(CHOSEN_ON, SEEDS, ("", *CHOICES)):
-        own_size = real_size(size) if specimen in REAL else realistic_size(size)
-        budget_s = half(realistic_size(size))
-        yield job(
-            own_size, "dewedge", change=change, specimen=specimen, snr=0.0, seed=seed, budget_s=budget_s
-        )
+    """Every setting by which a network is fitted and applied, changed one at a time, on what decides."""
+    for ground in GROUNDS.values():
+        yield from chosen_on(ground, size)
 
 
 def confirm(size: str) -> Iterable[Job]:

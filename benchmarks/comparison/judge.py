@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs import REALISTIC, Job
+from jobs import Job, is_realistic
 from shells import shell_scores
 from specimens import Data, Volume, voxel_size_A, without_gold
 
@@ -31,5 +31,5 @@ def scores_of(job: Job, volume: Volume, data: Data) -> dict[str, Any]:
         "fsc": None if against.fsc_A is None else round(against.fsc_A, 2),
         "fsc_inside": None if against.fsc_inside_A is None else round(against.fsc_inside_A, 2),
     }
-    further = shell_scores(estimated, data.truth, data.tilt_range) if job.specimen in REALISTIC else {}
+    further = shell_scores(estimated, data.truth, data.tilt_range) if is_realistic(job.specimen) else {}
     return scores_of_truth | further

@@ -60,7 +60,7 @@ def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
     """Write the tables and figures of the rows of a size into the pages of a folder."""
     groups = grouped(rows_file, (size,), "machine")
     dropped = grouped(rows_file.with_stem(f"{rows_file.stem}_dropped"), (size,), "machine", "commit")
-    sizes = (realistic_size(size), real_size(size))
+    sizes = (realistic_size(size), real_size(size), "real 10 A")
     realistic = grouped(rows_file.with_name(REALISTIC_FILE), sizes, "machine")
     of_table = {"dropped": dropped} | dict.fromkeys(OTHER_SIZES, realistic)
     rows = fullest("figure5", size, groups)

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from ablation import settings_of
-from jobs import REAL, REALISTIC, SIZES, Job
+from jobs import REAL, REALISTIC, SIZES, Job, is_realistic
 from numpy.typing import NDArray
 from rows import locked
 
@@ -72,6 +72,7 @@ KINDS = {
     "thick": Kind(thickness=3 / 2),
     "thick sparse": Kind(thickness=4 / 3, options={"n_particles": 40}),
     **{kind: Kind(tilt_deg=tuple(range(-60, 61, 3)), options={"specimen": kind}) for kind in REALISTIC},
+    "cell 2 degrees": Kind(options={"specimen": "cell"}),
 }
 
 
@@ -130,7 +131,8 @@ def series_name(job: Job, seed: int) -> str:
 
 
 def voxel_size_A(job: Job) -> float:
-    return REALISTIC_VOXEL_SIZE_A if job.specimen in (*REALISTIC, *REAL) else VOXEL_SIZE_A
+    coarse = is_realistic(job.specimen) or (job.specimen in REAL and job.size != "real 10 A")
+    return REALISTIC_VOXEL_SIZE_A if coarse else VOXEL_SIZE_A
 
 
 def load(job: Job, seed: int, folder: Path, structures: Path, real: Path | None = None) -> Data:
@@ -139,7 +141,7 @@ def load(job: Job, seed: int, folder: Path, structures: Path, real: Path | None 
         if real is None:
             raise SystemExit(f"{job.specimen}: expected --real, the folder of the series")
         return load_real(job, real)
-    if job.specimen in REALISTIC:
+    if is_realistic(job.specimen):
         return load_realistic(job, seed, folder)
     kind, size = KINDS[job.specimen], SIZES[job.size]
     depth, height, width = size.shape_zyx
@@ -205,7 +207,7 @@ def load(job: Job, seed: int, folder: Path, structures: Path, real: Path | None 
 def load_realistic(job: Job, seed: int, folder: Path) -> Data:
     """As `load`, of a realistic specimen, prepared and reconstructed as `dewedge run` does."""
     kind = KINDS[job.specimen]
-    options = {"tilt_deg": kind.tilt_deg, **(kind.options or {})}
+    options = {"tilt_deg": kind.tilt_deg, "frames": job.split == "frames", **(kind.options or {})}
     name, shape = series_name(job, seed), SIZES[job.size].shape_zyx
     return simulated_realistically(folder, name, shape, voxel_size_A(job), seed, job.split, options)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ablation import CHOICES, COMBINATIONS, DEPARTURES, DROPPED, IDEAS, OF_DEFAULT, STARTS, Settings
 from cells import REALISTIC_SCORES, SHELLS, TITLES, Rows, mean, mean_sd, scores_table, snr_name, values
-from jobs import CHOSEN_ON, JOBS, REAL, TABLES, Job
+from jobs import GROUNDS, JOBS, REAL, TABLES, Job, chosen_on
 from markers import markdown
 from tables import alike
 
@@ -64,14 +64,14 @@ def departures(size: str, rows: Rows) -> str:
 
 
 def chosen(size: str, rows: Rows) -> str:
-    """A table for each specimen, the real series first."""
+    """A table for each kind of data, the real series first."""
     parts = []
-    for specimen in CHOSEN_ON:
-        jobs = alike(TABLES["chosen"](size), specimen=specimen)
-        groups = {change: alike(jobs, change=change) for change in dict.fromkeys(one.change for one in jobs)}
-        scale = WITHHELD if specimen in REAL else REALISTIC_SCALE
+    for name, ground in GROUNDS.items():
+        jobs = list(chosen_on(ground, size))
+        groups = {change: alike(jobs, change=change) for change in ("", *ground.changes)}
+        scale = WITHHELD if ground.specimen in REAL else REALISTIC_SCALE
         text = of_groups(groups, rows, "", "dewedge", scale)
-        parts += [f"{specimen}:", text] if text else []
+        parts += [f"{name}:", text] if text else []
     return "\n\n".join(parts)
 
 

@@ -13,7 +13,7 @@ import pytest
 import tables
 import verdicts
 from ablation import CHANGES, DROPPED, SAME_NETWORK
-from jobs import JOBS, METHODS, REAL, REALISTIC, SNRS, TABLES, Job, job
+from jobs import JOBS, METHODS, REAL, SNRS, TABLES, Job, is_realistic, job
 from markers import with_blocks
 from methods import configuration
 from report import PAGES, write_pages
@@ -150,7 +150,8 @@ def test_the_screen_compares_seed_by_seed_and_is_sorted() -> None:
 
 def test_choices_are_judged_by_withheld_tilts_and_on_simulated_specimens_by_the_truth() -> None:
     def chosen(specimen: str, change: str, *all_values: dict[str, Any]) -> list[dict[str, Any]]:
-        jobs = tables.alike(TABLES["chosen"]("small"), specimen=specimen, change=change)
+        sizes = {"size": "real" if specimen in REAL else "realistic", "split": "tilts"}
+        jobs = tables.alike(TABLES["chosen"]("small"), specimen=specimen, change=change, **sizes)
         return [row(one, 0.5, z_to_x=1.1) | values for one, values in zip(jobs, all_values, strict=False)]
 
     def explained(*shells: float | None) -> dict[str, Any]:
@@ -273,7 +274,9 @@ def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
     write_pages("small", file, tmp_path, tmp_path)
     assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 14
     every = {one for table in JOBS.values() for one in table("small")}
-    assert {one.snr for one in every if one.specimen not in (*REALISTIC, *REAL)} == set(SNRS)
+    assert {one.snr for one in every if not is_realistic(one.specimen) and one.specimen not in REAL} == set(
+        SNRS
+    )
     shells = {"z_to_x": 1.1, "shells_outside": [0.9] * 4, "shells_inside": [None] * 4}
     shells |= {"explained": [None, 0.2, 0.1, -0.1], "correlation": [None, 0.4, 0.2, 0.1]}
     for name in ("rows.json", "rows_dropped.json", "comparison_realistic.json"):
