@@ -33,6 +33,7 @@ TITLES = {
 FIELDS = {
     "dropped_real": ("explained",),
     "second_screen": ("explained", "explained_with_tv"),
+    "coarse_screen": ("explained",),
     "today": ("correlation", "explained"),
     "wrong": ("correlation", "explained", "z_to_x", "weave"),
     "hints": ("correlation", "explained", "slope", "z_to_x", "z_to_x_all_tilts"),
@@ -105,6 +106,6 @@ def tables(*names: str) -> Mapping[str, Callable[[], str]]:
     return {name: partial(table, name) for name in names}
 
 
-DEFAULTS = tables("dropped_real", "second_screen")
+DEFAULTS = tables("dropped_real", "second_screen", "coarse_screen")
 EMPIAR = tables("today", "wrong", "hints")
 TRANSFER = tables("amplitude", "measured", "tv")
