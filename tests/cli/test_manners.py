@@ -69,6 +69,16 @@ def test_results_of_one_name_are_told_the_way_out(
     assert "full_refined.mrc" in line and "one at a time, each with its -o FILE, or give no -o" in line
 
 
+def test_two_halves_behind_one_flag_are_not_refined_as_full_tomograms(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    model, half0, half1 = (str(finished / name) for name in ("model.safetensors", "half0.mrc", "half1.mrc"))
+    words = ("refine", model, "--half0", half0, half1, "--half1", half1, half0, "-o", str(tmp_path))
+    line = told(capsys, *words)
+    assert f"{half1}: given beside --half0, so taken for a full tomogram" in line
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "words, expected",
     [

@@ -67,6 +67,12 @@ def refine(
         raise InputError(
             f"--half1: expected {len(half0 or [])} files, one for each --half0, got {len(half1 or [])}"
         )
+    if tomograms and half0:
+        raise InputError(
+            f"{tomograms[0]}: given beside --half0, so taken for a full tomogram: give --half0 and --half1 "
+            "once for each pair, as in --half0 A.mrc --half1 B.mrc --half0 C.mrc --half1 D.mrc, and full "
+            "tomograms by a command of their own"
+        )
     sources += [list(pair) for pair in zip(half0 or [], half1 or [], strict=True)]
     refine_with_model(
         model,
