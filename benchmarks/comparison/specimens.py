@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from ablation import settings_of
-from jobs import REAL, REALISTIC, SIZES, Job, is_realistic
+from jobs import AXIS_REFINED, REAL, REALISTIC, SIZES, Job, is_realistic
 from numpy.typing import NDArray
 from rows import locked
 
@@ -23,7 +23,7 @@ from dewedge.io.particles import read_particles
 from dewedge.io.tilt_series import read_tilt_series
 from dewedge.physics.reconstruction import FilterName, fbp
 from dewedge.physics.transfer import MeasuredPlanes, constant
-from dewedge.pipeline.half_sets import half_sets
+from dewedge.pipeline.half_sets import half_sets, with_known_axis
 from dewedge.pipeline.reconstruct import fill_reconstruction
 from dewedge.pipeline.validate.folder import ValidationSettings
 from dewedge.pipeline.validate.validate import divide
@@ -255,8 +255,10 @@ def load_real(job: Job, folder: Path) -> Data:
         "reconstruct": {"thickness": shape[0] * binning, "bin": binning},
         "split": {"split": job.split},
     })  # fmt: skip
-    kind = cast(Withholding, job.specimen.split()[-1])
+    kind = cast(Withholding, job.specimen.removesuffix(AXIS_REFINED).split()[-1])
     parts = divide(config, ValidationSettings(withhold=kind))
+    if job.specimen.endswith(AXIS_REFINED):
+        config = with_known_axis(config, parts.item)
     given = config.series.model_copy(update={"exclude_tilts": [parts.exclude]})
     data = prepare(config.model_copy(update={"series": given}), shape, 0)
     whole = prepare(config, shape, 0).full

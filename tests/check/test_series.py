@@ -11,7 +11,7 @@ import pytest
 
 from dewedge.check.alignment import check_order, find_tilt_axis, resemblance
 from dewedge.check.angles import check_angles, check_lengths
-from dewedge.check.axis_position import check_axis_position, measure_axis, put_right
+from dewedge.check.axis_position import check_axis_position, describe_move, measure_axis, put_right
 from dewedge.check.binning import binned_geometry, binned_image, binned_volume
 from dewedge.check.images import check_images, summarise_images
 from dewedge.check.shifts import check_shifts, measure_shifts
@@ -41,8 +41,9 @@ class TestGoodSeries:
         measured = measure_axis([real.images], real.geometry, 200)
         assert measured is not None
         assert 6 < measured.shift_px < 10 and measured.shift_error_px < 2 and measured.gain > 0.06
-        moved, done = put_right(real.geometry, measured)
-        assert "pixels along x" in done
+        angle_deg, shift_px = put_right(measured)
+        assert "--axis-shift" in describe_move(angle_deg, shift_px)
+        moved = real.geometry.moved(angle_deg, shift_px)
         assert check_axis_position("TS", measure_axis([real.images], moved, 200), moved, 2) == []
 
     def test_the_real_one_in_order_of_acquisition(self, real: TiltSeries, findings_of):
@@ -215,7 +216,8 @@ class TestAxisPosition:
 
     @pytest.mark.parametrize("shift, angle, moved", [(8, 2, True), (0.9, 0.3, False)])
     def test_what_is_within_its_error_is_left(self, shift: float, angle: float, moved: bool):
-        geometry, done = put_right(self.geometry(), self.found(shift, angle))
+        found = put_right(self.found(shift, angle))
+        geometry, done = self.geometry().moved(*found), describe_move(*found)
         assert geometry.is_aligned != moved
         assert ("left as it is" in done) != moved
         if moved:

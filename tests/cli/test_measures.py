@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 
 from dewedge.cli import main
-from dewedge.io.mrc import read_mrc
+from dewedge.geometry import TiltGeometry
+from dewedge.io.mrc import read_mrc, write_mrc
+from dewedge.scores.coefficient import correlation
 from dewedge.scores.withheld import withheld_scores
+from dewedge.settings.file import resolve_config
+from dewedge.simulate.builtin import builtin_molecules
+from dewedge.simulate.specimen import simulate_specimen
+from dewedge.simulate.tilt_series import simulate_tilt_series
 
 FLAGS = ["--thickness", "32", "--channels", "2", "--cube-size", "16", "--epochs", "1", "--epoch-samples", "4"]
 FLAGS += [
@@ -55,6 +61,25 @@ class TestValidate:
         assert scores["ceiling"]["correlation"][-1] > 0.1
         assert len(found["tilts"]["prediction, seed 3"]) == 12
         assert (validated / "validate.png").stat().st_size > 10000
+
+    def test_the_axis_that_all_tilts_show_is_that_of_the_tilts_given(self, tmp_path: Path):
+        rng = np.random.default_rng(2)
+        specimen = simulate_specimen((32, 136, 136), builtin_molecules(20.0), rng, n_membranes=0)
+        tilts = np.arange(-60, 61, 4.0)
+        wide = TiltGeometry(tilt_deg=tilts, image_shape_yx=(136, 136), pixel_size_A=20.0)
+        images = simulate_tilt_series(specimen.volume, wide, 1.0, rng).noisy[:, 8:-8, 8:-8]
+        write_mrc(tmp_path / "ts.mrc", np.roll(images, -6, axis=2), 20.0, stack=True)
+        np.savetxt(tmp_path / "ts.tlt", tilts)
+        output = tmp_path / "OUT"
+        words = ["validate", str(tmp_path / "ts.mrc"), *FLAGS, "--withhold", "side", "--refine-axis"]
+        assert main([*words, "-o", str(output)]) == 0
+        of_seed = resolve_config(output / "seed0" / "config.toml", {})
+        assert not of_seed.reconstruct.refine_axis
+        assert of_seed.series.axis_shift == pytest.approx(6, abs=1)
+        # With an axis of their own, the tilts of one side lie elsewhere than all of them.
+        whole, given = (read_mrc(path).data for path in (output / "all_tilts.mrc", output / "seed0/full.mrc"))
+        assert correlation(whole[:, 12:-12, 12:-12], given[:, 12:-12, 12:-12]) > 0.7
+        assert main([*words, "-o", str(output), "--resume"]) == 0
 
     def test_what_a_run_would_refuse_leaves_nothing(self, series: Path, tmp_path: Path, capsys):
         flags = [str(series / "TS.mrc"), "--thickness", "32", "--epochs", "1", "-o", str(tmp_path / "OUT")]

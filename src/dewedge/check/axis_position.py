@@ -69,18 +69,23 @@ def describe_axis(found: AxisEstimate | None) -> str:
     )
 
 
-def put_right(geometry: TiltGeometry, found: AxisEstimate) -> tuple[TiltGeometry, str]:
-    """The geometry with the tilt axis where it was found, and what was done.
+def put_right(found: AxisEstimate) -> tuple[float, float]:
+    """The angle in degrees and the shift in raw pixels by which all images are moved.
 
-    Shift and turn are each left out if they are within twice their standard error.
+    Each is 0 if it is within twice its standard error.
     """
-    angle, shift = _significant(found, _PUT_RIGHT)
-    parts = [
-        f"turned by {angle:+.2f} degrees" if angle else "",
-        f"shifted by {shift:+.1f} pixels along x" if shift else "",
+    return _significant(found, _PUT_RIGHT)
+
+
+def describe_move(angle_deg: float, shift_px: float) -> str:
+    """Describe what is done to all images, with the flags that would do the same."""
+    if not angle_deg and not shift_px:
+        return "left as it is, within its error"
+    flags = [
+        f"--axis-turn-deg {angle_deg:.3f}" if angle_deg else "",
+        f"--axis-shift {shift_px:.2f}" if shift_px else "",
     ]
-    done = " and ".join(part for part in parts if part)
-    return geometry.moved(angle, shift), f"all images {done}" if done else "left as it is, within its error"
+    return f"all images moved, as by {' '.join(filter(None, flags))}"
 
 
 def check_axis_position(

@@ -155,7 +155,17 @@ def open_series(entry: SeriesEntry, config: Config, mask: Mask | None) -> Series
         remarks.append("half-sets are the averages of even and of odd frames")
     if config.reconstruct.thickness is None and entry.thickness is not None:
         remarks.append(f"thickness {entry.thickness} pixels from {entry.program}'s metadata")
-    series = entry.open_frames() if frames else (entry.open(),)
+    series: tuple[TiltSeries, ...] = entry.open_frames() if frames else (entry.open(),)
+    turn_deg, shift = config.series.axis_turn_deg, config.series.axis_shift
+    if turn_deg or shift:
+        if config.reconstruct.refine_axis:
+            raise InputError(
+                "--axis-shift and --axis-turn-deg: expected without --refine-axis, which measures them anew"
+            )
+        series = tuple(replace(each, geometry=each.geometry.moved(turn_deg, shift)) for each in series)
+        remarks.append(
+            f"all images turned by {turn_deg:+g} degrees and shifted by {shift:+g} pixels, as asked"
+        )
     return SeriesInput(entry.name, series, entry.thickness, mask or "none", tuple(remarks))
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import torch
 
-from dewedge.check.axis_position import describe_axis, measure_axis, put_right
+from dewedge.check.axis_position import describe_axis, describe_move, measure_axis, put_right
 from dewedge.inputs.ctf import correct, series_correction
 from dewedge.inputs.images import AlignedImages, Gold, prepare
 from dewedge.inputs.run_input import SeriesInput
 from dewedge.runtime.progress import counted
-from dewedge.settings.sections import CtfSection, ImagesSection, ReconstructSection, SplitSection
+from dewedge.settings.sections import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
 
 logger = logging.getLogger(__name__)
@@ -61,16 +61,38 @@ def half_sets(
 def with_refined_axis(item: SeriesInput, section: ReconstructSection) -> SeriesInput:
     """Series with its tilt axis where its images show it, as far as that is beyond their uncertainty.
 
+    Errors as `measured_axis`.
+    """
+    angle_deg, shift_px = measured_axis(item, section)
+    moved = item.series[0].geometry.moved(angle_deg, shift_px)
+    return replace(item, series=tuple(replace(series, geometry=moved) for series in item.series))
+
+
+def measured_axis(item: SeriesInput, section: ReconstructSection) -> tuple[float, float]:
+    """The angle in degrees and the shift in raw pixels by which all images are moved to their tilt axis.
+
     Errors as `dewedge.check.axis_position.measure_axis`.
     """
-    geometry = item.series[0].geometry
-    found = measure_axis(
-        [series.images for series in item.series], geometry, section.thickness or item.thickness
-    )
+    stacks, geometry = [series.images for series in item.series], item.series[0].geometry
+    found = measure_axis(stacks, geometry, section.thickness or item.thickness)
+    angle_deg, shift_px = (0.0, 0.0) if found is None else put_right(found)
     logger.info("%s: tilt axis: %s", item.name, describe_axis(found))
-    if found is None:
-        logger.info("%s: tilt axis: left as it is", item.name)
-        return item
-    moved, done = put_right(geometry, found)
-    logger.info("%s: tilt axis: %s", item.name, done)
-    return replace(item, series=tuple(replace(series, geometry=moved) for series in item.series))
+    logger.info("%s: tilt axis: %s", item.name, describe_move(angle_deg, shift_px))
+    return angle_deg, shift_px
+
+
+def with_known_axis(config: Config, item: SeriesInput) -> Config:
+    """The configuration with the tilt axis that all images of a series show, in place of its measurement.
+
+    Parts of a series, each with the axis that its own images show, would lie in frames apart.
+
+    Errors as `measured_axis`.
+    """
+    angle_deg, shift_px = measured_axis(item, config.reconstruct)
+    told = {"axis_turn_deg": angle_deg, "axis_shift": shift_px}
+    return config.model_copy(
+        update={
+            "series": config.series.model_copy(update=told),
+            "reconstruct": config.reconstruct.model_copy(update={"refine_axis": False}),
+        }
+    )

@@ -52,6 +52,19 @@ class SeriesSection(Section):
     axis_angle_deg: float | None = Field(
         default=None, description="Tilt-axis angle of raw stacks that have no .xf, degrees from y."
     )
+    axis_shift: float = Field(
+        default=0.0,
+        ge=-AXIS,
+        le=AXIS,
+        description="Move all aligned images by so many pixels of the stack along x, to where the tilt axis "
+        "is, as --refine-axis tells it.",
+    )
+    axis_turn_deg: float = Field(
+        default=0.0,
+        ge=-90,
+        le=90,
+        description="Turn all aligned images by so many degrees first, as --refine-axis tells it.",
+    )
     exclude_tilts: ImageLists = Field(
         default=[],
         description="Images to leave out, by their numbers in the stack from 1, as in IMOD's EXCLUDELIST: "

@@ -19,7 +19,7 @@ from dewedge.inputs.run_input import SeriesInput, source_of
 from dewedge.io.files import write_text_atomic
 from dewedge.io.half_precision import read_result
 from dewedge.io.image_numbers import image_numbers, numbers_text
-from dewedge.pipeline.half_sets import half_sets
+from dewedge.pipeline.half_sets import half_sets, with_known_axis
 from dewedge.pipeline.reconstruct import write_reconstruction
 from dewedge.pipeline.run import run
 from dewedge.pipeline.validate.folder import (
@@ -90,6 +90,9 @@ def validate(
         output, config=config, verb="validate", resume=resume, overwrite=overwrite, settings=settings
     )
     parts = divide(config, settings)
+    if config.reconstruct.refine_axis:
+        config = with_known_axis(config, parts.item)
+        parts = replace(parts, item=read_one_series(config))
     if settings.predictions and not config.no_check:
         require_voxel_size(settings.predictions, parts.item, config)
     if not settings.predictions:
