@@ -252,13 +252,16 @@ def load_real(job: Job, folder: Path) -> Data:
     binning = round(voxel_A / read_mrc(stacks[0], stack=True).voxel_size_A)
     config = Config.model_validate({
         "paths": stacks,
-        "reconstruct": {"thickness": shape[0] * binning, "bin": binning},
+        "reconstruct": {
+            "thickness": shape[0] * binning,
+            "bin": binning,
+            "refine_axis": "auto" if job.specimen.endswith(AXIS_REFINED) else "never",
+        },
         "split": {"split": job.split},
     })  # fmt: skip
     kind = cast(Withholding, job.specimen.removesuffix(AXIS_REFINED).split()[-1])
     parts = divide(config, ValidationSettings(withhold=kind))
-    if job.specimen.endswith(AXIS_REFINED):
-        config = with_known_axis(config, parts.item)
+    config = with_known_axis(config, parts.item)
     given = config.series.model_copy(update={"exclude_tilts": [parts.exclude]})
     data = prepare(config.model_copy(update={"series": given}), shape, 0)
     whole = prepare(config, shape, 0).full

@@ -181,7 +181,7 @@ class Tutorial:
     halves: tuple[Volume, Volume]
     model: dewedge.Model
     voxel_size_A: float | None
-    refine_axis: bool
+    refine_axis: str
 
     @classmethod
     def read(cls, folder: Path) -> Tutorial:
@@ -259,7 +259,7 @@ def draw_reconstructions(run: Tutorial, stack: Path) -> None:
     write_picture(picture("unaligned"), panels, run.voxel_size_A)
 
 
-def reconstructed(stack: Path, suffixes: Sequence[str], *, refine_axis: bool = False) -> Volume:
+def reconstructed(stack: Path, suffixes: Sequence[str], *, refine_axis: str = "never") -> Volume:
     """The stack back-projected with its gold, and with those of the files beside it."""
     with tempfile.TemporaryDirectory() as temporary:
         alone = Path(temporary) / stack.name

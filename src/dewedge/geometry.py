@@ -307,15 +307,17 @@ class TiltGeometry:
         return replace(self, **changes)
 
     def moved(self, angle_deg: float, shift_x: float) -> TiltGeometry:
-        """Geometry with all aligned images turned about their middle, then shifted along x.
+        """Geometry with all aligned images turned about their middle, and with the tilt axis put elsewhere.
 
-        The angle adds to `axis_angle_deg`; the shift is in pixels of the raw images.
+        The angle adds to `axis_angle_deg`. The axis moves as if all images were shifted by ``shift_x`` pixels
+        of the raw images along x; but each is shifted by that times 1 - cos(tilt), so that the specimen stays
+        where the image without a tilt shows it.
         """
         angle = np.radians(angle_deg)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        return replace(
-            self, linear_yx=turn @ self.linear_yx, shift_yx=self.shift_yx @ turn.T + np.array([0.0, shift_x])
-        )
+        shift_yx = np.zeros((self.n_tilts, 2))
+        shift_yx[:, 1] = shift_x * (1 - np.cos(np.radians(self.tilt_deg)))
+        return replace(self, linear_yx=turn @ self.linear_yx, shift_yx=self.shift_yx @ turn.T + shift_yx)
 
     def aligned(self, binning: int, binned_shape_yx: tuple[int, int]) -> TiltGeometry:
         """Geometry of the images after alignment and binning to ``binned_shape_yx``."""

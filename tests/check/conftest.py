@@ -44,7 +44,11 @@ def findings_of() -> CheckSeries:
         item = SeriesInput("TS", (replace(series, images=images, geometry=changed),))
         config = Config.model_validate(
             {
-                "reconstruct": {"thickness": 200, "bin": 2, "refine_axis": not axis_position},
+                "reconstruct": {
+                    "thickness": 200,
+                    "bin": 2,
+                    "refine_axis": "never" if axis_position else "always",
+                },
                 "fit": {"cube_size": 16},
             }
         )

@@ -222,7 +222,8 @@ class TestAxisPosition:
         assert ("left as it is" in done) != moved
         if moved:
             assert geometry.axis_angle_deg == pytest.approx(angle)
-            np.testing.assert_allclose(geometry.shift_yx, [[0, shift]] * 41)
+            along_x = shift * (1 - np.cos(np.radians(TILTS)))
+            np.testing.assert_allclose(geometry.shift_yx, np.stack([np.zeros(41), along_x], axis=1))
 
     def test_shifts_are_in_pixels_of_the_raw_images(self):
         rng = np.random.default_rng(1)

@@ -71,10 +71,10 @@ class TestValidate:
         write_mrc(tmp_path / "ts.mrc", np.roll(images, -6, axis=2), 20.0, stack=True)
         np.savetxt(tmp_path / "ts.tlt", tilts)
         output = tmp_path / "OUT"
-        words = ["validate", str(tmp_path / "ts.mrc"), *FLAGS, "--withhold", "side", "--refine-axis"]
+        words = ["validate", str(tmp_path / "ts.mrc"), *FLAGS, "--withhold", "side"]
         assert main([*words, "-o", str(output)]) == 0
         of_seed = resolve_config(output / "seed0" / "config.toml", {})
-        assert not of_seed.reconstruct.refine_axis
+        assert of_seed.reconstruct.refine_axis == "never"
         assert of_seed.series.axis_shift == pytest.approx(6, abs=1)
         # With an axis of their own, the tilts of one side lie elsewhere than all of them.
         whole, given = (read_mrc(path).data for path in (output / "all_tilts.mrc", output / "seed0/full.mrc"))

@@ -70,7 +70,7 @@ def describe_axis(found: AxisEstimate | None) -> str:
 
 
 def put_right(found: AxisEstimate) -> tuple[float, float]:
-    """The angle in degrees and the shift in raw pixels by which all images are moved.
+    """The angle in degrees and the shift in raw pixels by which images and axis are moved.
 
     Each is 0 if it is within twice its standard error.
     """
@@ -78,18 +78,18 @@ def put_right(found: AxisEstimate) -> tuple[float, float]:
 
 
 def describe_move(angle_deg: float, shift_px: float) -> str:
-    """Describe what is done to all images, with the flags that would do the same."""
+    """Describe what is done, with the flags that would do the same."""
     if not angle_deg and not shift_px:
         return "left as it is, within its error"
     flags = [
         f"--axis-turn-deg {angle_deg:.3f}" if angle_deg else "",
         f"--axis-shift {shift_px:.2f}" if shift_px else "",
     ]
-    return f"all images moved, as by {' '.join(filter(None, flags))}"
+    return f"put right, as by {' '.join(filter(None, flags))}"
 
 
 def check_axis_position(
-    series: str, found: AxisEstimate | None, geometry: TiltGeometry, binning: int
+    series: str, found: AxisEstimate | None, geometry: TiltGeometry, binning: int, *, moved: bool = False
 ) -> list[Finding]:
     """Find a tilt axis that is off by so much that the tomogram is blurred.
 
@@ -99,6 +99,8 @@ def check_axis_position(
         Of the raw images.
     binning
         Of the tomogram.
+    moved
+        Whether it will be put right: then it is a note, not a warning.
     """
     if found is None:
         return []
@@ -112,12 +114,13 @@ def check_axis_position(
     ]
     return [
         Finding(
-            "warning",
+            "note" if moved else "warning",
             series,
             f"it lies {' and '.join(part for part in parts if part)}",
             "tilt axis",
             f"That blurs the tomogram by {blur:.2g} voxels (root mean square), unevenly in direction",
-            f"Give --refine-axis, which moves all images ({shift:+.1f} pixels along x, {angle:+.2f} degrees)",
+            f"{'Nothing: it is put right' if moved else 'Give --refine-axis auto, which puts it right'} "
+            f"({shift:+.1f} pixels along x, {angle:+.2f} degrees)",
         )
     ]
 

@@ -158,10 +158,6 @@ def open_series(entry: SeriesEntry, config: Config, mask: Mask | None) -> Series
     series: tuple[TiltSeries, ...] = entry.open_frames() if frames else (entry.open(),)
     turn_deg, shift = config.series.axis_turn_deg, config.series.axis_shift
     if turn_deg or shift:
-        if config.reconstruct.refine_axis:
-            raise InputError(
-                "--axis-shift and --axis-turn-deg: expected without --refine-axis, which measures them anew"
-            )
         series = tuple(replace(each, geometry=each.geometry.moved(turn_deg, shift)) for each in series)
         remarks.append(
             f"all images turned by {turn_deg:+g} degrees and shifted by {shift:+g} pixels, as asked"

@@ -38,12 +38,13 @@ from dewedge.io.files import write_text_atomic
 from dewedge.io.tilt_series import FEWEST_TILTS
 from dewedge.learn.sampling import held_out_side
 from dewedge.physics.alignment import align_images
+from dewedge.physics.tilt_axis import AxisEstimate
 from dewedge.pipeline.resources import find_shortage, predict
 from dewedge.runtime.faults import Faults
 from dewedge.runtime.folder import claimed_report
 from dewedge.runtime.log import step
 from dewedge.runtime.progress import counted
-from dewedge.settings.sections import Config
+from dewedge.settings.sections import Config, ReconstructSection
 
 logger = logging.getLogger(__name__)
 
@@ -180,10 +181,35 @@ def _row(item: RunInput) -> dict[str, str]:
 
 
 def _check_series(item: SeriesInput, config: Config) -> Report:
-    geometry = item.series[0].geometry
     report = Report(item.name, {"files": ", ".join(str(series.path) for series in item.series)})
+    summaries, usable, aligned = _check_images(report, item, config.reconstruct)
+    if aligned:
+        _check_axis_position(report, item, config.reconstruct, usable)
+        _check_angle_scale(report, item, config, usable)
+    if len(summaries) == 2 and usable.size >= FEWEST_TILTS:
+        halves = [_half_stack(summary, usable) for summary in summaries]
+        _compare(report, halves[0], halves[1], ("image", "y", "x"))
+    return report
+
+
+def misplaced_axis(item: SeriesInput, section: ReconstructSection) -> AxisEstimate | None:
+    """The place of the tilt axis of a series, if `dewedge check` tells that it is off; else None."""
+    report = Report(item.name)
+    _, usable, aligned = _check_images(report, item, section)
+    return _check_axis_position(report, item, section, usable) if aligned else None
+
+
+def _check_images(
+    report: Report, item: SeriesInput, section: ReconstructSection
+) -> tuple[list[ImageSummary], NDArray[np.intp], bool]:
+    """Add what is found of angles, images and alignment.
+
+    The images in brief, the numbers of those that can be used, and whether they are aligned: of images that
+    do not fit their angles the place of the axis means nothing.
+    """
+    geometry = item.series[0].geometry
     report.facts["images"] = describe_geometry(geometry)
-    thickness = config.reconstruct.thickness or item.thickness
+    thickness = section.thickness or item.thickness
     report.findings.extend(check_angles(item.name, geometry.tilt_deg))
     report.findings.extend(check_lengths(item.name, geometry.pixel_size_A, thickness))
     summaries = [summarise_images(series.images) for series in item.series]
@@ -193,18 +219,12 @@ def _check_series(item: SeriesInput, config: Config) -> Report:
         low, high = summary.mean.min(), summary.mean.max()
         report.facts["grey scale"] = f"means {low:.4g} to {high:.4g}, std {np.median(summary.std):.4g}"
     usable = np.flatnonzero(np.logical_and.reduce([summary.usable for summary in summaries]))
-    if usable.size >= FEWEST_TILTS:
-        mean = np.mean([summary.binned[usable] for summary in summaries], axis=0)
-        before = len(report.findings)
-        _check_alignment(report, mean, binned_geometry(geometry.select(usable), summaries[0].factor), usable)
-        # Of images that do not fit their angles the axis means nothing.
-        if len(report.findings) == before and not errors(report.findings):
-            _check_axis_position(report, item, config, usable)
-            _check_angle_scale(report, item, config, usable)
-    if len(summaries) == 2 and usable.size >= FEWEST_TILTS:
-        halves = [_half_stack(summary, usable) for summary in summaries]
-        _compare(report, halves[0], halves[1], ("image", "y", "x"))
-    return report
+    if usable.size < FEWEST_TILTS:
+        return summaries, usable, False
+    mean = np.mean([summary.binned[usable] for summary in summaries], axis=0)
+    before = len(report.findings)
+    _check_alignment(report, mean, binned_geometry(geometry.select(usable), summaries[0].factor), usable)
+    return summaries, usable, len(report.findings) == before and not errors(report.findings)
 
 
 def _check_alignment(
@@ -227,15 +247,21 @@ def _check_alignment(
     report.findings.extend(check_shifts(report.name, shifts, geometry.pixel_size_A))
 
 
-def _check_axis_position(report: Report, item: SeriesInput, config: Config, usable: NDArray[np.intp]) -> None:
-    if config.reconstruct.refine_axis:
+def _check_axis_position(
+    report: Report, item: SeriesInput, section: ReconstructSection, usable: NDArray[np.intp]
+) -> AxisEstimate | None:
+    """Add where the axis is; what was measured, if it is told to be off."""
+    if section.refine_axis == "always":
         report.facts["axis position"] = "measured and put right before the reconstruction (--refine-axis)"
-        return
+        return None
     geometry = item.series[0].geometry.select(usable)
     stacks = [[series.images[i] for i in usable] for series in item.series]
-    found = measure_axis(stacks, geometry, config.reconstruct.thickness or item.thickness)
+    found = measure_axis(stacks, geometry, section.thickness or item.thickness)
     report.facts["axis position"] = describe_axis(found)
-    report.findings.extend(check_axis_position(report.name, found, geometry, config.reconstruct.bin))
+    moved = section.refine_axis == "auto"
+    told = check_axis_position(report.name, found, geometry, section.bin, moved=moved)
+    report.findings.extend(told)
+    return found if told else None
 
 
 def _check_angle_scale(report: Report, item: SeriesInput, config: Config, usable: NDArray[np.intp]) -> None:

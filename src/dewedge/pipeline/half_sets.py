@@ -11,6 +11,7 @@ from dewedge.check.axis_position import describe_axis, describe_move, measure_ax
 from dewedge.inputs.ctf import correct, series_correction
 from dewedge.inputs.images import AlignedImages, Gold, prepare
 from dewedge.inputs.run_input import SeriesInput
+from dewedge.pipeline.check import misplaced_axis
 from dewedge.runtime.progress import counted
 from dewedge.settings.sections import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
 from dewedge.split import BY_ANGLE, split_tilts, splits_by_angle
@@ -39,7 +40,7 @@ def half_sets(
         tilts.
     """
     ctf = series_correction(item.series, ctf)
-    if section.refine_axis:
+    if section.refine_axis != "never":
         item = with_refined_axis(item, section)
     with counted("read", item.name, "image") as on_image:
         aligned, gold = prepare(item.series, section, images, seed, item.name, device, on_image)
@@ -64,17 +65,26 @@ def with_refined_axis(item: SeriesInput, section: ReconstructSection) -> SeriesI
     Errors as `measured_axis`.
     """
     angle_deg, shift_px = measured_axis(item, section)
+    if not angle_deg and not shift_px:
+        return item
     moved = item.series[0].geometry.moved(angle_deg, shift_px)
     return replace(item, series=tuple(replace(series, geometry=moved) for series in item.series))
 
 
 def measured_axis(item: SeriesInput, section: ReconstructSection) -> tuple[float, float]:
-    """The angle in degrees and the shift in raw pixels by which all images are moved to their tilt axis.
+    """The angle in degrees and the shift in raw pixels that put the tilt axis right.
+
+    Both are 0 where it is, or where it cannot be told; with ``auto`` also where it is not told to be off.
 
     Errors as `dewedge.check.axis_position.measure_axis`.
     """
-    stacks, geometry = [series.images for series in item.series], item.series[0].geometry
-    found = measure_axis(stacks, geometry, section.thickness or item.thickness)
+    if section.refine_axis == "auto":
+        found = misplaced_axis(item, section)
+        if found is None:
+            return 0.0, 0.0
+    else:
+        stacks = [series.images for series in item.series]
+        found = measure_axis(stacks, item.series[0].geometry, section.thickness or item.thickness)
     angle_deg, shift_px = (0.0, 0.0) if found is None else put_right(found)
     logger.info("%s: tilt axis: %s", item.name, describe_axis(found))
     logger.info("%s: tilt axis: %s", item.name, describe_move(angle_deg, shift_px))
@@ -88,11 +98,16 @@ def with_known_axis(config: Config, item: SeriesInput) -> Config:
 
     Errors as `measured_axis`.
     """
+    if config.reconstruct.refine_axis == "never":
+        return config
     angle_deg, shift_px = measured_axis(item, config.reconstruct)
-    told = {"axis_turn_deg": angle_deg, "axis_shift": shift_px}
+    told = {
+        "axis_turn_deg": config.series.axis_turn_deg + angle_deg,
+        "axis_shift": config.series.axis_shift + shift_px,
+    }
     return config.model_copy(
         update={
             "series": config.series.model_copy(update=told),
-            "reconstruct": config.reconstruct.model_copy(update={"refine_axis": False}),
+            "reconstruct": config.reconstruct.model_copy(update={"refine_axis": "never"}),
         }
     )

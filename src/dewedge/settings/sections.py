@@ -56,14 +56,14 @@ class SeriesSection(Section):
         default=0.0,
         ge=-AXIS,
         le=AXIS,
-        description="Move all aligned images by so many pixels of the stack along x, to where the tilt axis "
-        "is, as --refine-axis tells it.",
+        description="Put the tilt axis where it would be if all aligned images moved by so many pixels of "
+        "the stack along x, as --refine-axis tells it.",
     )
     axis_turn_deg: float = Field(
         default=0.0,
         ge=-90,
         le=90,
-        description="Turn all aligned images by so many degrees first, as --refine-axis tells it.",
+        description="Turn all aligned images by so many degrees, as --refine-axis tells it.",
     )
     exclude_tilts: ImageLists = Field(
         default=[],
@@ -150,10 +150,10 @@ class ReconstructSection(Section):
         "radial: that times one of the distance from zero frequency, alike in all directions. "
         "radial-cosine: that times a cosine of the distance.",
     )
-    refine_axis: bool = Field(
-        default=False,
+    refine_axis: Literal["auto", "always", "never"] = Field(
+        default="auto",
         description="Measure how far the tilt axis lies beside the images' middle and is turned, by the "
-        "sharpness of a small reconstruction, and put it right. dewedge check tells what it would do.",
+        "sharpness of a small reconstruction, and put it right. auto: where dewedge check would tell of it.",
     )
     algorithm: Literal["fbp", "sirt", "tv"] = Field(
         default="fbp",

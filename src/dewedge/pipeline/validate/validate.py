@@ -90,9 +90,9 @@ def validate(
         output, config=config, verb="validate", resume=resume, overwrite=overwrite, settings=settings
     )
     parts = divide(config, settings)
-    if config.reconstruct.refine_axis:
-        config = with_known_axis(config, parts.item)
-        parts = replace(parts, item=read_one_series(config))
+    known = with_known_axis(config, parts.item)
+    if known is not config:
+        config, parts = known, replace(parts, item=read_one_series(known))
     if settings.predictions and not config.no_check:
         require_voxel_size(settings.predictions, parts.item, config)
     if not settings.predictions:
