@@ -82,7 +82,7 @@ def describe_move(angle_deg: float, shift_px: float) -> str:
     if not angle_deg and not shift_px:
         return "left as it is, within its error"
     flags = [
-        f"--axis-turn-deg {angle_deg:.3f}" if angle_deg else "",
+        f"--axis-turn {angle_deg:.3f}" if angle_deg else "",
         f"--axis-shift {shift_px:.2f}" if shift_px else "",
     ]
     return f"put right, as by {' '.join(filter(None, flags))}"

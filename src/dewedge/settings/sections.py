@@ -56,14 +56,14 @@ class SeriesSection(Section):
         default=0.0,
         ge=-AXIS,
         le=AXIS,
-        description="Put the tilt axis where it would be if all aligned images moved by so many pixels of "
-        "the stack along x, as --refine-axis tells it.",
+        description="Move the tilt axis as a shift of all aligned images along x would, in pixels of the "
+        "stack; the log of a run tells it.",
     )
     axis_turn_deg: float = Field(
         default=0.0,
         ge=-90,
         le=90,
-        description="Turn all aligned images by so many degrees, as --refine-axis tells it.",
+        description="Turn all aligned images by so many degrees; the log of a run tells it.",
     )
     exclude_tilts: ImageLists = Field(
         default=[],
