@@ -56,14 +56,14 @@ class SeriesSection(Section):
         default=0.0,
         ge=-AXIS,
         le=AXIS,
-        description="Move the tilt axis as a shift of all aligned images along x would, in pixels of the "
-        "stack; the log of a run tells it.",
+        description="Move the tilt axis as if all aligned images were shifted by so many pixels along x. "
+        "The log of a run tells how many.",
     )
     axis_turn_deg: float = Field(
         default=0.0,
         ge=-90,
         le=90,
-        description="Turn all aligned images by so many degrees; the log of a run tells it.",
+        description="Turn all aligned images by so many degrees. The log of a run tells how many.",
     )
     exclude_tilts: ImageLists = Field(
         default=[],
