@@ -16,9 +16,12 @@ from dewedge.check.binning import binned_geometry, binned_image, binned_volume
 from dewedge.check.images import check_images, summarise_images
 from dewedge.check.shifts import check_shifts, measure_shifts
 from dewedge.geometry import TiltGeometry
+from dewedge.inputs.run_input import SeriesInput
 from dewedge.io.tilt_series import TiltSeries, read_tilt_series
 from dewedge.physics.alignment import align_images
 from dewedge.physics.tilt_axis import AxisEstimate
+from dewedge.pipeline.half_sets import measured_axis, with_refined_axis
+from dewedge.settings.sections import ReconstructSection
 from dewedge.simulate.builtin import builtin_molecules
 from dewedge.simulate.specimen import simulate_specimen
 from dewedge.simulate.tilt_series import dose_symmetric_order, simulate_tilt_series, tilt_geometry
@@ -190,6 +193,26 @@ class TestAngles:
         [found] = check_lengths("TS", size, thickness)
         assert text in str(found)
         assert check_lengths("TS", 10.0, 200) == []
+
+
+class TestAxisPutRight:
+    section = ReconstructSection(thickness=200, bin=2)
+
+    def test_where_check_tells_of_it(self, real: TiltSeries):
+        item = SeriesInput("TS", (real,))
+        _, shift_px = measured_axis(item, self.section)
+        assert 6 < shift_px < 10
+        moved = with_refined_axis(item, self.section)
+        assert measured_axis(moved, self.section) == (0, 0)
+        # The image without a tilt stays, and with it the specimen.
+        flat = int(np.abs(real.geometry.tilt_deg).argmin())
+        change = moved.series[0].geometry.shift_yx - real.geometry.shift_yx
+        assert abs(change[flat, 1]) < 0.5 and np.ptp(change[:, 1]) > 3
+
+    def test_not_of_images_that_do_not_fit_their_angles(self, real: TiltSeries):
+        mixed = np.random.default_rng(0).permutation(real.geometry.tilt_deg)
+        wrong = replace(real, geometry=replace(real.geometry, tilt_deg=mixed))
+        assert measured_axis(SeriesInput("TS", (wrong,)), self.section) == (0, 0)
 
 
 class TestAxisPosition:

@@ -193,10 +193,20 @@ def _check_series(item: SeriesInput, config: Config) -> Report:
 
 
 def misplaced_axis(item: SeriesInput, section: ReconstructSection) -> AxisEstimate | None:
-    """The place of the tilt axis of a series, if `dewedge check` tells that it is off; else None."""
-    report = Report(item.name)
-    _, usable, aligned = _check_images(report, item, section)
-    return _check_axis_position(report, item, section, usable) if aligned else None
+    """The place of the tilt axis of a series, if `dewedge check` tells that it is off; else None.
+
+    None, too, for images that cannot be used: what reads them next says why.
+    """
+    geometry, stacks = item.series[0].geometry, [series.images for series in item.series]
+    try:
+        found = measure_axis(stacks, geometry, section.thickness or item.thickness)
+    except InputError:
+        return None
+    if not check_axis_position(item.name, found, geometry, section.bin):
+        return None
+    # Rarely looked at, for it reads all images once more.
+    _, _, aligned = _check_images(Report(item.name), item, section)
+    return found if aligned else None
 
 
 def _check_images(
@@ -249,19 +259,16 @@ def _check_alignment(
 
 def _check_axis_position(
     report: Report, item: SeriesInput, section: ReconstructSection, usable: NDArray[np.intp]
-) -> AxisEstimate | None:
-    """Add where the axis is; what was measured, if it is told to be off."""
+) -> None:
     if section.refine_axis == "always":
         report.facts["axis position"] = "measured and put right before the reconstruction (--refine-axis)"
-        return None
+        return
     geometry = item.series[0].geometry.select(usable)
     stacks = [[series.images[i] for i in usable] for series in item.series]
     found = measure_axis(stacks, geometry, section.thickness or item.thickness)
     report.facts["axis position"] = describe_axis(found)
     moved = section.refine_axis == "auto"
-    told = check_axis_position(report.name, found, geometry, section.bin, moved=moved)
-    report.findings.extend(told)
-    return found if told else None
+    report.findings.extend(check_axis_position(report.name, found, geometry, section.bin, moved=moved))
 
 
 def _check_angle_scale(report: Report, item: SeriesInput, config: Config, usable: NDArray[np.intp]) -> None:
