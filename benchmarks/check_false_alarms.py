@@ -29,7 +29,10 @@ from dewedge.simulate.tilt_series import simulate_tilt_series, tilt_geometry
 from dewedge.split import split_tilts
 
 PIXEL_SIZE_A = 20.0
-CONFIG = Config.model_validate({"reconstruct": {"thickness": 32}, "fit": {"cube_size": 16}})
+# As it is told where the axis is not put right.
+CONFIG = Config.model_validate({
+    "reconstruct": {"thickness": 32, "refine_axis": "never"}, "fit": {"cube_size": 16}
+})  # fmt: skip
 # SNR, tilt-axis angle, lowest tilt, step and shape of the specimen.
 KINDS = [
     (0.02, 85.0, -39.0, 3.0, (32, 96, 80)),

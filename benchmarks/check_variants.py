@@ -25,7 +25,10 @@ from dewedge.pipeline.check import check_one
 from dewedge.settings.sections import Config
 from dewedge.simulate.tilt_series import dose_symmetric_order
 
-CONFIG = Config.model_validate({"reconstruct": {"thickness": 200, "bin": 2}, "fit": {"cube_size": 16}})
+# As it is told where the axis is not put right.
+CONFIG = Config.model_validate({
+    "reconstruct": {"thickness": 200, "bin": 2, "refine_axis": "never"}, "fit": {"cube_size": 16}
+})  # fmt: skip
 
 
 def series_variants(series: TiltSeries) -> Iterator[tuple[str, RunInput]]:
