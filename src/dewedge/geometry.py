@@ -306,17 +306,16 @@ class TiltGeometry:
             changes["acquisition_order"] = np.argsort(np.argsort(changes["acquisition_order"]))
         return replace(self, **changes)
 
-    def moved(self, angle_deg: float, shift_x: float) -> TiltGeometry:
-        """Geometry with all aligned images turned about their middle, and with the tilt axis put elsewhere.
+    def moved(self, angle_deg: float, shift_x: float | Floats) -> TiltGeometry:
+        """Geometry with all aligned images turned about their middle, then shifted along x.
 
-        The angle adds to `axis_angle_deg`. The axis moves as if all images were shifted by ``shift_x`` pixels
-        of the raw images along x; but each is shifted by that times 1 - cos(tilt), so that the specimen stays
-        where the image without a tilt shows it.
+        The angle adds to `axis_angle_deg`; the shift, one for all images or one each, is in pixels of the raw
+        images.
         """
         angle = np.radians(angle_deg)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         shift_yx = np.zeros((self.n_tilts, 2))
-        shift_yx[:, 1] = shift_x * (1 - np.cos(np.radians(self.tilt_deg)))
+        shift_yx[:, 1] = shift_x
         return replace(self, linear_yx=turn @ self.linear_yx, shift_yx=self.shift_yx @ turn.T + shift_yx)
 
     def aligned(self, binning: int, binned_shape_yx: tuple[int, int]) -> TiltGeometry:

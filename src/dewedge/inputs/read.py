@@ -23,6 +23,7 @@ from dewedge.learn.grey_scale import mean_and_covariance, measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
 from dewedge.learn.sampling import held_out_side, largest_cube
 from dewedge.learn.tiling import tile_axis
+from dewedge.physics.tilt_axis import with_axis
 from dewedge.runtime.faults import Faults
 from dewedge.settings.fit import FitSection
 from dewedge.settings.sections import Config
@@ -158,7 +159,7 @@ def open_series(entry: SeriesEntry, config: Config, mask: Mask | None) -> Series
     series: tuple[TiltSeries, ...] = entry.open_frames() if frames else (entry.open(),)
     turn_deg, shift = config.series.axis_turn_deg, config.series.axis_shift
     if turn_deg or shift:
-        series = tuple(replace(each, geometry=each.geometry.moved(turn_deg, shift)) for each in series)
+        series = tuple(replace(each, geometry=with_axis(each.geometry, turn_deg, shift)) for each in series)
         remarks.append(
             f"all images turned by {turn_deg:+g} degrees and shifted by {shift:+g} pixels, as asked"
         )

@@ -155,6 +155,15 @@ def unexplained(tilt_deg: Floats) -> Floats:
     return rest
 
 
+def with_axis(geometry: TiltGeometry, angle_deg: float, shift_px: float) -> TiltGeometry:
+    """Geometry with the tilt axis put where images want it.
+
+    All images are turned by the angle, and shifted along x by the part of the common shift, in raw pixels,
+    that no place in the specimen explains: the rest would only move the tomogram.
+    """
+    return geometry.moved(angle_deg, shift_px * unexplained(geometry.tilt_deg))
+
+
 def slab_tilt(volume: Tensor) -> tuple[float, float]:
     """Angle in degrees by which a flat specimen lies turned about the tilt axis y, and its standard error.
 

@@ -11,6 +11,7 @@ from dewedge.check.axis_position import describe_axis, describe_move, measure_ax
 from dewedge.inputs.ctf import correct, series_correction
 from dewedge.inputs.images import AlignedImages, Gold, prepare
 from dewedge.inputs.run_input import SeriesInput
+from dewedge.physics.tilt_axis import with_axis
 from dewedge.pipeline.check import misplaced_axis
 from dewedge.runtime.progress import counted
 from dewedge.settings.sections import Config, CtfSection, ImagesSection, ReconstructSection, SplitSection
@@ -67,7 +68,7 @@ def with_refined_axis(item: SeriesInput, section: ReconstructSection) -> SeriesI
     angle_deg, shift_px = measured_axis(item, section)
     if not angle_deg and not shift_px:
         return item
-    moved = item.series[0].geometry.moved(angle_deg, shift_px)
+    moved = with_axis(item.series[0].geometry, angle_deg, shift_px)
     return replace(item, series=tuple(replace(series, geometry=moved) for series in item.series))
 
 
