@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from ablation import settings_of
-from jobs import AXIS_REFINED, REAL, REALISTIC, SIZES, Job, is_realistic
+from jobs import AXIS_REFINED, REAL, REALISTIC, SIZES, Job, as_told, is_realistic
 from numpy.typing import NDArray
 from rows import locked
 
@@ -127,7 +127,7 @@ class Data:
 def series_name(job: Job, seed: int) -> str:
     """The beginning of the names of the files of a job's data."""
     frames = "_frames" if job.split == "frames" else ""
-    return f"{job.size}_{job.specimen}_{job.snr:.3f}_{seed}{frames}".replace(" ", "-")
+    return f"{job.size}_{as_told(job.specimen)}_{job.snr:.3f}_{seed}{frames}".replace(" ", "-")
 
 
 def voxel_size_A(job: Job) -> float:
@@ -206,10 +206,16 @@ def load(job: Job, seed: int, folder: Path, structures: Path, real: Path | None 
 
 def load_realistic(job: Job, seed: int, folder: Path) -> Data:
     """As `load`, of a realistic specimen, prepared and reconstructed as `dewedge run` does."""
-    kind = KINDS[job.specimen]
+    kind = KINDS[as_told(job.specimen)]
     options = {"tilt_deg": kind.tilt_deg, "frames": job.split == "frames", **(kind.options or {})}
     name, shape = series_name(job, seed), SIZES[job.size].shape_zyx
-    return simulated_realistically(folder, name, shape, voxel_size_A(job), seed, job.split, options)
+    axis = refine_axis(job)
+    return simulated_realistically(folder, name, shape, voxel_size_A(job), seed, job.split, options, axis)
+
+
+def refine_axis(job: Job) -> str:
+    """Whether the tilt axis is put right where it is off."""
+    return "auto" if job.specimen.endswith(AXIS_REFINED) else "never"
 
 
 def simulated_realistically(
@@ -220,6 +226,7 @@ def simulated_realistically(
     seed: int,
     split: str,
     options: dict[str, Any],
+    axis: str = "auto",
 ) -> Data:
     """Data of `simulate_realistic` with these options, simulated unless they lie in the folder.
 
@@ -229,9 +236,8 @@ def simulated_realistically(
     with locked(stack):
         if not gold_file.exists():  # written last
             simulate_realistic(folder, name, shape_zyx=shape, voxel_size_A=voxel_A, seed=seed, **options)
-    config = Config.model_validate({
-        "paths": [stack], "reconstruct": {"thickness": shape[0]}, "split": {"split": split}
-    })  # fmt: skip
+    reconstruct = {"thickness": shape[0], "refine_axis": axis}
+    config = Config.model_validate({"paths": [stack], "reconstruct": reconstruct, "split": {"split": split}})
     prepared = prepare(config, shape, seed)
     beads = read_particles(gold_file)
     assert beads.radii_A is not None
@@ -255,11 +261,11 @@ def load_real(job: Job, folder: Path) -> Data:
         "reconstruct": {
             "thickness": shape[0] * binning,
             "bin": binning,
-            "refine_axis": "auto" if job.specimen.endswith(AXIS_REFINED) else "never",
+            "refine_axis": refine_axis(job),
         },
         "split": {"split": job.split},
     })  # fmt: skip
-    kind = cast(Withholding, job.specimen.removesuffix(AXIS_REFINED).split()[-1])
+    kind = cast(Withholding, as_told(job.specimen).split()[-1])
     parts = divide(config, ValidationSettings(withhold=kind))
     config = with_known_axis(config, parts.item)
     given = config.series.model_copy(update={"exclude_tilts": [parts.exclude]})

@@ -17,7 +17,7 @@ from cells import (
     values,
     withheld_table,
 )
-from jobs import CURVES, LINES, METHODS, REAL, REALISTIC, SNRS, TABLES, Job
+from jobs import CURVES, LINES, METHODS, REAL, REALISTIC_TWICE, SNRS, TABLES, Job
 
 REFERENCES = ("noise-free fbp", "oracle")
 BY_TRUTH, PEER = "†", "‡"
@@ -106,7 +106,7 @@ def by_realistic_specimen(size: str, rows: Rows, table_name: str) -> str:
     """All scores of every method, then correlation by shells, two tables for each specimen."""
     jobs = list(TABLES[table_name](size))
     parts = []
-    for specimen in REALISTIC:
+    for specimen in REALISTIC_TWICE:
         groups = by_line(jobs, rows, specimen=specimen)
         table = scores_table(["method"], groups, rows, REALISTIC_SCORES)
         shells = shells_table([(name, ones) for [name], ones in groups], rows)
