@@ -80,7 +80,7 @@ def put_right(found: AxisEstimate) -> tuple[float, float]:
 def describe_move(angle_deg: float, shift_px: float) -> str:
     """Describe what is done, with the flags that would do the same."""
     if not angle_deg and not shift_px:
-        return "left as it is, within its error"
+        return "left as it is"
     flags = [
         f"--axis-turn {angle_deg:.3f}" if angle_deg else "",
         f"--axis-shift {shift_px:.2f}" if shift_px else "",

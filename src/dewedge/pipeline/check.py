@@ -261,7 +261,9 @@ def _check_axis_position(
     report: Report, item: SeriesInput, section: ReconstructSection, usable: NDArray[np.intp]
 ) -> None:
     if section.refine_axis == "always":
-        report.facts["axis position"] = "measured and put right before the reconstruction (--refine-axis)"
+        report.facts["axis position"] = (
+            "measured and put right before the reconstruction (--refine-axis always)"
+        )
         return
     geometry = item.series[0].geometry.select(usable)
     stacks = [[series.images[i] for i in usable] for series in item.series]
