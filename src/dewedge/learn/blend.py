@@ -18,7 +18,7 @@ from dewedge.physics.fourier import frequencies
 from dewedge.physics.iterative import COARSE
 
 # Cycles per voxel up to which total variation has its share, and how fast that falls there.
-EDGE = 0.09
+EDGE = 0.13
 _SOFTNESS = 0.008
 _MIRRORED = 16  # coarse voxels beyond each side: a spectrum would go on with what is at the other side
 

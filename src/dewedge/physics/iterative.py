@@ -2,8 +2,9 @@
 
 Both look for the volume whose projections are the images. A tilted image shows specimen beyond its own width
 (at 60 degrees twice as wide), so both reconstruct a slab as wide as the rays of all images reach, and cut it
-to the images' width: else what lies beyond would be forced into the volume, as bright rims. The slab is as
-thick as the volume; specimen above or below it is forced in.
+to the images' width: else what lies beyond would be forced into the volume, as bright rims. The slab of SIRT
+is as thick as the volume, and specimen above or below it is forced in; that of total variation is thicker by
+a third, and cut.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ COARSE = 2  # binning of `coarse_tv`
 COARSE_TV_ITERATIONS = 60
 COARSE_TV_WEIGHT = 0.5
 
-_COARSE_MARGIN = 1 / 6  # above and below, in units of the thickness
+_SLAB_MARGIN = 1 / 6  # of `tv`, above and below, in units of the thickness
 # Bytes of one block of the slab.
 _BLOCK_BYTES = 2**27
 # Voxels of one block of the slab in which total variation is minimised: 1.4 GB. And rows more on either side,
@@ -165,8 +166,9 @@ def tv(
         raise InputError(f"weight of the total variation {weight:g}: expected a number of 0 or more")
     height, width = geometry.image_shape_yx
     radius = weight * noise_level(images) * math.sqrt(geometry.n_tilts)
-    slab_width = _slab_width(geometry.tilt_deg, width, thickness)
-    n_rows = _tv_rows(thickness, slab_width)
+    above, depth = _tv_depth(thickness)
+    slab_width = _slab_width(geometry.tilt_deg, width, depth)
+    n_rows = _tv_rows(depth, slab_width)
     volume = images.new_empty((thickness, height, width))
     blocks, done = list(row_blocks(height, n_rows)), itertools.count(1)
 
@@ -176,8 +178,9 @@ def tv(
     for rows in blocks:
         first = max(rows.start - _TV_MARGIN, 0)
         seen = images[:, first : rows.stop + _TV_MARGIN]
-        slab = minimise_tv(seen, geometry.tilt_deg, thickness, slab_width, radius, iterations, count)
-        volume[:, rows] = _cut(slab, width)[:, rows.start - first : rows.stop - first]
+        slab = minimise_tv(seen, geometry.tilt_deg, depth, slab_width, radius, iterations, count)
+        here = slice(rows.start - first, rows.stop - first)
+        volume[:, rows] = _cut(slab, width)[above : above + thickness, here]
     return volume
 
 
@@ -189,8 +192,7 @@ def coarse_tv(
 ) -> Tensor:
     """Reconstruct by `tv` at twice the voxel size, of images binned by two, for what is coarse in a specimen.
 
-    It takes a tenth of the time. The slab is thicker by a third, for specimen above and below the volume,
-    which else shows as dark bands. Parameters and errors are those of `tv`; an odd last row and column of the
+    It takes a tenth of the time. Parameters and errors are those of `tv`; an odd last row and column of the
     images are left out, so that voxels are twice as wide to the last digit.
 
     Returns
@@ -202,10 +204,11 @@ def coarse_tv(
     height, width = (n // COARSE for n in geometry.image_shape_yx)
     binned = fourier_crop(images[:, : height * COARSE, : width * COARSE], (height, width))
     coarse = geometry.aligned(COARSE, (height, width))
-    depth, margin = _coarse_depth(thickness)
-    slab = tv(binned, coarse, depth + 2 * margin, COARSE_TV_WEIGHT, COARSE_TV_ITERATIONS, on_iteration)
+    volume = tv(
+        binned, coarse, _coarse_thickness(thickness), COARSE_TV_WEIGHT, COARSE_TV_ITERATIONS, on_iteration
+    )
     # Rays are half as long in coarse voxels.
-    return slab[margin : margin + depth] / COARSE
+    return volume.div_(COARSE)
 
 
 def tv_bytes(tilt_deg: Floats, shape_zyx: tuple[int, int, int], *, coarse: bool = False) -> float:
@@ -213,13 +216,13 @@ def tv_bytes(tilt_deg: Floats, shape_zyx: tuple[int, int, int], *, coarse: bool 
 
     They are `_SLABS` blocks of its slab, and the volume.
     """
-    depth, height, width = shape_zyx
+    thickness, height, width = shape_zyx
     if coarse:
-        depth, margin = _coarse_depth(depth)
-        depth, height, width = depth + 2 * margin, height // COARSE, width // COARSE
+        thickness, height, width = _coarse_thickness(thickness), height // COARSE, width // COARSE
+    _, depth = _tv_depth(thickness)
     slab_width = _slab_width(tilt_deg, width, depth)
     rows = min(_tv_rows(depth, slab_width) + 2 * _TV_MARGIN, height)
-    return 4.0 * depth * (_SLABS * rows * slab_width + height * width)
+    return 4.0 * (_SLABS * depth * rows * slab_width + thickness * height * width)
 
 
 def minimise_tv(
@@ -316,10 +319,15 @@ def _tv_rows(thickness: int, slab_width: int) -> int:
     return max(_TV_BLOCK_VOXELS // (thickness * slab_width) - 2 * _TV_MARGIN, 2 * _TV_MARGIN)
 
 
-def _coarse_depth(thickness: int) -> tuple[int, int]:
-    """Depth of the volume of `coarse_tv`, and what its slab has more above and below."""
-    depth = -(-thickness // COARSE)
-    return depth, math.ceil(_COARSE_MARGIN * depth)
+def _tv_depth(thickness: int) -> tuple[int, int]:
+    """Depth of the slab of `tv` above the volume, and in all."""
+    above = math.ceil(_SLAB_MARGIN * thickness)
+    return above, thickness + 2 * above
+
+
+def _coarse_thickness(thickness: int) -> int:
+    """Thickness of the volume of `coarse_tv`."""
+    return -(-thickness // COARSE)
 
 
 def _cut(slab: Tensor, width: int) -> Tensor:
