@@ -21,12 +21,16 @@ TITLES = {
     "correlation": "correlation",
     "explained": "explained power",
     "explained_with_tv": "explained power with `--tv-share 0.3`",
+    "side": "one side kept back",
     "slope": "slope",
     "z_to_x": "z : x",
     "z_to_x_all_tilts": "z : x, all tilts",
     "weave": "weave",
     "cell": "cell, in the wedge",
     "cell_z_to_x": "cell, z : x",
+    "cell_scores": "cell: CC, inside, FSC inside (A)",
+    "lamella_scores": "lamella",
+    "purified_scores": "purified",
     "easy": "easy: CC all, outside, inside",
     "easy_z_to_x": "easy, z : x",
 }
@@ -40,6 +44,7 @@ FIELDS = {
     "amplitude": ("explained", "z_to_x", "easy", "easy_z_to_x"),
     "measured": ("explained", "z_to_x", "cell", "cell_z_to_x", "easy"),
     "tv": ("explained", "z_to_x"),
+    "tv_aligned": ("explained", "side", "cell_scores", "lamella_scores", "purified_scores"),
 }
 
 
@@ -73,7 +78,9 @@ def label(row: Row) -> str:
 def cell(group: Sequence[Row], field: str) -> str:
     """The figures of all fits that have some."""
     values = [row[field] for row in group if field in row]
-    return "; ".join(" ".join(map(short, x)) if isinstance(x, list) else str(x) for x in values)
+    return "; ".join(
+        " ".join(short(str(figure)) for figure in x) if isinstance(x, list) else str(x) for x in values
+    )
 
 
 def short(figure: str) -> str:
@@ -108,4 +115,4 @@ def tables(*names: str) -> Mapping[str, Callable[[], str]]:
 
 DEFAULTS = tables("dropped_real", "second_screen", "coarse_screen")
 EMPIAR = tables("today", "wrong", "hints")
-TRANSFER = tables("amplitude", "measured", "tv")
+TRANSFER = tables("amplitude", "measured", "tv", "tv_aligned")
