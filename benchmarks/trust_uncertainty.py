@@ -22,7 +22,7 @@ from dewedge.learn.checkpoint import load_model
 from dewedge.learn.extra_wedge import missing_band
 from dewedge.learn.loss import cut_wedge
 from dewedge.physics.fourier import frequencies
-from dewedge.pipeline.validate.validate import without_gold
+from dewedge.runtime.stored import without_gold
 from dewedge.scores.spectra import parted_by_wedge, shell_sums, tapered_spectrum
 from dewedge.scores.uncertainty import QUANTILE
 from dewedge.simulate.gold import Beads, bead_mask

@@ -196,6 +196,26 @@ class TestEvaluate:
         assert main(["evaluate", str(output), "--device", "cpu"]) == 0
         assert times(output, "refined_half0.mrc", "refined_half1.mrc") == before
 
+    def test_gold_that_was_given_back_is_no_object(self, finished: Path, tmp_path: Path):
+        output, scores = tmp_path / "OUT", tmp_path / "scores.json"
+        shutil.copytree(finished, output)
+        assert main(["evaluate", str(output), "--json", str(scores), "--device", "cpu"]) == 0
+        [before] = json.loads(scores.read_text()).values()
+        refined = read_mrc(output / "refined.mrc")
+        beads = output / "beads.mrc"
+        gold = np.array(read_mrc(beads).data) if beads.exists() else np.zeros_like(refined.data)
+        more = np.zeros_like(gold)
+        more[14:19, 30:33, 30:33] = more[14:19, 40:43, 20:23] = 50 * refined.data.min()
+        write_mrc(output / "refined.mrc", refined.data + more, 20.0)
+        write_mrc(beads, gold + more, 20.0)
+        assert main(["evaluate", str(output), "--json", str(scores), "--device", "cpu"]) == 0
+        [after] = json.loads(scores.read_text()).values()
+        for measure in ("wedge", "weave"):
+            was, found = (scores["anisotropy"]["refined"][measure] for scores in (before, after))
+            for name in was:
+                values = (np.array(part[name], dtype=float) for part in (found, was))
+                np.testing.assert_allclose(*values, atol=1e-2, equal_nan=True)
+
     def test_a_tomogram(self, series: Path, tmp_path: Path):
         scores = tmp_path / "scores.json"
         truth = series / "TS_truth.mrc"

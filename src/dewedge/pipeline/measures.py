@@ -30,7 +30,7 @@ from dewedge.runtime.folder import ResultFolder, is_newer, refuse_outside
 from dewedge.runtime.lock import locked_folder
 from dewedge.runtime.log import step
 from dewedge.runtime.made_of import read_records
-from dewedge.runtime.stored import require_halves, store
+from dewedge.runtime.stored import require_halves, store, without_gold
 from dewedge.scores.anisotropy import Anisotropy, anisotropy
 from dewedge.scores.cross_half import CrossHalfScores, cross_half_scores
 from dewedge.scores.objects import OBJECT_SIGMA, find_beads
@@ -183,11 +183,13 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
     model = own_model(run, folder)
     with step(f"measure {folder.name}"):
         full = read_result(folder.full)
+        # Gold that was painted over is in neither.
+        refined = replace(read_result(folder.result), data=without_gold(folder.result))
         beads = find_beads(full.data)
         borders = tile_borders(full.data.shape, config, model)
         shapes = {
             "FBP": measure_file(full, beads, borders),
-            "refined": measure_file(read_result(folder.result), beads, borders),
+            "refined": measure_file(refined, beads, borders),
         }
     try:
         require_halves(run, folder)
@@ -199,11 +201,11 @@ def measure_run(run: ResultFolder, folder: ResultFolder, device: DeviceSection) 
         with locked_folder(run.path):
             write_refined_halves(folder, model_path, model, config, device)
     with step(f"half-sets of {folder.name}"):
-        raw, refined = (
+        raw, of_halves = (
             [read_result(path).data for path in paths] for paths in (folder.halves, folder.refined_halves)
         )
         box = held_out_box(raw, folder, config, model)
-        scores = cross_half_scores(refined, raw, model.tilt_range, box)
+        scores = cross_half_scores(of_halves, raw, model.tilt_range, box)
     return Measures(shapes, scores, box is not None)
 
 

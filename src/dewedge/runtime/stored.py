@@ -6,6 +6,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dewedge.errors import InputError
 from dewedge.io.files import remove_all
 from dewedge.io.formats import write_volume
@@ -32,6 +35,17 @@ def write_copy(source: Path, path: Path, zarr_version: ZarrVersion) -> None:
         what="copy",
         zarr_version=zarr_version,
     )
+
+
+def without_gold(refined: Path) -> NDArray[np.float32]:
+    """``(z, y, x)`` refined tomogram of a run without the gold that was given back to it.
+
+    Errors as `dewedge.io.half_precision.read_result`.
+    """
+    data, beads = np.asarray(read_result(refined).data), ResultFolder(refined.parent).beads
+    if not beads.exists():
+        return data
+    return np.subtract(data, np.asarray(read_result(beads).data), dtype=np.float32)
 
 
 def store(paths: Iterable[Path], section: FilesSection) -> None:

@@ -10,10 +10,10 @@ from dewedge.errors import InputError
 from dewedge.io.image_numbers import image_numbers
 from dewedge.pipeline.half_sets import half_sets
 from dewedge.pipeline.trust.subject import Subject
-from dewedge.pipeline.validate.validate import without_gold
 from dewedge.report.trust.consistency import Consistency
 from dewedge.runtime.devices import choose_device
 from dewedge.runtime.log import step
+from dewedge.runtime.stored import without_gold
 from dewedge.scores.consistency import image_agreement
 
 logger = logging.getLogger(__name__)

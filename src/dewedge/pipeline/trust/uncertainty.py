@@ -20,11 +20,11 @@ from dewedge.pipeline.trust.fits import FOLDERS
 from dewedge.pipeline.trust.fitting import half_sets
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.pipeline.trust.wedge import EDGES
-from dewedge.pipeline.validate.validate import without_gold
 from dewedge.report.trust.uncertainty import Uncertainty
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.folder import ResultFolder, is_newer
 from dewedge.runtime.log import step
+from dewedge.runtime.stored import without_gold
 from dewedge.scores.extra_wedge import LEAST_PERIODS
 from dewedge.scores.spectra import parted_by_wedge, shell_sums, tapered_spectrum
 from dewedge.scores.uncertainty import calibrate

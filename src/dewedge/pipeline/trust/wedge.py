@@ -19,12 +19,11 @@ from dewedge.learn.grey_scale import measure_grey_scale
 from dewedge.learn.pairs import TomogramPair
 from dewedge.physics.wedge import WedgeCut
 from dewedge.pipeline.trust.subject import Subject
-from dewedge.pipeline.validate.validate import without_gold
 from dewedge.report.trust.verdict import Trust
 from dewedge.runtime.devices import choose_device, choose_precision
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import step
-from dewedge.runtime.stored import require_halves
+from dewedge.runtime.stored import require_halves, without_gold
 from dewedge.scores.extra_wedge import trust_shells
 from dewedge.scores.spectra import power_inside_outside
 

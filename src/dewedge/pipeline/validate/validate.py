@@ -41,6 +41,7 @@ from dewedge.runtime.devices import choose_device, launched
 from dewedge.runtime.folder import ResultFolder
 from dewedge.runtime.log import log_to_file, step
 from dewedge.runtime.run_folder import RunFolder, require_output
+from dewedge.runtime.stored import without_gold
 from dewedge.scores.reprojection import TiltScores, reprojection_scores
 from dewedge.scores.withheld import EDGES, WithheldScores, withheld_scores
 from dewedge.scores.withholding import withheld_cone, withheld_tilts
@@ -297,15 +298,4 @@ def score_files(
         halves_deg=halves_deg,
         gap_deg=gap_deg,
         edges=edges,
-    )
-
-
-def without_gold(refined: Path) -> NDArray[np.float32]:
-    """``(z, y, x)`` refined tomogram of a run without the gold that was given back to it.
-
-    Errors as `dewedge.io.formats.read_volume`.
-    """
-    data, beads = np.asarray(read_result(refined).data), ResultFolder(refined.parent).beads
-    return (
-        np.subtract(data, np.asarray(read_result(beads).data), dtype=np.float32) if beads.exists() else data
     )
