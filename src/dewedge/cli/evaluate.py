@@ -24,8 +24,7 @@ def evaluate(
 
     With --truth: correlation outside and inside the wedge, resolution of particles. Without: roundness of
     beads and compact objects, power inside the wedge, weave, seams. Of a run also what half-set 1 says of the
-    refined half-set 0, and the other way round, in the held-out region; its gold, given
-    back after the fit, is left out.
+    refined half-set 0, and the other way round, in the held-out region. A run's gold is left out.
 
     Parameters
     ----------
