@@ -280,10 +280,10 @@ class Ground:
 # What is changed in other circumstances, too: what was chosen by the series at 20 A with tilts by 3 degrees.
 ELSEWHERE = ("a mask in the loss", "wedge filled online", "amplitude as predicted", "no total variation")
 GROUNDS: Mapping[str, Ground] = {
-    **{specimen: Ground(specimen) for specimen in (*REAL, *REALISTIC)},
-    "10499 outer, voxels of 10 A": Ground("10499 outer", size="real 10 A", changes=ELSEWHERE),
-    "cell, half-sets of frames": Ground("cell", split="frames", changes=ELSEWHERE),
-    "cell, tilts by 2 degrees": Ground("cell 2 degrees", changes=ELSEWHERE),
+    **{name: Ground(name) for name in (*REAL, *(f"{kind}{AXIS_REFINED}" for kind in REALISTIC))},
+    "10499 outer, voxels of 10 A": Ground(f"10499 outer{AXIS_REFINED}", size="real 10 A", changes=ELSEWHERE),
+    "cell, half-sets of frames": Ground(f"cell{AXIS_REFINED}", split="frames", changes=ELSEWHERE),
+    "cell, tilts by 2 degrees": Ground(f"cell 2 degrees{AXIS_REFINED}", changes=ELSEWHERE),
 }
 
 

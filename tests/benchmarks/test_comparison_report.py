@@ -161,12 +161,12 @@ def test_choices_are_judged_by_withheld_tilts_and_on_simulated_specimens_by_the_
         *chosen("10499 outer", "", explained(None, 0.2, 0.1, 0.0), explained(None, 0.2, 0.2, 0.2)),
         *chosen("10499 outer", "residual", explained(None, 0.4, 0.3, 0.2), explained(None, 0.5, 0.4, 0.3)),
         *chosen("10499 outer", "Adam", explained(None, 0.0, 0.0, 0.0)),
-        *chosen("cell", "", {"cc": 0.6}, {"cc": 0.7}),
-        *chosen("cell", "three levels", {"cc": 0.5}),
+        *chosen("cell, axis refined", "", {"cc": 0.6}, {"cc": 0.7}),
+        *chosen("cell, axis refined", "three levels", {"cc": 0.5}),
     )
     text = verdicts.chosen("small", rows)
     lines = text.splitlines()
-    assert [line for line in lines if line.endswith(":")] == ["10499 outer:", "cell:"]
+    assert [line for line in lines if line.endswith(":")] == ["10499 outer:", "cell, axis refined:"]
     assert lines[2].startswith("| change | mean explained | seeds | difference | explained 0.02-0.04 |")
     cut = [[line.split(" | ")[i] for i in (0, 2, 3, 4, 5)] for line in lines[4:7]]
     assert cut == [
@@ -175,7 +175,7 @@ def test_choices_are_judged_by_withheld_tilts_and_on_simulated_specimens_by_the_
         ["| Adam", "0.000", "-0.100", "", "0.00 (1 seed)"],
     ]
     assert "differences in mean explained: 0.0000, degrees of freedom: 1." in text
-    of_cell = text.partition("cell:")[2]
+    of_cell = text.partition("cell, axis refined:")[2]
     assert "| three levels | 0.500 (1 seed) | 0.500 | -0.100 |" in of_cell and "z : x" in of_cell
 
 
