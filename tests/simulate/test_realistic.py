@@ -221,8 +221,9 @@ def test_the_crowd_is_as_dense_as_asked_and_more_even_than_chance() -> None:
     room = np.ones((48, 48, 48), dtype=bool)
     inner = np.s_[6:-6, 6:-6, 6:-6]
     dense = small_proteins(room, 20.0, 0.2, rng)[inner]
-    assert dense.mean() == pytest.approx(0.2, rel=0.03)
-    thin = small_proteins(room, 20.0, 0.001, rng)[inner]
+    assert dense.mean() == pytest.approx(0.2, rel=0.06)
+    assert dense.max() < 1.25  # none within another
+    thin = small_proteins(room, 20.0, 0.01, rng)[inner]
     power = [np.abs(np.fft.fftn(d - d.mean())) ** 2 / d.mean() for d in (dense, thin)]
     frequency = np.sqrt(sum(k**2 for k in np.meshgrid(*[np.fft.fftfreq(36)] * 3, indexing="ij")))
     low, high = (frequency > 0) & (frequency < 0.06), frequency > 0.3
