@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablation import INIT, LARGE, SAME_NETWORK
 from cells import SCORES, SHELLS, TITLES, Rows, shell_values, snr_name, values
-from jobs import CURVES, REAL, SEEDS, SNRS, TABLES, job, realistic_size
+from jobs import CELL, CURVES, OUTER, REAL, SEEDS, SNRS, TABLES, job, realistic_size
 from rows import volume_file
 from tables import LINES_IN_ORDER, alike, label
 
@@ -98,7 +98,7 @@ def time_figure(size: str, rows: Rows) -> Figure | None:
         (f"0.143-{TITLES['fsc_inside']}, low is good", "fsc_inside", None),
         (f"{TITLES['z_to_x']} of objects, 1 is round", "z_to_x", None),
     ]
-    for row_of_axes, specimen, panels in zip(axes, (REAL[0], "cell"), (real, cell), strict=True):
+    for row_of_axes, specimen, panels in zip(axes, (OUTER, CELL), (real, cell), strict=True):
         of_specimen = alike(jobs, specimen=specimen)
         budgets = sorted({one.budget_s for one in of_specimen})
         for panel, (title, score, index) in zip(row_of_axes, panels, strict=True):
@@ -140,7 +140,7 @@ def slices_figure(size: str, rows: Rows, folder: Path) -> Figure | None:
 
 def realistic_figure(size: str, rows: Rows, folder: Path) -> Figure | None:
     """The same of the realistic cell."""
-    return _slices(realistic_size(size), "cell", 0.0, rows, folder)
+    return _slices(realistic_size(size), CELL, 0.0, rows, folder)
 
 
 def _slices(size: str, specimen: str, snr: float, rows: Rows, folder: Path) -> Figure | None:

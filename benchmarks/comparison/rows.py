@@ -11,9 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from jobs import LINES, SEEDS, SNRS, Job, job
+from jobs import CELL, LINES, SEEDS, SNRS, Job, job
 
-PICTURED = {"shrec": SNRS, "cell": (0.0,)}  # specimens, and the SNRs of which volumes are kept
+PICTURED = {"shrec": SNRS, CELL: (0.0,)}  # specimens, and the SNRs of which volumes are kept
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

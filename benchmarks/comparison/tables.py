@@ -17,7 +17,7 @@ from cells import (
     values,
     withheld_table,
 )
-from jobs import CURVES, LINES, METHODS, REAL, REALISTIC_TWICE, SNRS, TABLES, Job
+from jobs import CELL, CURVES, LINES, METHODS, OUTER, REAL, SNRS, TABLES, Job
 
 REFERENCES = ("noise-free fbp", "oracle")
 BY_TRUTH, PEER = "†", "‡"
@@ -95,10 +95,10 @@ def time_to_quality(size: str, rows: Rows) -> str:
 
     titles = ["method", "budget (s)"]
     real, cell = (
-        withheld_table(titles, groups(REAL[0]), rows),
-        scores_table(titles, groups("cell"), rows, REALISTIC_SCORES),
+        withheld_table(titles, groups(OUTER), rows),
+        scores_table(titles, groups(CELL), rows, REALISTIC_SCORES),
     )
-    parts = [*([f"{REAL[0]}:", real] if real else []), *(["cell:", cell] if cell else [])]
+    parts = [*([f"{OUTER}:", real] if real else []), *([f"{CELL}:", cell] if cell else [])]
     return "\n\n".join(parts)
 
 
@@ -106,7 +106,7 @@ def by_realistic_specimen(size: str, rows: Rows, table_name: str) -> str:
     """All scores of every method, then correlation by shells, two tables for each specimen."""
     jobs = list(TABLES[table_name](size))
     parts = []
-    for specimen in REALISTIC_TWICE:
+    for specimen in dict.fromkeys(one.specimen for one in jobs):
         groups = by_line(jobs, rows, specimen=specimen)
         table = scores_table(["method"], groups, rows, REALISTIC_SCORES)
         shells = shells_table([(name, ones) for [name], ones in groups], rows)

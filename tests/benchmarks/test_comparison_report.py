@@ -198,7 +198,7 @@ def test_volumes_are_kept_for_the_first_seed_of_figure_5_alone() -> None:
     kept = [one for one in TABLES["figure5"]("small") if volume_file(folder, one, "x") is not None]
     assert {one.seed for one in kept} == {1}
     cells_kept = [one for one in TABLES["realistic"]("small") if volume_file(folder, one, "x") is not None]
-    assert {(one.specimen, one.seed) for one in cells_kept} == {("cell", 1)}
+    assert {(one.specimen, one.seed) for one in cells_kept} == {("cell, axis refined", 1)}
     assert len(cells_kept) == len(kept) // len(SNRS) - 1  # all but the noise-free FBP
     assert len({volume_file(folder, one, "x") for one in cells_kept}) == len(cells_kept)
     assert (

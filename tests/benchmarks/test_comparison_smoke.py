@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def realistic_rows(folder: Path) -> dict[str, dict[str, Any]]:
     """Rows of a realistic cell, in a file of their own, by their methods."""
     methods = [word for method in REALISTIC_METHODS for word in ("--method", method)]
-    words = ("--jobs", "1", "--seed", "1", "--specimen", "cell", "--change", "", *methods)
+    words = ("--jobs", "1", "--seed", "1", "--specimen", "cell, axis refined", "--change", "", *methods)
     done = comparison("run", folder, "realistic", *words, file="comparison_realistic.json")
     assert done.stderr.splitlines()[0] == "2 rows, 2 to compute"
     rows = json.loads((folder / "comparison_realistic.json").read_text())["rows"]
@@ -73,7 +73,7 @@ def test_a_realistic_specimen_is_scored_by_shells_and_round_objects(
         # In 40 sections the lowest shell has no frequency off the tilt axis.
         assert row["shells_outside"][0] is None and min(row["shells_outside"][1:]) > 0.5
         assert row["shells_inside"][0] is None and len(row["shells_inside"]) == 4
-        assert row["specimen"] == "cell" and row["snr"] == 0
+        assert row["specimen"] == "cell, axis refined" and row["snr"] == 0
     fbp, oracle = (realistic_rows[method] for method in REALISTIC_METHODS)
     # Truth and tomogram lie on each other, up to what the data hold, and the wedge makes objects long.
     assert min(fbp["shells_outside"][1:]) > 0.85
@@ -175,7 +175,7 @@ def test_the_pages_are_made_from_the_rows(folder: Path) -> None:
     text = (docs / "comparison.md").read_text()
     assert all(f"\n| {method}" in text for method in METHODS)
     realistic = text.partition("<!-- table realistic -->")[2].partition("<!-- end -->")[0]
-    assert realistic.count("\n| fbp") == realistic.count("\n| *oracle*") == 2 and "cell:" in realistic
+    assert realistic.count("\n| fbp") == realistic.count("\n| *oracle*") == 2 and "cell, axis refined:" in realistic
     for figure in ("comparison_snr", "comparison_slices", "comparison_realistic"):
         assert f"(images/{figure}.png)" in text
         assert (docs / "images" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
