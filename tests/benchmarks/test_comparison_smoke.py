@@ -175,7 +175,10 @@ def test_the_pages_are_made_from_the_rows(folder: Path) -> None:
     text = (docs / "comparison.md").read_text()
     assert all(f"\n| {method}" in text for method in METHODS)
     realistic = text.partition("<!-- table realistic -->")[2].partition("<!-- end -->")[0]
-    assert realistic.count("\n| fbp") == realistic.count("\n| *oracle*") == 2 and "cell, axis refined:" in realistic
+    assert (
+        realistic.count("\n| fbp") == realistic.count("\n| *oracle*") == 2
+        and "cell, axis refined:" in realistic
+    )
     for figure in ("comparison_snr", "comparison_slices", "comparison_realistic"):
         assert f"(images/{figure}.png)" in text
         assert (docs / "images" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
