@@ -122,6 +122,9 @@ CHOICES = {
     "all frequencies alike": Change(
         "shells count the same, whatever signal they hold", {"fit": {"frequency_weight": "none"}}
     ),
+    "a mask, all frequencies alike": Change(
+        "the last two together", {"fit": {"measured": "wedge", "frequency_weight": "none"}}
+    ),
     "exact rotations for four fifths": Change(
         "most crops are turned by quarter turns, which need no interpolation",
         {"fit": {"exact_rotations": 0.8}},
