@@ -129,7 +129,12 @@ CHOICES = {
         "most crops are turned by quarter turns, which need no interpolation",
         {"fit": {"exact_rotations": 0.8}},
     ),
-    "wedge weight 20": Change("the cut wedge counts ten times as much", {"fit": {"wedge_weight": 20.0}}),
+    **{
+        f"wedge weight {weight}": Change(
+            f"the cut wedge counts {weight / 2:g} times as much", {"fit": {"wedge_weight": float(weight)}}
+        )
+        for weight in (6, 20, 60)
+    },
     "cubes of 64": Change("sub-tomograms of 2.4 times the volume", {"fit": {"cube_size": 64}}),
     "three levels": Change("a network that sees twice as far", {"network": {"levels": 3}}),
     "amplitude as predicted": Change(
