@@ -135,6 +135,9 @@ CHOICES = {
         )
         for weight in (6, 20, 60)
     },
+    "wedge weight 20, all frequencies alike": Change(
+        "both together", {"fit": {"wedge_weight": 20.0, "frequency_weight": "none"}}
+    ),
     "cubes of 64": Change("sub-tomograms of 2.4 times the volume", {"fit": {"cube_size": 64}}),
     "three levels": Change("a network that sees twice as far", {"network": {"levels": 3}}),
     "amplitude as predicted": Change(
