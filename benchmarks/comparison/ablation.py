@@ -122,22 +122,14 @@ CHOICES = {
     "all frequencies alike": Change(
         "shells count the same, whatever signal they hold", {"fit": {"frequency_weight": "none"}}
     ),
-    "a mask, all frequencies alike": Change(
-        "the last two together", {"fit": {"measured": "wedge", "frequency_weight": "none"}}
-    ),
     "exact rotations for four fifths": Change(
         "most crops are turned by quarter turns, which need no interpolation",
         {"fit": {"exact_rotations": 0.8}},
     ),
-    **{
-        f"wedge weight {weight}": Change(
-            f"the cut wedge counts {weight / 2:g} times as much", {"fit": {"wedge_weight": float(weight)}}
-        )
-        for weight in (6, 20, 60)
-    },
-    "wedge weight 20, all frequencies alike": Change(
-        "both together", {"fit": {"wedge_weight": 20.0, "frequency_weight": "none"}}
+    "wedge weight 2": Change(
+        "all frequencies count alike, whether the input lacks them or not", {"fit": {"wedge_weight": 2.0}}
     ),
+    "wedge weight 60": Change("the cut wedge counts three times as much", {"fit": {"wedge_weight": 60.0}}),
     "cubes of 64": Change("sub-tomograms of 2.4 times the volume", {"fit": {"cube_size": 64}}),
     "three levels": Change("a network that sees twice as far", {"network": {"levels": 3}}),
     "amplitude as predicted": Change(

@@ -174,7 +174,9 @@ def test_the_fit_learns_to_denoise(fabric):
     signal /= signal.std()
     halves = [(signal + rng.standard_normal(signal.shape)).astype(np.float32) for _ in range(2)]
     pair = TomogramPair(*halves, TiltRange(-89, 89))
-    options = FitOptions(cube_size=16, batch_size=4, epoch_samples=200, epochs=3, learning_rate=3e-3)
+    options = FitOptions(
+        cube_size=16, batch_size=4, epoch_samples=200, epochs=3, learning_rate=3e-3, wedge_weight=2.0
+    )
     _, rows = fit([pair], NetworkConfig(channels=6, levels=2), options, fabric)
     # Predicting nothing costs 1; passing on the input costs more, twice the noise's share.
     assert rows[-1].validation_loss < 0.85

@@ -53,7 +53,7 @@ class FitOptions:
         Inputs and targets are clipped at so many standard deviations from the mean, and what a tomogram has
         beyond that is given back after refinement; None to clip nothing.
     wedge_weight
-        Weight of the frequencies cut from the input only.
+        Weight of the frequencies cut from the input only; 2, as published, makes all count alike.
     update_interval
         Epochs in a round, after which the missing wedge of the inputs is replaced by the network's
         prediction; ``auto`` for rounds ten times as long as that takes, None to never do it, as does
@@ -121,7 +121,7 @@ class FitOptions:
     frequency_weight: Literal["signal", "none"] = "signal"
     measured: Literal["tilts", "wedge"] = "tilts"
     clip: float | None = 6.0
-    wedge_weight: float = 2.0
+    wedge_weight: float = 20.0
     update_interval: int | Literal["auto"] | None = "auto"
     online_fill: float = 0.0
     exact_rotations: float = 0.2

@@ -114,7 +114,9 @@ class FitSection(Section):
         "tomogram has beyond that is given back after refinement. none to clip nothing.",
     )
     wedge_weight: float = Field(
-        default=FitOptions.wedge_weight, description="Weight of the frequencies cut from the input only."
+        default=FitOptions.wedge_weight,
+        description="Weight of the frequencies cut from the input only; 2, as published, makes all count "
+        "alike.",
     )
     update_interval: int | Literal["auto"] | None = Field(
         default=FitOptions.update_interval,
