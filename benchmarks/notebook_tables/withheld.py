@@ -22,6 +22,7 @@ TITLES = {
     "explained": "explained power",
     "explained_with_tv": "explained power with `--tv-share 0.3`",
     "side": "one side kept back",
+    "ten_A": "voxels of 10 A",
     "slope": "slope",
     "z_to_x": "z : x",
     "z_to_x_all_tilts": "z : x, all tilts",
@@ -44,6 +45,7 @@ FIELDS = {
     "amplitude": ("explained", "z_to_x", "easy", "easy_z_to_x"),
     "measured": ("explained", "z_to_x", "cell", "cell_z_to_x", "easy"),
     "tv": ("explained", "z_to_x"),
+    "wedge_weight": ("explained", "side", "ten_A", "cell_scores", "lamella_scores", "purified_scores"),
     "tv_aligned": ("explained", "side", "cell_scores", "lamella_scores", "purified_scores"),
 }
 
@@ -115,4 +117,4 @@ def tables(*names: str) -> Mapping[str, Callable[[], str]]:
 
 DEFAULTS = tables("dropped_real", "second_screen", "coarse_screen")
 EMPIAR = tables("today", "wrong", "hints")
-TRANSFER = tables("amplitude", "measured", "tv", "tv_aligned")
+TRANSFER = tables("wedge_weight", "amplitude", "measured", "tv", "tv_aligned")
