@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 from dewedge.geometry import TiltRange
@@ -40,11 +41,13 @@ def test_it_is_the_energy_of_the_two_masked_differences():
     torch.testing.assert_close(dewedge_loss(a, b, w, w_r, wedge_weight=3), both + 3 * cut_only)
 
 
-def test_proposition_1_self_supervised_minus_supervised_is_the_noise_variance():
+@pytest.mark.parametrize("wedge_weight", [2.0, 20.0])
+def test_proposition_1_self_supervised_minus_supervised_is_the_noise_variance(wedge_weight: float):
     """Wiedemann and Heckel 2024, proposition 1, for a fixed network and many masks.
 
     With M1 the mask of the data and M2 the added one, the loss against the noisy, masked target exceeds the
     supervised one, on frequencies measured by at least one of the two, by the noise the target brings in.
+    Another weight than 2 of what was cut counts, halved, where only one of them measured.
     """
     torch.manual_seed(0)
     size, count, sigma = 16, 1200, 0.7
@@ -58,16 +61,16 @@ def test_proposition_1_self_supervised_minus_supervised_is_the_noise_variance():
         half1 = cut_wedge(specimen + n1, m1)
         with torch.no_grad():
             prediction = network(cut_wedge(half0, m2)[None, None])[0, 0]
-        self_supervised = dewedge_loss(prediction, half1, m2, m1)
+        self_supervised = dewedge_loss(prediction, half1, m2, m1, wedge_weight)
         either = 1 - (1 - m1) * (1 - m2)
-        supervised = dewedge_loss(prediction, specimen, either, either)
-        # The target's noise counts as its loss does: once where both measured, twice where the input was cut.
-        weight = m1 * (m2 + 2 * (1 - m2)) * multiplicity(size)
+        supervised = dewedge_loss(prediction, specimen, m1 * m2, either, wedge_weight / 2)
+        # The target's noise counts as its loss does.
+        weight = m1 * (m2 + wedge_weight * (1 - m2)) * multiplicity(size)
         brought_in = sigma**2 * float(weight.sum()) / size**3
         differences.append(float(self_supervised - supervised) - brought_in)
     mean, error = np.mean(differences), np.std(differences) / math.sqrt(count)
     assert abs(mean) < 3 * error
-    assert error < 0.02 * sigma**2  # sharp enough to tell a wrong weight
+    assert error < 0.01 * wedge_weight * sigma**2  # sharp enough to tell a wrong weight
 
 
 def test_proposition_1_holds_with_a_transfer():
