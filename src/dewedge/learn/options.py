@@ -121,7 +121,7 @@ class FitOptions:
     frequency_weight: Literal["signal", "none"] = "signal"
     measured: Literal["tilts", "wedge"] = "tilts"
     clip: float | None = 6.0
-    wedge_weight: float = 20.0
+    wedge_weight: float = 6.0
     update_interval: int | Literal["auto"] | None = "auto"
     online_fill: float = 0.0
     exact_rotations: float = 0.2
