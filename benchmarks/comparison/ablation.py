@@ -129,7 +129,7 @@ CHOICES = {
     "wedge weight 2": Change(
         "all frequencies count alike, whether the input lacks them or not", {"fit": {"wedge_weight": 2.0}}
     ),
-    "wedge weight 60": Change("the cut wedge counts three times as much", {"fit": {"wedge_weight": 60.0}}),
+    "wedge weight 20": Change("the cut wedge counts three times as much", {"fit": {"wedge_weight": 20.0}}),
     "cubes of 64": Change("sub-tomograms of 2.4 times the volume", {"fit": {"cube_size": 64}}),
     "three levels": Change("a network that sees twice as far", {"network": {"levels": 3}}),
     "amplitude as predicted": Change(
