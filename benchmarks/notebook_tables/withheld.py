@@ -43,6 +43,7 @@ FIELDS = {
     "wrong": ("correlation", "explained", "z_to_x", "weave"),
     "hints": ("correlation", "explained", "slope", "z_to_x", "z_to_x_all_tilts"),
     "amplitude": ("explained", "z_to_x", "easy", "easy_z_to_x"),
+    "amplitude_aligned": ("explained", "cell_scores", "easy"),
     "measured": ("explained", "z_to_x", "cell", "cell_z_to_x", "easy"),
     "tv": ("explained", "z_to_x"),
     "wedge_weight": ("explained", "side", "ten_A", "cell_scores", "lamella_scores", "purified_scores"),
@@ -117,4 +118,4 @@ def tables(*names: str) -> Mapping[str, Callable[[], str]]:
 
 DEFAULTS = tables("dropped_real", "second_screen", "coarse_screen")
 EMPIAR = tables("today", "wrong", "hints")
-TRANSFER = tables("wedge_weight", "amplitude", "measured", "tv", "tv_aligned")
+TRANSFER = tables("wedge_weight", "amplitude", "amplitude_aligned", "measured", "tv", "tv_aligned")
