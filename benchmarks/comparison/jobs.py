@@ -280,7 +280,13 @@ class Ground:
 
 
 # What is changed in other circumstances, too: what was chosen by the series at 20 A with tilts by 3 degrees.
-ELSEWHERE = ("a mask in the loss", "wedge filled online", "amplitude as predicted", "no total variation")
+ELSEWHERE = (
+    "wedge weight 2",
+    "a mask in the loss",
+    "wedge filled online",
+    "amplitude as predicted",
+    "no total variation",
+)
 GROUNDS: Mapping[str, Ground] = {
     **{name: Ground(name) for name in (*REAL, *REALISTIC_REFINED)},
     "10499 outer, voxels of 10 A": Ground(OUTER, size="real 10 A", changes=ELSEWHERE),
