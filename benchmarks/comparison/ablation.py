@@ -237,7 +237,7 @@ DROPPED: dict[str, dict[str, Change]] = {
         ),
         "16 channels": Change("half the width, as now", {"network": {"channels": 16}}),
         "no noise weights": Change(
-            "all frequencies count alike, as now", {"fit": {"loss_weighting": "none"}}
+            "all frequencies count alike, as published", {"fit": {"loss_weighting": "none"}}
         ),
         "ramp filter": DEPARTURES["ramp filter"],
         "ramp filter, no noise weights": Change(
