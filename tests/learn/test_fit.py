@@ -191,33 +191,48 @@ def test_a_budget_ends_the_fit_in_time(fabric, pairs):
     assert rows[-1].step < 500
 
 
-def test_the_rate_falls_and_the_fit_ends_when_the_held_out_loss_stops_falling(fabric, pairs):
-    options = replace(OPTIONS, epochs=50, patience=2, learning_rate=1e-12, update_interval=None)
+def after_epoch(count: int) -> Callable[[FitState, FitOptions], bool]:
+    """Whether a fit overfits, by the number of its epochs in place of its held-out loss."""
+    return lambda state, options: state.cooling is None and len(state.rows) >= count
+
+
+def test_the_rate_falls_and_the_fit_ends_when_the_held_out_loss_rises(fabric, pairs, monkeypatch):
+    options = replace(OPTIONS, epochs=50, update_interval=None)
+    overfits = 4
+    monkeypatch.setattr(FitState, "overfits", after_epoch(overfits))
     _, rows = fit(pairs, NETWORK, options, fabric)
-    stalled = 4  # two means over two epochs each
-    assert len(rows) == math.ceil(1.25 * stalled)
+    assert len(rows) == math.ceil(1.25 * overfits)
     rates = [row.learning_rate for row in rows]
-    assert rates[stalled - 1] > 0.8 * options.learning_rate
+    assert rates[overfits - 1] > 0.8 * options.learning_rate
     assert rates[-1] < 0.3 * options.learning_rate
     constant = replace(options, schedule="constant")
-    assert len(fit(pairs, NETWORK, constant, fabric)[1]) == stalled
+    assert len(fit(pairs, NETWORK, constant, fabric)[1]) == overfits
 
 
-def test_chance_does_not_end_a_fit_whose_held_out_loss_falls():
-    """Each epoch improves by a twentieth of the noise; the lowest loss is often long ago."""
-    rng = np.random.default_rng(0)
-    options = replace(OPTIONS, epochs=200, patience=20)
+@pytest.mark.parametrize("seed", range(5))
+def test_chance_does_not_end_a_fit_whose_held_out_loss_is_flat(seed: int):
+    """It falls to a plateau of noise; then each epoch adds a twentieth of the noise."""
+    rng = np.random.default_rng(seed)
+    options = replace(OPTIONS, epochs=400, patience=20)
     state = FitState()
-    lowest = []
-    for epoch in range(1, 121):
-        loss = 1 - 0.0005 * epoch + 0.01 * rng.standard_normal()
+    for epoch in range(1, 201):
+        loss = 0.9 + 0.1 * math.exp(-epoch / 10) + 0.01 * rng.standard_normal()
         state.record(EpochRow(epoch, epoch, epoch, epoch, 1e-3, 1.0, loss))
-        lowest.append(epoch - state.best_epoch)
-        assert not state.stalls(options)
-    assert max(lowest) >= 15
-    for epoch in range(121, 221):
-        state.record(EpochRow(epoch, epoch, epoch, epoch, 1e-3, 1.0, 0.94 + 0.01 * rng.standard_normal()))
-    assert state.stalls(options)
+        assert not state.overfits(options)
+    ends = []
+    for epoch in range(201, 401):
+        loss = 0.9 + 0.0005 * (epoch - 200) + 0.01 * rng.standard_normal()
+        state.record(EpochRow(epoch, epoch, epoch, epoch, 1e-3, 1.0, loss))
+        ends.append(state.overfits(options))
+    assert any(ends[:100]) and not state.overfits(replace(options, patience=None))
+
+
+def test_a_patience_of_one_epoch_has_two_to_judge_by():
+    state = FitState()
+    for epoch, loss in enumerate((0.9, 0.9, 1.0, 1.02), 1):
+        assert not state.overfits(replace(OPTIONS, patience=1))
+        state.record(EpochRow(epoch, epoch, epoch, epoch, 1e-3, 1.0, loss))
+    assert state.overfits(replace(OPTIONS, patience=1))
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])
@@ -243,7 +258,8 @@ def test_a_fit_killed_while_its_rate_falls_resumes_to_the_unbroken_result(
     fabric, pairs, tmp_path: Path, monkeypatch
 ):
     monkeypatch.setattr("dewedge.learn.fit.CHECKPOINT_INTERVAL_S", 0.0)
-    options = replace(OPTIONS, epochs=50, epoch_samples=4, patience=4, learning_rate=1e-12)
+    monkeypatch.setattr(FitState, "overfits", after_epoch(8))
+    options = replace(OPTIONS, epochs=50, epoch_samples=4)
     unbroken, rows = fit(pairs, NETWORK, options, fabric)
     file = tmp_path / "checkpoint.safetensors"
 

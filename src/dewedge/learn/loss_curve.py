@@ -58,6 +58,12 @@ class EpochRow:
         return f"epoch {self.epoch}  {self.losses}  {self.seconds:.0f} s"
 
 
+def rise_of_mean(before: Sequence[float], last: Sequence[float]) -> tuple[float, float]:
+    """Mean of two or more losses less that of as many before them, and the standard error of that."""
+    variances = statistics.variance(before) + statistics.variance(last)
+    return statistics.fmean(last) - statistics.fmean(before), math.sqrt(variances / len(last))
+
+
 def convergence(rows: Sequence[EpochRow]) -> str:
     """Tell in words if a fit has converged, by its held-out loss: its last quarter against the one before.
 
@@ -71,11 +77,10 @@ def convergence(rows: Sequence[EpochRow]) -> str:
         return f"convergence not told by {len(losses)} epoch{'s' if len(losses) > 1 else ''}"
     n = len(losses) // 4
     before, last = losses[-2 * n : -n], losses[-n:]
-    fall = statistics.fmean(before) - statistics.fmean(last)
-    error = math.sqrt((statistics.variance(before) + statistics.variance(last)) / n)
+    rise, error = rise_of_mean(before, last)
     means = f"from {statistics.fmean(before):.4f} to {statistics.fmean(last):.4f} in its last quarter"
-    if fall > max(error, _GAIN * (losses[0] - statistics.fmean(last))):
+    if -rise > max(error, _GAIN * (losses[0] - statistics.fmean(last))):
         return f"not converged: the held-out loss still fell, {means}"
-    if fall < -error:
+    if rise > error:
         return f"fitted for too long: the held-out loss rose, {means}"
     return "converged: the held-out loss hardly fell in its last quarter"

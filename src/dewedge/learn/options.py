@@ -92,9 +92,9 @@ class FitOptions:
         ``best`` epoch on the held-out region, as published for a constant rate.
     patience
         When the mean loss on the held-out region over this many epochs, and at least a quarter of those so
-        far, is no lower than over as many before them, the learning rate falls to zero within a quarter of
-        the steps so far, and the fit ends; a constant rate ends it at once. None to never end early, nor is
-        there an end without a region held out.
+        far, is higher than over as many before them, by more than three standard errors, the learning rate
+        falls to zero within a quarter of the steps so far, and the fit ends; a constant rate ends it at once.
+        None to never end early, nor is there an end without a region held out.
     activation_checkpointing
         Compute the activations within the network's blocks again in the backward pass instead of keeping
         them: less memory, for large cubes and networks, and a third more time.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,12 +16,13 @@ from torch import Tensor
 from dewedge import limits
 from dewedge.errors import InputError, reason, shown
 from dewedge.learn.checkpoint import explained, load_tensors, require_weights, save_tensors
-from dewedge.learn.loss_curve import Count, EpochRow, Loss, Seconds
+from dewedge.learn.loss_curve import Count, EpochRow, Loss, Seconds, rise_of_mean
 from dewedge.learn.network import UNet
 from dewedge.learn.options import FitOptions
 
 FIT_KIND = "dewedge fit 1"
-COOLING = 0.25  # of the steps so far, in which the rate falls once the held-out loss does not
+COOLING = 0.25  # of the steps so far, in which the rate falls once the held-out loss rises
+RISE = 3.0  # standard errors: it is asked after every epoch, and chance has many tries
 
 BestLoss = Annotated[float, Field(ge=-limits.NUMBER)]  # infinite before there is one
 Share = Annotated[float, Field(ge=0, le=limits.NUMBER)]  # beyond 1, too, where the last step took long
@@ -44,7 +44,7 @@ class FitState:
     best_loss, best_epoch
         Lowest loss on the held-out region, infinite before there is one, and its epoch.
     cooling
-        Step and progress at which the held-out loss had stopped falling; None before.
+        Step and progress at which the held-out loss was found to rise; None before.
     losses
         Of the steps of an epoch that was stopped within it, as means over the processes.
 
@@ -66,7 +66,7 @@ class FitState:
     def progress(self, options: FitOptions) -> float:
         """Share of the fit that is done, by steps or by time, whichever is further.
 
-        What is left of it when the held-out loss has stopped falling passes in a quarter of the steps so far.
+        What is left of it when the held-out loss has begun to rise passes in a quarter of the steps so far.
         """
         by_steps = self.step / (options.epochs * options.epoch_steps) if options.epochs is not None else 0.0
         by_time = self.seconds / options.budget_s if options.budget_s is not None else 0.0
@@ -85,19 +85,23 @@ class FitState:
         return max(left, 0)
 
     def finished(self, options: FitOptions) -> bool:
-        """True at a limit, or when the rate has fallen since the held-out loss does not."""
+        """True at a limit, or when the rate has fallen since the held-out loss rose."""
         return self.progress(options) >= 1
 
-    def stalls(self, options: FitOptions) -> bool:
-        """True, once, when the held-out loss has stopped falling."""
+    def overfits(self, options: FitOptions) -> bool:
+        """True, once, when the held-out loss has begun to rise.
+
+        While it is flat a fit still gains: most of the loss is noise (docs/notebook/defaults.md).
+        """
         if self.cooling is not None or options.patience is None:
             return False
         losses = [row.validation_loss for row in self.rows if row.validation_loss is not None]
         # Long fits linger on plateaus, hence the share. A mean over many epochs, since single ones are noisy.
-        window = max(options.patience, len(losses) // 4)
+        window = max(options.patience, len(losses) // 4, 2)
         if len(losses) < 2 * window:
             return False
-        return statistics.fmean(losses[-window:]) >= statistics.fmean(losses[-2 * window : -window])
+        rise, error = rise_of_mean(losses[-2 * window : -window], losses[-window:])
+        return rise > RISE * error
 
     def cool(self, options: FitOptions) -> None:
         """Let the rate fall from now on, and the fit end; at once if the rate is constant.

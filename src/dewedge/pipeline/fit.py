@@ -91,7 +91,7 @@ def fit_model(
     def on_epoch(state: FitState, network: UNet) -> None:
         progress.epoch(state)
         if state.cooling is not None and state.cooling[0] == state.step:
-            logger.info("the held-out loss does not fall any more: the fit is brought to its end")
+            logger.info("the held-out loss rises: the fit is brought to its end")
         if main:
             write_loss_table(folder.loss_table, state.rows)
             left = progress.seconds_left(state)
