@@ -215,14 +215,14 @@ def withheld(size: str) -> Iterable[Job]:
 
 
 # Of the budget of the size. The rows of whole budgets are those of the tables of all methods.
-SHARES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4)
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1, 2)
 CURVES = (("dewedge", ""), ("dewedge", INIT), ("deepdewedge", ""), ("deepdewedge", SAME_NETWORK))
 
 
 def time_to_quality(size: str) -> Iterable[Job]:
     """Quality by the seconds of the fit, on the real series and on the realistic cell."""
     for seed, share, (specimen, own_size), (method, change) in itertools.product(
-        SEEDS, SHARES, ((OUTER, real_size(size)), (CELL, realistic_size(size))), CURVES
+        SEEDS, SHARES, ((REAL[0], real_size(size)), ("cell", realistic_size(size))), CURVES
     ):
         budget_s = share * SIZES[own_size].budget_s
         yield job(own_size, method, change=change, specimen=specimen, snr=0.0, seed=seed, budget_s=budget_s)

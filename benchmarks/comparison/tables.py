@@ -17,7 +17,7 @@ from cells import (
     values,
     withheld_table,
 )
-from jobs import CELL, CURVES, LINES, METHODS, OUTER, REAL, SNRS, TABLES, Job
+from jobs import CURVES, LINES, METHODS, REAL, SNRS, TABLES, Job
 
 REFERENCES = ("noise-free fbp", "oracle")
 BY_TRUTH, PEER = "†", "‡"
@@ -95,10 +95,10 @@ def time_to_quality(size: str, rows: Rows) -> str:
 
     titles = ["method", "budget (s)"]
     real, cell = (
-        withheld_table(titles, groups(OUTER), rows),
-        scores_table(titles, groups(CELL), rows, REALISTIC_SCORES),
+        withheld_table(titles, groups(REAL[0]), rows),
+        scores_table(titles, groups("cell"), rows, REALISTIC_SCORES),
     )
-    parts = [*([f"{OUTER}:", real] if real else []), *([f"{CELL}:", cell] if cell else [])]
+    parts = [*([f"{REAL[0]}:", real] if real else []), *(["cell:", cell] if cell else [])]
     return "\n\n".join(parts)
 
 

@@ -184,10 +184,10 @@ class FitSection(Section):
     patience: int | None = Field(
         default=FitOptions.patience,
         le=COUNT,
-        description="A fit that learns noise by heart ends. It does if the mean held-out loss over so many "
-        "epochs, or a quarter of those so far, if that is more, is higher than over as many before them. The "
-        "learning rate falls to zero within a quarter of the steps so far; a constant rate ends the fit at "
-        "once. none to never end early; without a region held out there is no early end.",
+        description="A fit that learns noise by heart ends: its mean held-out loss over so many epochs is "
+        "higher than over as many before. In long fits a quarter of the epochs counts. The learning rate falls "
+        "to zero within a quarter of the steps so far; a constant rate ends the fit at once. none to never end "
+        "early; without a region held out there is no early end.",
     )
     activation_checkpointing: bool = Field(
         default=FitOptions.activation_checkpointing,
