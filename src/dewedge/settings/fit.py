@@ -186,8 +186,8 @@ class FitSection(Section):
         le=COUNT,
         description="A fit that learns noise by heart ends: its mean held-out loss over so many epochs is "
         "higher than over as many before. In long fits a quarter of the epochs counts. The learning rate "
-        "falls to zero within a quarter of the steps so far; a constant rate ends the fit at once. none to never "
-        "end early; without a region held out there is no early end.",
+        "falls to zero within a quarter of the steps so far; a constant rate ends the fit at once. none "
+        "to never end early; without a region held out there is no early end.",
     )
     activation_checkpointing: bool = Field(
         default=FitOptions.activation_checkpointing,
