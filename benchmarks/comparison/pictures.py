@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablation import INIT, LARGE, SAME_NETWORK
 from cells import SCORES, SHELLS, TITLES, Rows, shell_values, snr_name, values
-from jobs import CELL, CURVES, REAL, SEEDS, SNRS, TABLES, job, realistic_size
+from jobs import CELL, CURVES, OUTER, REAL, SEEDS, SNRS, TABLES, job, realistic_size
 from rows import volume_file
 from tables import LINES_IN_ORDER, alike, label
 
@@ -98,7 +98,7 @@ def time_figure(size: str, rows: Rows) -> Figure | None:
         (f"0.143-{TITLES['fsc_inside']}, low is good", "fsc_inside", None),
         (f"{TITLES['z_to_x']} of objects, 1 is round", "z_to_x", None),
     ]
-    for row_of_axes, specimen, panels in zip(axes, (REAL[0], "cell"), (real, cell), strict=True):
+    for row_of_axes, specimen, panels in zip(axes, (OUTER, CELL), (real, cell), strict=True):
         of_specimen = alike(jobs, specimen=specimen)
         budgets = sorted({one.budget_s for one in of_specimen})
         for panel, (title, score, index) in zip(row_of_axes, panels, strict=True):

@@ -33,6 +33,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
         "joint": tables.joint,
         "specimens": tables.specimens,
         "realistic": tables.realistic,
+        "longer": tables.longer,
         "converged": tables.converged,
         "withheld": tables.withheld,
         "time": tables.time_to_quality,

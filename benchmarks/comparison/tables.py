@@ -17,7 +17,7 @@ from cells import (
     values,
     withheld_table,
 )
-from jobs import CURVES, LINES, METHODS, REAL, SNRS, TABLES, Job
+from jobs import CELL, CURVES, FITTED, LINES, METHODS, OUTER, REAL, SNRS, TABLES, Job
 
 REFERENCES = ("noise-free fbp", "oracle")
 BY_TRUTH, PEER = "†", "‡"
@@ -68,6 +68,24 @@ def converged(size: str, rows: Rows) -> str:
     return by_realistic_specimen(size, rows, "converged")
 
 
+def longer(size: str, rows: Rows) -> str:
+    """A line for each method and budget, a table for each specimen."""
+    jobs = list(TABLES["longer"](size))
+    parts = []
+    for specimen in dict.fromkeys(one.specimen for one in jobs):
+        of_specimen = alike(jobs, specimen=specimen)
+        groups = [
+            (
+                [label(method, rows), f"{budget_s:g}" if method in FITTED else ""],
+                alike(of_specimen, method=method, budget_s=budget_s),
+            )
+            for method, budget_s in dict.fromkeys((one.method, one.budget_s) for one in of_specimen)
+        ]
+        table = scores_table(["method", "budget (s)"], groups, rows, REALISTIC_SCORES)
+        parts += [f"{specimen}:", table] if table else []
+    return "\n\n".join(parts)
+
+
 def withheld(size: str, rows: Rows) -> str:
     """Every method by what it predicts of the withheld tilts, a table for each way to withhold them."""
     jobs = list(TABLES["withheld"](size))
@@ -95,10 +113,10 @@ def time_to_quality(size: str, rows: Rows) -> str:
 
     titles = ["method", "budget (s)"]
     real, cell = (
-        withheld_table(titles, groups(REAL[0]), rows),
-        scores_table(titles, groups("cell"), rows, REALISTIC_SCORES),
+        withheld_table(titles, groups(OUTER), rows),
+        scores_table(titles, groups(CELL), rows, REALISTIC_SCORES),
     )
-    parts = [*([f"{REAL[0]}:", real] if real else []), *(["cell:", cell] if cell else [])]
+    parts = [*([f"{OUTER}:", real] if real else []), *([f"{CELL}:", cell] if cell else [])]
     return "\n\n".join(parts)
 
 
