@@ -199,7 +199,7 @@ def converged(size: str) -> Iterable[Job]:
     size = realistic_size(size)
     budget_s = 24 * SIZES[size].budget_s
     for method, change in (("isonet", SAME_NETWORK), ("deepdewedge", SAME_NETWORK), ("dewedge", "")):
-        yield job(size, method, change=change, specimen="cell", snr=0.0, seed=1, budget_s=budget_s)
+        yield job(size, method, change=change, specimen=CELL, snr=0.0, seed=1, budget_s=budget_s)
 
 
 def longer(size: str) -> Iterable[Job]:
