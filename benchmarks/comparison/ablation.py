@@ -116,6 +116,10 @@ CHOICES = {
     "wedge filled online at the end": Change(
         "the same in the last 30 % of the fit, after rounds", {"fit": {"online_fill": 0.3}}
     ),
+    "rounds of one epoch": Change(
+        "the wedge of the inputs is filled anew after every epoch", {"fit": {"update_interval": 1}}
+    ),
+    "rounds of ten epochs": Change("the same after ten, as published", {"fit": {"update_interval": 10}}),
     "a mask in the loss": Change(
         "the loss knows the wedge, not what single tilts measured", {"fit": {"measured": "wedge"}}
     ),
