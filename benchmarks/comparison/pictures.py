@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ablation import INIT, LARGE, SAME_NETWORK
 from cells import SCORES, SHELLS, TITLES, Rows, shell_values, snr_name, values
-from jobs import CELL, CURVES, OUTER, REAL, SEEDS, SNRS, TABLES, job, realistic_size
+from jobs import (
+    CELL,
+    CURVES,
+    OUTER,
+    REAL,
+    REALISTIC_REFINED,
+    SEEDS,
+    SNRS,
+    TABLES,
+    Job,
+    as_told,
+    job,
+    realistic_size,
+)
 from rows import volume_file
 from tables import LINES_IN_ORDER, alike, label
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Colours of Okabe and Ito, which the colour-blind can tell apart; shape and dashes tell once more.
@@ -35,10 +50,17 @@ COMMON_STYLE: dict[str, Any] = {"linewidth": 1.3, "markersize": 5.5, "elinewidth
 # Of a method with a change: as without it, but for these.
 CHANGED: dict[str, dict[str, Any]] = {
     SAME_NETWORK: {"linestyle": ":", "markerfacecolor": "white"},
-    LARGE: {"linestyle": "--", "linewidth": 1.3},
+    LARGE: {"linestyle": "--", "linewidth": 1.3, "markerfacecolor": "white"},
     INIT: {"linestyle": "--", "color": "#CC79A7"},
 }
+# Of a method where no lines join its marks: what width and dashes of a line would tell.
+NOT_JOINED: dict[str, dict[str, Any]] = {
+    "dewedge": {"markersize": 7.5},
+    "oracle": {"marker": "_", "markersize": 6, "markeredgewidth": 1.5},
+}
 DODGE = 0.025  # between methods, in units of an SNR's step, so that error bars do not hide each other
+COLUMN_WIDTH = 0.85  # of all methods of a specimen, in units of the step between specimens
+HOUR = "cell, an hour"
 
 PICTURE_SNR = 0.25
 COLUMNS = 4
@@ -49,11 +71,7 @@ def snr_figure(size: str, rows: Rows) -> Figure | None:
     from matplotlib.figure import Figure
 
     jobs = list(TABLES["figure5"](size))
-    lines = [
-        (method, change)
-        for method, change in LINES_IN_ORDER
-        if any(one in rows for one in alike(jobs, method=method, change=change))
-    ]
+    lines = _lines(jobs, rows)
     if not lines:
         return None
     figure = Figure(figsize=(10, 6.4), layout="constrained", facecolor="white")
@@ -62,23 +80,54 @@ def snr_figure(size: str, rows: Rows) -> Figure | None:
     for axes, score in zip(panels, SCORES, strict=True):
         for i, (method, change) in enumerate(lines):
             shift = DODGE * (i - (len(lines) - 1) / 2)
-            places, means, bars = [], [], []
-            for place, snr in enumerate(snrs):
-                found = values(rows, alike(jobs, method=method, change=change, snr=snr), score)
-                if found:
-                    places.append(place + shift)
-                    means.append(statistics.fmean(found))
-                    bars.append(statistics.stdev(found) if len(found) > 1 else 0.0)
-            style = COMMON_STYLE | STYLES[method] | CHANGED.get(change, {})
-            axes.errorbar(places, means, bars, label=label(method, rows, change).replace("*", ""), **style)
-        resolution = score.startswith("fsc")
-        axes.set_title(f"0.143-{TITLES[score]}, low is good" if resolution else TITLES[score], fontsize=11)
+            found = {
+                place + shift: values(rows, alike(jobs, method=method, change=change, snr=snr), score)
+                for place, snr in enumerate(snrs)
+            }
+            _over_seeds(axes, found, _style(method, change, rows))
+        axes.set_title(_title(score), fontsize=11)
         axes.set_xticks(range(len(snrs)), [snr_name(snr) for snr in snrs])
         axes.set_xlabel("SNR of the tilt series")
-        axes.grid(axis="y", linewidth=0.4, color="0.85")
-        axes.spines[["top", "right"]].set_visible(False)
+        _open_frame(axes, "y")
     legend.axis("off")
     legend.legend(*panels[0].get_legend_handles_labels(), loc="center left", frameon=False, fontsize=10)
+    return figure
+
+
+def methods_figure(size: str, rows: Rows) -> Figure | None:
+    """Scores on the realistic specimens and, set apart, on the cell after an hour: marks as in figure 5."""
+    from matplotlib.figure import Figure
+
+    realistic, hour = (list(TABLES[name](size)) for name in ("realistic", "converged"))
+    if not any(one in rows for one in realistic):
+        return None
+    columns = {as_told(specimen): alike(realistic, specimen=specimen) for specimen in REALISTIC_REFINED}
+    columns[HOUR] = hour
+    lines_of = {name: lines for name, jobs in columns.items() if (lines := _lines(jobs, rows))}
+    step = COLUMN_WIDTH / max(map(len, lines_of.values()))
+    marks: dict[tuple[str, str], dict[float, list[Job]]] = {
+        line: {} for line in _lines([*realistic, *hour], rows)
+    }
+    for column, (name, lines) in enumerate(lines_of.items()):
+        for i, (method, change) in enumerate(lines):
+            place = column + step * (i - (len(lines) - 1) / 2)
+            marks[method, change][place] = alike(columns[name], method=method, change=change)
+    figure = Figure(figsize=(10, 7.4), layout="constrained", facecolor="white")
+    titles = {score: _title(score) for score in ("cc", "cc_inside", "fsc_inside")}
+    titles["shells_inside"] = "correlation inside, mean of four shells"
+    for axes, (score, title) in zip(figure.subplots(2, 2).ravel(), titles.items(), strict=True):
+        scores_of = _means_of_shells if score == "shells_inside" else values
+        for (method, change), seeds_at in marks.items():
+            found = {place: scores_of(rows, seeds, score) for place, seeds in seeds_at.items()}
+            style = _style(method, change, rows) | NOT_JOINED.get(method, {}) | {"linestyle": "none"}
+            _over_seeds(axes, found, style)
+        axes.set_title(title, fontsize=11)
+        axes.set_xticks(range(len(lines_of)), lines_of)
+        axes.set_xlim(-0.5, len(lines_of) - 0.5)
+        if HOUR in lines_of:
+            axes.axvline(len(lines_of) - 1.5, color="0.6", linewidth=0.8)
+        _open_frame(axes, "y")
+    _legend_below(figure)
     return figure
 
 
@@ -93,9 +142,7 @@ def time_figure(size: str, rows: Rows) -> Figure | None:
     axes = figure.subplots(2, 4)
     real = [(f"explained power, {shell}", "explained", i) for i, shell in enumerate(SHELLS)]
     cell = [
-        (TITLES["cc"], "cc", None),
-        (TITLES["cc_inside"], "cc_inside", None),
-        (f"0.143-{TITLES['fsc_inside']}, low is good", "fsc_inside", None),
+        *((_title(score), score, None) for score in ("cc", "cc_inside", "fsc_inside")),
         (f"{TITLES['z_to_x']} of objects, 1 is round", "z_to_x", None),
     ]
     for row_of_axes, specimen, panels in zip(axes, (OUTER, CELL), (real, cell), strict=True):
@@ -104,33 +151,69 @@ def time_figure(size: str, rows: Rows) -> Figure | None:
         for panel, (title, score, index) in zip(row_of_axes, panels, strict=True):
             for method, change in CURVES:
                 of_method = alike(of_specimen, method=method, change=change)
-                seconds, means, bars = [], [], []
+                found = {}
                 for budget_s in budgets:
                     ones = alike(of_method, budget_s=budget_s)
-                    found = (
+                    found[budget_s] = (
                         values(rows, ones, score) if index is None else shell_values(rows, ones, score, index)
                     )
-                    if found:
-                        seconds.append(budget_s)
-                        means.append(statistics.fmean(found))
-                        bars.append(statistics.stdev(found) if len(found) > 1 else 0.0)
-                if seconds:
-                    style = COMMON_STYLE | STYLES[method] | CHANGED.get(change, {})
-                    panel.errorbar(seconds, means, bars, label=label(method, rows, change), **style)
+                _over_seeds(panel, found, _style(method, change, rows))
             panel.set_xscale("log")
             panel.set_xticks(budgets, [f"{budget_s:g}" for budget_s in budgets])
             panel.minorticks_off()
             panel.set_xlabel("seconds of one core for the fit", fontsize=9)
             panel.set_title(title, fontsize=10)
-            panel.grid(linewidth=0.4, color="0.85", which="both")
-            panel.spines[["top", "right"]].set_visible(False)
+            _open_frame(panel, "both")
         row_of_axes[0].set_ylabel("EMPIAR-10499" if specimen in REAL else "realistic cell")
+    _legend_below(figure)
+    return figure
+
+
+def _lines(jobs: Sequence[Job], rows: Rows) -> list[tuple[str, str]]:
+    """The methods that have rows, each with its change."""
+    return [
+        (method, change)
+        for method, change in LINES_IN_ORDER
+        if any(one in rows for one in alike(jobs, method=method, change=change))
+    ]
+
+
+def _style(method: str, change: str, rows: Rows) -> dict[str, Any]:
+    name = label(method, rows, change).replace("*", "")
+    return {"label": name} | COMMON_STYLE | STYLES[method] | CHANGED.get(change, {})
+
+
+def _title(score: str) -> str:
+    return f"0.143-{TITLES[score]}, low is good" if score.startswith("fsc") else TITLES[score]
+
+
+def _means_of_shells(rows: Rows, jobs: Iterable[Job], score: str) -> list[float]:
+    """The mean of each row that exists over the shells in which something was measured."""
+    measured = ([value for value in shells if value is not None] for shells in values(rows, jobs, score))
+    return [statistics.fmean(shells) for shells in measured if shells]
+
+
+def _over_seeds(axes: Axes, found: Mapping[float, Sequence[float]], style: Mapping[str, Any]) -> None:
+    """Mean and standard deviation over seeds, at the places that have values."""
+    found = {place: numbers for place, numbers in found.items() if numbers}
+    if found:
+        means = [statistics.fmean(numbers) for numbers in found.values()]
+        bars = [statistics.stdev(numbers) if len(numbers) > 1 else 0.0 for numbers in found.values()]
+        axes.errorbar(list(found), means, bars, **style)
+
+
+def _open_frame(axes: Axes, grid: Literal["both", "x", "y"]) -> None:
+    axes.grid(axis=grid, linewidth=0.4, color="0.85")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend_below(figure: Figure) -> None:
+    """A legend of all panels, each name once."""
     names: dict[str, Any] = {}
-    for panel in axes.ravel():
-        handles, labels = panel.get_legend_handles_labels()
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
         names |= dict(zip(labels, handles, strict=True))
     figure.legend(names.values(), names.keys(), loc="outside lower center", ncols=4, frameon=False)
-    return figure
 
 
 def slices_figure(size: str, rows: Rows, folder: Path) -> Figure | None:

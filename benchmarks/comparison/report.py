@@ -1,9 +1,9 @@
 """The pages of docs/notebook/ that show the rows: what lies between two markers (`markers`) is made anew.
 
 Seconds of one machine are not those of another, so a table has a part for each machine that has rows of it,
-the one with most rows first; the figures are of the one with most rows of their table. A dropped idea is
-compared with the rows of its own commit. Rows of realistic specimens, whose size is their own, lie in a file
-beside that of the others.
+the one with most rows first; the figures are of the one with most rows of each of their tables. A dropped
+idea is compared with the rows of its own commit. Rows of realistic specimens, whose size is their own, lie in
+a file beside that of the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import verdicts
 from cells import Rows
 from jobs import JOBS, OTHER_SIZES, Job, real_size, realistic_size
 from markers import with_blocks
-from pictures import realistic_figure, slices_figure, snr_figure, time_figure
+from pictures import methods_figure, realistic_figure, slices_figure, snr_figure, time_figure
 from rows import job_of, read_rows
 
 EMPTY = "No rows yet."
@@ -51,6 +51,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[str, Rows], str]]] = {
 }
 CAPTIONS = {
     "comparison_snr": "Scores of each method against the SNR",
+    "comparison_methods": "Scores of each method on realistic specimens, and on the cell after an hour",
     "comparison_slices": "Sections of the volume of each method",
     "comparison_realistic": "Sections of the volume of each method, realistic cell",
     "time_to_quality": "Scores of the real series and of the realistic cell against the seconds of the fit",
@@ -65,8 +66,14 @@ def write_pages(size: str, rows_file: Path, data: Path, docs: Path) -> None:
     realistic = grouped(rows_file.with_name(REALISTIC_FILE), sizes, "machine")
     of_table = {"dropped": dropped} | dict.fromkeys(OTHER_SIZES, realistic)
     rows = fullest("figure5", size, groups)
+    realistic_and_hour = {
+        job_of(row): row
+        for name in ("realistic", "converged")
+        for row in rows_of(name, size, fullest(name, size, realistic))
+    }
     figures = {
         "comparison_snr": snr_figure(size, rows),
+        "comparison_methods": methods_figure(size, realistic_and_hour),
         "comparison_slices": slices_figure(size, rows, data),
         "comparison_realistic": realistic_figure(size, fullest("realistic", size, realistic), data),
         "time_to_quality": time_figure(size, fullest("time", size, realistic)),

@@ -274,7 +274,7 @@ def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
         (tmp_path / page).write_text((ROOT / "docs" / "notebook" / page).read_text())
     file = tmp_path / "rows.json"
     write_pages("small", file, tmp_path, tmp_path)
-    assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 15
+    assert (tmp_path / "comparison.md").read_text().count("No rows yet.") == 16
     every = {one for table in JOBS.values() for one in table("small")}
     assert {one.snr for one in every if not is_realistic(one.specimen) and one.specimen not in REAL} == set(
         SNRS
@@ -287,7 +287,8 @@ def test_every_table_has_its_place_in_the_pages(tmp_path: Path) -> None:
     text = "".join((tmp_path / page).read_text() for page in PAGES)
     assert text.count("No rows yet.") == 2  # no volumes
     assert text.count("Commits: abc1234.") == len(JOBS)
-    assert (tmp_path / "images" / "comparison_snr.png").stat().st_size > 10_000
+    for figure in ("comparison_snr", "comparison_methods"):
+        assert (tmp_path / "images" / f"{figure}.png").stat().st_size > 10_000
 
 
 def test_rows_of_two_machines_make_two_tables(tmp_path: Path) -> None:

@@ -179,6 +179,6 @@ def test_the_pages_are_made_from_the_rows(folder: Path) -> None:
         realistic.count("\n| fbp") == realistic.count("\n| *oracle*") == 2
         and "cell, axis refined:" in realistic
     )
-    for figure in ("comparison_snr", "comparison_slices", "comparison_realistic"):
+    for figure in ("comparison_snr", "comparison_methods", "comparison_slices", "comparison_realistic"):
         assert f"(images/{figure}.png)" in text
         assert (docs / "images" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")

@@ -10,7 +10,7 @@ from dewedge.learn.loss import cut_wedge
 from dewedge.physics.fourier import frequencies
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import fbp
-from dewedge.physics.rotation import cube_rotations, rotate_cubes
+from dewedge.physics.rotation import cube_rotations, random_rotation, rotate_cubes
 from dewedge.physics.transfer import RADII, MeasuredPlanes, Transfer, constant, transfer_and_noise
 from dewedge.physics.wedge import wedge_mask
 
@@ -113,6 +113,32 @@ def test_the_table_is_relative_to_the_mean_in_each_shell():
         assert float(passed[shell].mean()) == pytest.approx(1, abs=0.05)
     # Between planes 12 degrees apart there is next to nothing.
     assert float(passed[within & (radius > 0.4)].quantile(0.1)) < 0.2
+
+
+def test_the_table_holds_what_is_computed_at_rotated_frequencies():
+    size, measured = 24, simulated_planes()
+    rotation = torch.from_numpy(random_rotation(np.random.default_rng(3))).float()
+    kz, ky, kx = frequencies((size,) * 3)
+    turned = [kz * r[0] + ky * r[1] + kx * r[2] for r in rotation.T.tolist()]
+    computed = transfer_and_noise(measured, size, *turned)[0]
+    found = Transfer(measured, size).at(rotation, size)
+    radius = (kz.square() + ky.square() + kx.square()).sqrt()
+    for low in (0.1, 0.2, 0.3, 0.4):
+        shell = (radius >= low) & (radius < low + 0.02)
+        assert float(torch.corrcoef(torch.stack([found[shell], computed[shell]]))[0, 1]) > 0.98
+
+
+def test_they_may_be_tilted_about_x():
+    """Then they reach where the mask of such a tilt range says."""
+    size, tilts = 24, np.arange(-60, 61, 2.0)
+    mask = wedge_mask((size,) * 3, TiltRange(-60, 60, 20))
+    outer = sum(k.square() for k in frequencies((size,) * 3)).sqrt() > 0.25
+    alike = {}
+    for tilt_deg in (-20, 0, 20):
+        passed = Transfer(planes(tilts), size, tilt_deg).at(torch.eye(3), size)
+        alike[tilt_deg] = float(torch.corrcoef(torch.stack([passed[outer], mask[outer]]))[0, 1])
+    assert alike[20] > 0.93
+    assert max(alike[-20], alike[0]) < 0.85
 
 
 @pytest.mark.parametrize("number", range(0, 24, 5))

@@ -287,10 +287,10 @@ class CropSampler:
 
 def _transfers(pairs: Sequence[TomogramPair], size: int) -> list[tuple[Transfer | None, Transfer | None]]:
     """What the tilts of both half-sets of each pair measured; none of any if not known of all."""
-    known = [pair.planes for pair in pairs if pair.planes is not None]
+    known = [(*pair.planes, pair.tilt_range.x_tilt_deg) for pair in pairs if pair.planes is not None]
     if len(known) < len(pairs):
         return [(None, None)] * len(pairs)
-    return [(Transfer(first, size), Transfer(second, size)) for first, second in known]
+    return [(Transfer(first, size, tilt), Transfer(second, size, tilt)) for first, second, tilt in known]
 
 
 def whole_box(shape_zyx: tuple[int, int, int]) -> NDArray[np.int64]:

@@ -112,9 +112,17 @@ class Transfer:
         What was measured.
     width
         Edge of the cube in voxels.
+    x_tilt_deg
+        Tilt of all planes about x, as `dewedge.geometry.TiltRange` has it.
     """
 
-    def __init__(self, planes: MeasuredPlanes, width: int) -> None:
+    def __init__(self, planes: MeasuredPlanes, width: int, x_tilt_deg: float = 0.0) -> None:
+        tilt = math.radians(x_tilt_deg)
+        self._about_x = torch.tensor([
+            [math.cos(tilt), math.sin(tilt), 0.0],
+            [-math.sin(tilt), math.cos(tilt), 0.0],
+            [0.0, 0.0, 1.0],
+        ])  # fmt: skip
         n = _FINENESS * width
         kz, ky, kx = (
             torch.linspace(low, 0.5, points).reshape([-1 if i == j else 1 for j in range(3)])
@@ -149,7 +157,8 @@ class Transfer:
         self._table = self._table.to(rotation.device)
         k = frequencies((size,) * 3, rotation.device)
         # Component i of R^T k is k times column i of R.
-        z, y, x = (sum(r * axis for r, axis in zip(column, k, strict=True)) for column in rotation.float().T)
+        columns = self._about_x.to(rotation.device) @ rotation.float().T
+        z, y, x = (sum(r * axis for r, axis in zip(column, k, strict=True)) for column in columns)
         # H is even: the half with kx >= 0 holds all.
         sign = torch.where(x < 0, -1.0, 1.0)
         grid = torch.stack([4 * x.abs() - 1, 2 * sign * y, 2 * sign * z], dim=-1)
