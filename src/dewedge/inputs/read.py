@@ -16,7 +16,7 @@ from dewedge.inputs.mask import choose_mask, read_mask
 from dewedge.inputs.open_files import allow_many_files
 from dewedge.inputs.run_input import HalvesInput, Mask, RunInput, SeriesInput
 from dewedge.io.entries import Entry, HalvesEntry, SeriesEntry
-from dewedge.io.image_numbers import image_numbers
+from dewedge.io.image_numbers import image_numbers, numbers_text
 from dewedge.io.names import names_apart, require_distinct
 from dewedge.io.tilt_series import FEWEST_TILTS, TiltSeries
 from dewedge.learn.grey_scale import mean_and_covariance, measure_grey_scale
@@ -222,10 +222,14 @@ def without_excluded(inputs: Sequence[RunInput], config: Config) -> list[RunInpu
     item = inputs[0]
     if len(inputs) != 1 or not isinstance(item, SeriesInput):
         raise InputError("--exclude-tilts: expected one tilt series, whose images are counted")
-    n = item.series[0].geometry.n_tilts
-    if numbers[-1] > n:
-        raise InputError(f"--exclude-tilts: image {numbers[-1]} of {item.name}, which has {n}")
-    kept = np.setdiff1d(np.arange(n), np.array(numbers) - 1)
+    n = item.numbers.size
+    unknown = np.setdiff1d(numbers, item.numbers)
+    if unknown.size > 0:
+        raise InputError(
+            f"--exclude-tilts: image {unknown[-1]} of {item.name}: expected some of "
+            f"{numbers_text(item.numbers.tolist())}"
+        )
+    kept = np.flatnonzero(~np.isin(item.numbers, numbers))
     if kept.size < FEWEST_TILTS:
         raise InputError(
             f"--exclude-tilts: {kept.size} of {n} images of {item.name} would be left; expected at least "

@@ -38,6 +38,8 @@ class SeriesInput:
         Where specimen is.
     remarks
         Notes beside those of the series.
+    selected
+        Numbers of the images that were selected, as `numbers`; None for all.
     """
 
     name: str
@@ -45,6 +47,7 @@ class SeriesInput:
     thickness: int | None = None
     mask: Mask = "none"
     remarks: tuple[str, ...] = ()
+    selected: tuple[int, ...] | None = None
 
     @property
     def has_frames(self) -> bool:
@@ -74,19 +77,27 @@ class SeriesInput:
         n, height, width = self.series[0].images.shape
         return (f"{n} images of {height} x {width} (y, x)", *self.series[0].notes, *self.remarks)
 
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """``(n,)`` numbers of its images in their stack from 1; of single images, in their order."""
+        if self.selected is not None:
+            return np.array(self.selected)
+        images: Any = self.series[0].images
+        if isinstance(images, TiltImages) and len({source.path for source in images.sources}) == 1:
+            return np.array([source.section + 1 for source in images.sources])
+        return np.arange(1, len(images) + 1)
+
     def select(self, indices: NDArray[np.int64], remark: str) -> SeriesInput:
         """The images at rising ``(m,)`` indices, with one more remark.
 
         Those of one range of the stack are still memory-mapped.
         """
-        chosen: NDArray[np.int64] | slice = indices
-        if np.array_equal(indices, np.arange(indices[0], indices[-1] + 1)):
-            chosen = slice(int(indices[0]), int(indices[-1]) + 1)
         series = tuple(
-            replace(one, images=one.images[chosen], geometry=one.geometry.select(indices))
+            replace(one, images=_selected(one.images, indices), geometry=one.geometry.select(indices))
             for one in self.series
         )
-        return replace(self, series=series, remarks=(*self.remarks, remark))
+        selected = tuple(self.numbers[indices].tolist())
+        return replace(self, series=series, remarks=(*self.remarks, remark), selected=selected)
 
     def binned_thickness(self, section: ReconstructSection) -> int:
         """Number of z slices of its binned tomogram.
@@ -184,6 +195,14 @@ RunInput = SeriesInput | HalvesInput
 def source_of(item: RunInput, results: Sequence[Path]) -> Source:
     """Files and metadata that ``results`` are made of, if it is this input."""
     return Source(item.name, item.files, item.values, results)
+
+
+def _selected(images: Any, indices: NDArray[np.int64]) -> NDArray[Any]:
+    if isinstance(images, TiltImages):
+        return images.select(indices).as_array()
+    if np.array_equal(indices, np.arange(indices[0], indices[-1] + 1)):
+        return images[int(indices[0]) : int(indices[-1]) + 1]
+    return images[indices]
 
 
 def _image_files(series: TiltSeries) -> list[Path]:

@@ -68,7 +68,7 @@ class SeriesSection(Section):
     exclude_tilts: ImageLists = Field(
         default=[],
         description="Images to leave out, by their numbers in the stack from 1, as in IMOD's EXCLUDELIST: "
-        "1-3,41.",
+        "1-3,41. Files of single images are counted in their order in the metadata.",
     )
 
 

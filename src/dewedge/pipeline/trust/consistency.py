@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-
 from dewedge.errors import InputError
-from dewedge.io.image_numbers import image_numbers
 from dewedge.pipeline.half_sets import half_sets
 from dewedge.pipeline.trust.subject import Subject
 from dewedge.report.trust.consistency import Consistency
@@ -49,6 +46,4 @@ def consistency(subject: Subject) -> Consistency | None:
     except InputError as error:
         logger.warning("%s: not held against its images: %s", subject.name, error)
         return None
-    left_out = image_numbers(config.series.exclude_tilts)
-    numbers = np.setdiff1d(np.arange(1, len(agreement.tilt_deg) + len(left_out) + 1), left_out)
-    return Consistency(agreement, tuple(numbers.tolist()), item.has_frames)
+    return Consistency(agreement, tuple(item.numbers.tolist()), item.has_frames)

@@ -182,8 +182,7 @@ def divide(config: Config, settings: ValidationSettings) -> Parts:
     withheld_cone(tilts[~withheld], tilts[withheld], settings.gap_deg)
     item.binned_thickness(config.reconstruct)
     left_out = image_numbers(config.series.exclude_tilts)
-    numbers = np.setdiff1d(np.arange(1, tilts.size + len(left_out) + 1), left_out)
-    return Parts(item, withheld, numbers_text([*left_out, *numbers[withheld].tolist()]))
+    return Parts(item, withheld, numbers_text([*left_out, *item.numbers[withheld].tolist()]))
 
 
 def judge(
