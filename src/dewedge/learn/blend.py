@@ -21,6 +21,8 @@ from dewedge.physics.iterative import COARSE
 EDGE = 0.13
 _SOFTNESS = 0.008
 _MIRRORED = 16  # coarse voxels beyond each side: a spectrum would go on with what is at the other side
+_REACH = 8  # coarse voxels to each side from which a voxel is interpolated
+_SECTIONS = 16  # at a time
 
 
 def share_of_tv(frequency: Tensor, share: float) -> Tensor:
@@ -74,26 +76,24 @@ def sections_of_tv(
     if coarse.shape != coarse_shape(shape_zyx):
         raise ValueError(f"total variation of shape {coarse.shape} for {shape_zyx}")
     volume = torch.from_numpy(np.pad(coarse - np.mean(coarse), _MIRRORED, mode="symmetric"))
-    axes = frequencies(volume.shape)
-    radius = sum(axis.square() for axis in axes).sqrt() / COARSE  # type: ignore[union-attr]
-    response = share_of_tv(radius, share)
-    for axis in axes:
-        response = response / torch.sinc(axis).square()  # what linear interpolation takes away
+    radius = sum(axis.square() for axis in frequencies(volume.shape)).sqrt() / COARSE  # type: ignore[union-attr]
     spectrum = torch.fft.rfftn(volume)
-    spectrum *= response
+    spectrum *= share_of_tv(radius, share)
     smooth = torch.fft.irfftn(spectrum, s=volume.shape)
-    smooth = smooth[tuple(slice(_MIRRORED, _MIRRORED + n) for n in coarse.shape)]
-    places = [_places(n, m) for n, m in zip(shape_zyx, smooth.shape, strict=True)]
-    (z, z_share), (y, y_share), (x, x_share) = places
-    for below, part in zip(z, z_share, strict=True):
-        plane = torch.lerp(smooth[below], smooth[min(int(below) + 1, len(smooth) - 1)], float(part))
-        rows = torch.lerp(plane[y], plane[(y + 1).clamp(max=plane.shape[0] - 1)], y_share[:, None])
-        columns = torch.lerp(rows[:, x], rows[:, (x + 1).clamp(max=rows.shape[1] - 1)], x_share)
-        yield columns.numpy()
+    along_z, along_y, along_x = (_interpolation(n, m) for n, m in zip(shape_zyx, smooth.shape, strict=True))
+    for weights in along_z.split(_SECTIONS):
+        planes = torch.tensordot(weights, smooth, dims=1)
+        yield from (along_y @ planes @ along_x.T).numpy()
 
 
-def _places(n: int, coarse: int) -> tuple[Tensor, Tensor]:
-    """Coarse voxel below each of ``n`` voxels of the tomogram, and how far it is on the way to the next."""
-    place = ((torch.arange(n) - n // 2) / COARSE + coarse // 2).clamp(0, coarse - 1)
-    below = place.floor().long()
-    return below, place - below
+def _interpolation(n: int, coarse: int) -> Tensor:
+    """``(n, coarse)`` weights of the coarse voxels, those beyond the sides included, in each of ``n``.
+
+    A sinc under a window. Linear interpolation would leave images of what is coarse, waves along the axes of
+    some two voxels; these are a thousandth of it up to 0.3 cycles per coarse voxel.
+    """
+    place = (torch.arange(n) - n // 2) / COARSE + coarse // 2
+    distance = place[:, None] - torch.arange(coarse)
+    window = (torch.pi / (2 * _REACH) * distance).cos().square() * (distance.abs() < _REACH)
+    weights = torch.sinc(distance) * window
+    return weights / weights.sum(dim=1, keepdim=True)
