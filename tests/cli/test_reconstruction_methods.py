@@ -27,6 +27,15 @@ def test_reconstruct_writes_a_tomogram(flags: list[str], label: str, series: Pat
     assert np.corrcoef(tomogram.data.ravel(), truth.data.ravel())[0, 1] > 0.3
 
 
+def test_what_belongs_to_replaced_half_sets_goes_with_them(series: Path, tmp_path: Path):
+    output, planes = tmp_path / "rec.mrc", tmp_path / "rec_planes.json"
+    command = ["reconstruct", str(series / "TS.mrc"), "--thickness", "32", "--halves", "-o", str(output)]
+    assert main(command) == 0
+    assert planes.exists()
+    assert main([*command, "--algorithm", "sirt", "--overwrite"]) == 0
+    assert not planes.exists()  # what SIRT sends through is not known
+
+
 @pytest.mark.parametrize(
     "flags, expected",
     [

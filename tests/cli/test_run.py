@@ -217,6 +217,17 @@ def test_resume_with_more_epochs_fits_on_and_refines_again(finished: Path, tmp_p
     assert (output / "refined.mrc").stat().st_mtime_ns >= (output / "model.safetensors").stat().st_mtime_ns
 
 
+def test_a_finished_fit_under_other_limits_is_taken_by_the_next_run(finished: Path, tmp_path: Path):
+    output = tmp_path / "OUT"
+    shutil.copytree(finished, output)
+    assert main(["run", "--resume", "-o", str(output), "--patience", "30"]) == 0
+    assert losses(output) == losses(finished)
+    before = (output / "model.safetensors").stat().st_mtime_ns
+    (output / "checkpoint.safetensors").unlink()
+    assert main(["run", "--resume", "-o", str(output)]) == 0  # nothing is fitted, or it would begin anew
+    assert (output / "model.safetensors").stat().st_mtime_ns == before
+
+
 def test_overwrite_replaces_a_run(finished: Path, series: Path, tmp_path: Path, tiny: list[str]):
     output = tmp_path / "OUT"
     shutil.copytree(finished, output)

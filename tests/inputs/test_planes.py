@@ -158,3 +158,5 @@ def test_they_are_read_as_they_were_written(tmp_path):
         path.write_text(damage)
         with pytest.raises(InputError, match="damaged"):
             read_planes(path)
+    write_planes(path, [first, None])
+    assert not path.exists()

@@ -305,13 +305,26 @@ def test_a_checkpoint_of_another_fit_or_a_damaged_one_is_refused(fabric, pairs, 
     for changed in (replace(OPTIONS, learning_rate=1e-5), replace(OPTIONS, seed=9)):
         with pytest.raises(InputError, match="other options"):
             fit(pairs, NETWORK, changed, fabric, checkpoint=file, resume=True)
-    with pytest.raises(InputError, match="other data"):
-        fit(pairs[:1], NETWORK, OPTIONS, fabric, checkpoint=file, resume=True)
+    brighter = replace(pairs[0], half0=1.01 * pairs[0].half0, half1=1.01 * pairs[0].half1)
+    for others in (pairs[:1], [brighter, *pairs[1:]]):
+        with pytest.raises(InputError, match="other data"):
+            fit(others, NETWORK, OPTIONS, fabric, checkpoint=file, resume=True)
     whole = file.read_bytes()
     for length in (0, 7, 100, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:length])
         with pytest.raises(InputError, match="damaged"):
             fit(pairs, NETWORK, OPTIONS, fabric, checkpoint=file, resume=True)
+
+
+def test_a_fit_goes_on_with_half_sets_stored_as_float16(fabric, pairs, tmp_path: Path):
+    file = tmp_path / "checkpoint.safetensors"
+    fit(pairs, NETWORK, replace(OPTIONS, epochs=1), fabric, checkpoint=file)
+    stored = [
+        replace(pair, half0=pair.half0.astype(np.float16), half1=pair.half1.astype(np.float16))
+        for pair in pairs
+    ]
+    _, rows = fit(stored, NETWORK, OPTIONS, fabric, checkpoint=file, resume=True)
+    assert len(rows) == OPTIONS.epochs
 
 
 def test_a_model_comes_back_as_it_was(fabric, pairs, tmp_path: Path):

@@ -50,6 +50,14 @@ def with_beads(scale=1.0, offset=0.0, seed=0):
     return (scale * volume + offset).astype(np.float32)
 
 
+@pytest.mark.parametrize(("share", "least"), [(0.3, 0.9), (0.1, 0.7), (0.02, 0.3), (0.001, 0)])
+def test_a_specimen_in_an_empty_volume_is_not_clipped_away(share, least):
+    volume = np.zeros((20, 50, 50), dtype=np.float32)
+    filled = round(share * volume.size)
+    volume.ravel()[:filled] = np.random.default_rng(0).normal(size=filled)
+    assert least * volume.std() < clipped_scale([volume], 6.0).std <= volume.std()
+
+
 @pytest.mark.parametrize(("scale", "offset"), [(1, 0), (1e-6, 5e-3), (1e4, -31900)])
 def test_beads_do_not_move_the_clipped_scale(scale, offset):
     volume = with_beads(scale, offset)

@@ -165,6 +165,19 @@ def test_validation_crops_lie_on_the_specimen_where_there_is_any():
     assert len(CropSampler([make_pair(mask.shape, mask=mask)], 16, held_out=0.05).validation(8)) == 8
 
 
+def test_a_tomogram_without_specimen_to_hold_out_costs_others_nothing():
+    shape = (40, 120, 120)
+    in_the_middle, at_one_side = np.zeros((2, *shape), dtype=bool)
+    in_the_middle[:, 50:70, 50:70] = True
+    at_one_side[:, :, 92:] = True
+    pairs = [make_pair(shape, mask=mask) for mask in (in_the_middle, at_one_side)]
+    alone, both = (CropSampler(some, 16, held_out=0.15) for some in (pairs[1:], pairs))
+    crops = both.validation(15)
+    assert [crop.tomogram for crop in crops].count(0) == 8
+    assert alone._on_specimen(pairs[1], alone.validation(1)[0].centre_zyx)
+    assert all(both._on_specimen(pairs[1], crop.centre_zyx) for crop in crops if crop.tomogram == 1)
+
+
 def test_unusable_halves_are_refused():
     pair = make_pair()
     bad = pair.half0.copy()

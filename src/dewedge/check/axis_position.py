@@ -72,9 +72,11 @@ def describe_axis(found: AxisEstimate | None) -> str:
 def put_right(found: AxisEstimate) -> tuple[float, float]:
     """The angle in degrees and the shift in raw pixels by which images and axis are moved.
 
-    Each is 0 if it is within twice its standard error.
+    Each is 0 if it is within twice its standard error, and has the digits of `describe_move`: they do not
+    depend on how a machine sums, so that what was begun on one goes on on another.
     """
-    return _significant(found, _PUT_RIGHT)
+    angle_deg, shift_px = _significant(found, _PUT_RIGHT)
+    return round(angle_deg, 3), round(shift_px, 2)
 
 
 def describe_move(angle_deg: float, shift_px: float) -> str:

@@ -61,13 +61,15 @@ def _kept(exposures: NDArray[np.float64], frequency_per_A: Tensor, voltage_kV: f
 
 
 def write_planes(path: Path, halves: Sequence[MeasuredPlanes | None]) -> None:
-    """Write what both half-sets measured as JSON; nothing if it is not known.
+    """Write what both half-sets measured as JSON; where it is not known there is no such file any more.
 
     Errors as `dewedge.io.files.write_text_atomic`.
     """
     known = [planes.as_dict() for planes in halves if planes is not None]
     if len(known) == 2:
         write_text_atomic(path, json.dumps(dict(zip(("half0", "half1"), known, strict=True))))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def planes_beside(half0: Path) -> Path:

@@ -81,7 +81,7 @@ def sections_of_tv(
     spectrum *= share_of_tv(radius, share)
     smooth = torch.fft.irfftn(spectrum, s=volume.shape)
     along_z, along_y, along_x = (_interpolation(n, m) for n, m in zip(shape_zyx, smooth.shape, strict=True))
-    for weights in along_z.split(_SECTIONS):
+    for weights in torch.split(along_z, _SECTIONS):
         planes = torch.tensordot(weights, smooth, dims=1)
         yield from (along_y @ planes @ along_x.T).numpy()
 

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 GREY_PERCENTILES = (4.0, 96.0)  # what IsoNet (Liu et al. 2022) takes for the range of grey values
 SAMPLED_VOXELS = 2**22  # of a volume, from which its clipped scale is measured
 CLIPPING_PASSES = 20
+MOST_CLIPPED = 0.01  # of the voxels
 
 
 class GreyScale(NamedTuple):
@@ -95,7 +96,8 @@ def clipped_scale(volumes: Sequence[NDArray[Any]], clip: float) -> GreyScale:
     for _ in range(CLIPPING_PASSES):
         mean, std = float(kept.mean()), float(kept.std())
         inside = sample[np.abs(sample - mean) <= clip * std]
-        if std == 0 or inside.size == kept.size:
+        # Many voxels, or all that are not the same, are specimen in a volume that is empty elsewhere.
+        if inside.size < (1 - MOST_CLIPPED) * sample.size or np.ptp(inside) == 0 or inside.size == kept.size:
             break
         kept = inside
     return GreyScale(mean, std)

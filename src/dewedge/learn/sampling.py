@@ -156,13 +156,19 @@ class CropSampler:
 
         They lie on the specimen, unless there is none in a held-out region.
         """
-        crops: list[Crop] = []
         candidates = [i for i, box in enumerate(self.held_out) if np.prod(box[1] - box[0]) > 0]
         rng = np.random.default_rng([self.seed, 0, VALIDATION_SEED])
+        return [
+            crop
+            for place, tomogram in enumerate(candidates)
+            for crop in self._validation_of(tomogram, len(range(place, count, len(candidates))), rng)
+        ]
+
+    def _validation_of(self, tomogram: int, count: int, rng: np.random.Generator) -> list[Crop]:
+        crops: list[Crop] = []
         for attempt in range(2 * TRIES):
-            if len(crops) == count or not candidates:
+            if len(crops) == count:
                 break
-            tomogram = candidates[len(crops) % len(candidates)]
             rotation = self._exact(rng)
             low, high = self._extent(rotation)
             centre = _random_centre(rng, self.validated[tomogram], low, high)

@@ -22,6 +22,7 @@ from dewedge.learn.options import FitOptions
 
 FIT_KIND = "dewedge fit 1"
 COOLING = 0.25  # of the steps so far, in which the rate falls once the held-out loss rises
+_SCALE_TOLERANCE = 1e-4  # of a grey scale, in its standard deviations
 RISE = 3.0  # standard errors: it is asked after every epoch, and chance has many tries
 
 BestLoss = Annotated[float, Field(ge=-limits.NUMBER)]  # infinite before there is one
@@ -189,7 +190,7 @@ def restore_fit(
     try:
         then, now = _without_limits(header["identity"]), _without_limits(identity)
         for key in now:
-            if then.get(key) != now[key]:
+            if not (_same_data(then.get(key), now[key]) if key == "data" else then.get(key) == now[key]):
                 raise InputError(
                     f"{path}: belongs to a fit with other {key}; resume with the same data and options, "
                     "or remove the file to start again"
@@ -226,6 +227,24 @@ def _require_possible(state: FitState) -> None:
         raise ValueError("its steps are not in order")
     if not min(1, len(state.rows)) <= state.best_epoch <= len(state.rows):
         raise ValueError(f"its best epoch is {state.best_epoch} of {len(state.rows)}")
+
+
+def _same_data(then: Any, now: Any) -> bool:
+    """True for the same tomograms, whichever machine measured them, or stored as float16 since."""
+    if not isinstance(then, list) or len(then) != len(now):
+        return False
+    return all(
+        _without_scale(one) == _without_scale(other)
+        and all(
+            abs(a - b) <= _SCALE_TOLERANCE * other["grey_scale"][1]
+            for a, b in zip(one["grey_scale"], other["grey_scale"], strict=True)
+        )
+        for one, other in zip(then, now, strict=True)
+    )
+
+
+def _without_scale(tomogram: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in tomogram.items() if name != "grey_scale"}
 
 
 def _without_limits(identity: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
@@ -113,7 +114,7 @@ def fit_model(
             on_epoch=on_epoch,
             on_round=on_round,
         )
-    if main and _is_new(folder.model, rows):
+    if main and _is_new(folder.model, model):
         kept = rows[model.details["kept_epoch"] - 1]
         held_out = "" if kept.validation_loss is None else f", held-out loss {kept.validation_loss:.4f}"
         logger.info(
@@ -258,6 +259,9 @@ def write_loss_table(path: Path, rows: Sequence[EpochRow]) -> None:
     write_text_atomic(path, text.getvalue())
 
 
-def _is_new(path: Path, rows: Sequence[EpochRow]) -> bool:
-    """False if the model there has seen all these epochs already."""
-    return not path.exists() or len(load_model(path).details.get("epochs", [])) != len(rows)
+def _is_new(path: Path, model: Model) -> bool:
+    """False if the model there has seen all these epochs already, under the same limits."""
+    if not path.exists():
+        return True
+    then, now = load_model(path).details, json.loads(json.dumps(model.details))
+    return len(then.get("epochs", [])) != len(now["epochs"]) or then.get("options") != now["options"]

@@ -348,6 +348,8 @@ def reconstruct_file(config: Config, output: Path | None, *, halves: bool, overw
                     write_reconstruction(part, half, item, config.reconstruct, config.ctf, device)
             if gold is not None:
                 write_beads(beads, gold, full.geometry, item, config.reconstruct, config.ctf, device)
+            elif halves:
+                beads.unlink(missing_ok=True)
     written = [(path, "the tomogram"), (parts[0], "of half-set 0"), (parts[1], "of half-set 1")]
     written += [(planes, "what the tilts of both half-sets measured")]
     written += [(beads, "gold beads, for dewedge refine --beads")]

@@ -106,7 +106,7 @@ def validate(
     with launched(config.compute) as fabric, folder.begun(fabric):
         if fabric.is_global_zero:
             tell(parts, settings)
-        predictions = {path.name: path for path in settings.predictions}
+        predictions = named_apart(settings.predictions)
         of_given = output / GIVEN
         if not predictions:
             runs = run_seeds(config, settings, parts, folder)
@@ -116,6 +116,18 @@ def validate(
             log_to_file(folder.log)
             judge(config, settings, parts, predictions, of_given, output)
     logger.info("done: %s", output / TABLE)
+
+
+def named_apart(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names, or by their paths where two have one name.
+
+    Examples
+    --------
+    >>> list(named_apart([Path("a/refined.mrc"), Path("b/refined.mrc"), Path("c/other.mrc")]))
+    ['a/refined.mrc', 'b/refined.mrc', 'other.mrc']
+    """
+    names = [path.name for path in paths]
+    return {str(path) if names.count(path.name) > 1 else path.name: path for path in paths}
 
 
 def require_voxel_size(predictions: Sequence[Path], item: SeriesInput, config: Config) -> None:
