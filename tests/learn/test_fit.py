@@ -191,9 +191,9 @@ def test_a_budget_ends_the_fit_in_time(fabric, pairs):
     assert rows[-1].step < 500
 
 
-def after_epoch(count: int) -> Callable[[FitState, FitOptions], bool]:
+def after_epoch(count: int) -> Callable[[FitState, FitOptions, int | None], bool]:
     """Whether a fit overfits, by the number of its epochs in place of its held-out loss."""
-    return lambda state, options: state.cooling is None and len(state.rows) >= count
+    return lambda state, options, interval: state.cooling is None and len(state.rows) >= count
 
 
 def test_the_rate_falls_and_the_fit_ends_when_the_held_out_loss_rises(fabric, pairs, monkeypatch):
@@ -209,30 +209,34 @@ def test_the_rate_falls_and_the_fit_ends_when_the_held_out_loss_rises(fabric, pa
     assert len(fit(pairs, NETWORK, constant, fabric)[1]) == overfits
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_chance_does_not_end_a_fit_whose_held_out_loss_is_flat(seed: int):
-    """It falls to a plateau of noise; then each epoch adds a twentieth of the noise."""
-    rng = np.random.default_rng(seed)
+@pytest.mark.parametrize("interval", [None, 4, 11])
+def test_chance_hardly_ends_a_fit_whose_held_out_loss_is_flat(interval: int | None):
+    """It falls to a plateau of noise, that of epochs and of rounds; then each epoch may add to it."""
     options = replace(OPTIONS, epochs=400, patience=20)
-    state = FitState()
-    for epoch in range(1, 201):
-        loss = 0.9 + 0.1 * math.exp(-epoch / 10) + 0.01 * rng.standard_normal()
-        state.record(EpochRow(epoch, epoch, epoch, epoch, 1e-3, 1.0, loss))
-        assert not state.overfits(options)
-    ends = []
-    for epoch in range(201, 401):
-        loss = 0.9 + 0.0005 * (epoch - 200) + 0.01 * rng.standard_normal()
-        state.record(EpochRow(epoch, epoch, epoch, epoch, 1e-3, 1.0, loss))
-        ends.append(state.overfits(options))
-    assert any(ends[:100]) and not state.overfits(replace(options, patience=None))
+
+    def ends(seed: int, slope: float) -> bool:
+        rng = np.random.default_rng(seed)
+        of_rounds = 0.005 * rng.standard_normal(400)
+        state = FitState()
+        for epoch in range(1, 301):
+            loss = 0.9 + 0.1 * math.exp(-epoch / 10) + slope * max(0, epoch - 150)
+            loss += 0.01 * rng.standard_normal() + (of_rounds[(epoch - 1) // interval] if interval else 0)
+            state.record(EpochRow(epoch, epoch, epoch, epoch, 1e-3, 1.0, loss))
+            if state.overfits(options, interval):
+                assert not state.overfits(replace(options, patience=None), interval)
+                return True
+        return False
+
+    assert np.mean([ends(seed, 0.0) for seed in range(30)]) < 0.1
+    assert np.mean([ends(seed, 0.001) for seed in range(30)]) > 0.85
 
 
 def test_a_patience_of_one_epoch_has_two_to_judge_by():
     state = FitState()
     for epoch, loss in enumerate((0.9, 0.9, 1.0, 1.02), 1):
-        assert not state.overfits(replace(OPTIONS, patience=1))
+        assert not state.overfits(replace(OPTIONS, patience=1), None)
         state.record(EpochRow(epoch, epoch, epoch, epoch, 1e-3, 1.0, loss))
-    assert state.overfits(replace(OPTIONS, patience=1))
+    assert state.overfits(replace(OPTIONS, patience=1), None)
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])

@@ -123,7 +123,7 @@ def fit(
         if loss is None:
             break
         run.record(loss)
-        if state.overfits(options):
+        if state.overfits(options, run.interval):
             state.cool(options)
         ends_round = state.ends_round(run.interval) and not state.finished(options)
         if ends_round:

@@ -91,9 +91,10 @@ class FitOptions:
         Which weights are the result: the ``last`` ones, when the rate has fallen to zero, or those of the
         ``best`` epoch on the held-out region, as published for a constant rate.
     patience
-        When the mean loss on the held-out region over this many epochs, and at least a quarter of those so
-        far, is higher than over as many before them, by more than three standard errors, the learning rate
-        falls to zero within a quarter of the steps so far, and the fit ends; a constant rate ends it at once.
+        When the mean loss on the held-out region over this many epochs, or a quarter of those so far, or six
+        rounds, whichever is most, is higher than over as many before them, by more than four standard errors,
+        the learning rate falls to zero within a quarter of the steps so far, and the fit ends; a constant
+        rate ends it at once. A round counts as one value: it fills the inputs anew, which changes the loss.
         None to never end early, nor is there an end without a region held out.
     activation_checkpointing
         Compute the activations within the network's blocks again in the backward pass instead of keeping

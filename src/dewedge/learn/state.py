@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,8 @@ from dewedge.learn.options import FitOptions
 FIT_KIND = "dewedge fit 1"
 COOLING = 0.25  # of the steps so far, in which the rate falls once the held-out loss rises
 _SCALE_TOLERANCE = 1e-4  # of a grey scale, in its standard deviations
-RISE = 3.0  # standard errors: it is asked after every epoch, and chance has many tries
+FEWEST_ROUNDS = 6  # whose mean losses are held against as many before
+RISE = 4.0  # standard errors: it is asked after every epoch, and chance has many tries
 
 BestLoss = Annotated[float, Field(ge=-limits.NUMBER)]  # infinite before there is one
 Share = Annotated[float, Field(ge=0, le=limits.NUMBER)]  # beyond 1, too, where the last step took long
@@ -89,19 +91,22 @@ class FitState:
         """True at a limit, or when the rate has fallen since the held-out loss rose."""
         return self.progress(options) >= 1
 
-    def overfits(self, options: FitOptions) -> bool:
-        """True, once, when the held-out loss has begun to rise.
+    def overfits(self, options: FitOptions, interval: int | None) -> bool:
+        """True, once, when the held-out loss has begun to rise, in a fit with rounds of so many epochs.
 
-        While it is flat a fit still gains: most of the loss is noise (docs/notebook/defaults.md).
+        While it is flat a fit still gains: most of the loss is noise (docs/notebook/defaults.md). Each round
+        fills the inputs anew, which changes their loss, so its epochs count as one.
         """
         if self.cooling is not None or options.patience is None:
             return False
         losses = [row.validation_loss for row in self.rows if row.validation_loss is not None]
-        # Long fits linger on plateaus, hence the share. A mean over many epochs, since single ones are noisy.
-        window = max(options.patience, len(losses) // 4, 2)
-        if len(losses) < 2 * window:
+        n = interval or 1
+        means = [statistics.fmean(losses[i : i + n]) for i in range(0, len(losses) - n + 1, n)]
+        # Long fits linger on plateaus, hence the share. A mean over many, since single ones are noisy.
+        window = max(math.ceil(options.patience / n), len(means) // 4, 2 if n == 1 else FEWEST_ROUNDS)
+        if len(means) < 2 * window:
             return False
-        rise, error = rise_of_mean(losses[-2 * window : -window], losses[-window:])
+        rise, error = rise_of_mean(means[-2 * window : -window], means[-window:])
         return rise > RISE * error
 
     def cool(self, options: FitOptions) -> None:
