@@ -28,6 +28,7 @@ from dewedge.learn.loss import cut_wedge
 from dewedge.learn.network import UNet
 from dewedge.learn.objective import applied, filled_online
 from dewedge.learn.precision import AUTOCAST, Precision
+from dewedge.physics.fourier import turned_back
 from dewedge.physics.rotation import cube_rotations
 from dewedge.physics.transfer import MeasuredPlanes, transfer_and_noise
 from dewedge.physics.wedge import wedge_mask
@@ -131,7 +132,7 @@ def extra_wedge(
             shares = (
                 [one[azimuth].overlap for one in found]
                 if azimuth in found[0]
-                else overlaps(spectra[0], places, rotation, planes, len(inputs), edges)
+                else overlaps(spectra[0], places, rotation, planes, tilt_range, len(inputs), edges)
             )
             for one, place, share in zip(found, places, shares, strict=True):
                 sums, halves = (shell_sums(spectra[i], spectra[2], edges, place) for i in (0, 1))
@@ -158,6 +159,7 @@ def overlaps(
     places: Sequence[Tensor],
     rotation: NDArray[np.float64],
     planes: Sequence[MeasuredPlanes],
+    tilt_range: TiltRange,
     thickness: int,
     edges: Sequence[float],
 ) -> list[Floats]:
@@ -175,6 +177,8 @@ def overlaps(
         ``(3, 3)`` on (z, y, x), by which the specimen was turned.
     planes
         What the tilts of both half-sets measured.
+    tilt_range
+        Of the series; its tilt about x is that of the planes.
     thickness
         Of the slab in voxels.
     edges
@@ -187,9 +191,7 @@ def overlaps(
     """
     if not planes:
         return [np.ones(len(edges) - 1) for _ in places]
-    # Component i of R^T k is k times column i of R.
-    kz, ky, kx = (axis.float() for axis in spectrum.frequency)
-    k = [kz * r[0] + ky * r[1] + kx * r[2] for r in rotation.T.tolist()]
+    k = turned_back([axis.float() for axis in spectrum.frequency], rotation, tilt_range.x_tilt_deg)
     first, second = (transfer_and_noise(each, thickness, *k)[0] for each in planes)
     one = torch.ones_like(first)
     found = []
@@ -236,9 +238,7 @@ def judged_band(
     Frequencies are in cycles per voxel and broadcast. False near the axes of both wedges, for a slab so many
     voxels thick.
     """
-    # Component i of R^T k is k times column i of R.
-    kz, ky, kx = frequency
-    before = [kz * r[0] + ky * r[1] + kx * r[2] for r in rotation.T.tolist()]
+    before = turned_back(frequency, rotation)
     off_axis = from_wedge_axis(before, tilt_range) >= OFF_AXIS / thickness
     return missing_band(frequency, tilt_range, thickness) & _measured(before, tilt_range) & off_axis
 

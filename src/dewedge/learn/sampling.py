@@ -71,7 +71,8 @@ class CropSampler:
     clip
         Clip inputs and targets at so many standard deviations from the mean; None to leave them.
     transfers
-        Whether batches tell what the tilts of their targets measured, where all tomograms do.
+        Whether batches tell what the tilts of half-set 1 measured, where all tomograms do; not with
+        ``swap_halves``.
 
     Attributes
     ----------
@@ -104,7 +105,7 @@ class CropSampler:
         transfers: bool = False,
     ) -> None:
         self.pairs = list(pairs)
-        self._transfers = _transfers(self.pairs, size) if transfers else [(None, None)] * len(self.pairs)
+        self._transfers = _transfers(self.pairs, size) if transfers else []
         self.clip = clip
         self.turns: Turns = turns
         self.swap_halves = swap_halves
@@ -206,11 +207,8 @@ class CropSampler:
                 halves = self._read([crops[i] for i in places.tolist()], edge)
                 groups.append((torch.from_numpy(places), halves.pin_memory() if pin else halves))
         ranges = torch.tensor([self.pairs[crop.tomogram].tilt_range for crop in crops])
-        transfers = [self._transfers[crop.tomogram][0 if crop.swapped else 1] for crop in crops]
-        known = tuple(transfer for transfer in transfers if transfer is not None)
-        return Sources(
-            groups, ranges, torch.from_numpy(rotations).float(), known if len(known) == len(crops) else ()
-        )
+        transfers = tuple(self._transfers[crop.tomogram] for crop in crops) if self._transfers else ()
+        return Sources(groups, ranges, torch.from_numpy(rotations).float(), transfers)
 
     def rotate(self, sources: Sources, device: torch.device) -> Batch:
         """Rotate crops on ``device``, which does not wait for its copies of them."""
@@ -291,12 +289,12 @@ class CropSampler:
         return corners[int(np.argmax(coverage))]
 
 
-def _transfers(pairs: Sequence[TomogramPair], size: int) -> list[tuple[Transfer | None, Transfer | None]]:
-    """What the tilts of both half-sets of each pair measured; none of any if not known of all."""
-    known = [(*pair.planes, pair.tilt_range.x_tilt_deg) for pair in pairs if pair.planes is not None]
-    if len(known) < len(pairs):
-        return [(None, None)] * len(pairs)
-    return [(Transfer(first, size, tilt), Transfer(second, size, tilt)) for first, second, tilt in known]
+def _transfers(pairs: Sequence[TomogramPair], size: int) -> list[Transfer]:
+    """What the tilts of half-set 1 of each pair measured; of none if not known of all."""
+    known = [(pair.planes[1], pair.tilt_range.x_tilt_deg) for pair in pairs if pair.planes is not None]
+    return (
+        [Transfer(planes, size, tilt_deg) for planes, tilt_deg in known] if len(known) == len(pairs) else []
+    )
 
 
 def whole_box(shape_zyx: tuple[int, int, int]) -> NDArray[np.int64]:

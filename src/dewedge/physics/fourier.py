@@ -5,9 +5,12 @@ Spectra are those of ``torch.fft.rfftn``: zero frequency at index 0, the last ax
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -27,6 +30,26 @@ def frequencies(shape: Sequence[int], device: torch.device | None = None) -> tup
     return tuple(
         axis.reshape([-1 if i == j else 1 for j in range(len(shape))]) for i, axis in enumerate(axes)
     )
+
+
+def turned_back(
+    k: Sequence[Tensor], rotation: Tensor | NDArray[np.float64], x_tilt_deg: float = 0.0
+) -> list[Tensor]:
+    """Components (z, y, x) of R^T k, then turned by a tilt about x: where a turned volume's spectrum was.
+
+    ``rotation`` is ``(3, 3)`` on (z, y, x) column vectors, ``k`` frequencies that broadcast, and the tilt is
+    that of `dewedge.geometry.TiltRange`.
+
+    Examples
+    --------
+    >>> quarter = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+    >>> turned_back([torch.tensor(0.1), torch.tensor(0.2), torch.tensor(0.3)], quarter)
+    [tensor(-0.300), tensor(0.200), tensor(0.100)]
+    """
+    # Component i of R^T k is k times column i of R.
+    z, y, x = (sum(axis * r for r, axis in zip(column, k, strict=True)) for column in rotation.T)
+    cos, sin = math.cos(math.radians(x_tilt_deg)), math.sin(math.radians(x_tilt_deg))
+    return [cos * z + sin * y, cos * y - sin * z, x]
 
 
 def multiplicity(n: int, device: torch.device | None = None) -> Tensor:

@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dewedge.errors import InputError
-from dewedge.physics.fourier import frequencies
+from dewedge.physics.fourier import frequencies, turned_back
 from dewedge.physics.reconstruction import tilt_weights_rad
 
 Floats = NDArray[np.float64]
@@ -117,12 +117,7 @@ class Transfer:
     """
 
     def __init__(self, planes: MeasuredPlanes, width: int, x_tilt_deg: float = 0.0) -> None:
-        tilt = math.radians(x_tilt_deg)
-        self._about_x = torch.tensor([
-            [math.cos(tilt), math.sin(tilt), 0.0],
-            [-math.sin(tilt), math.cos(tilt), 0.0],
-            [0.0, 0.0, 1.0],
-        ])  # fmt: skip
+        self._x_tilt_deg = x_tilt_deg
         n = _FINENESS * width
         kz, ky, kx = (
             torch.linspace(low, 0.5, points).reshape([-1 if i == j else 1 for j in range(3)])
@@ -156,9 +151,7 @@ class Transfer:
         """
         self._table = self._table.to(rotation.device)
         k = frequencies((size,) * 3, rotation.device)
-        # Component i of R^T k is k times column i of R.
-        columns = self._about_x.to(rotation.device) @ rotation.float().T
-        z, y, x = (sum(r * axis for r, axis in zip(column, k, strict=True)) for column in columns)
+        z, y, x = turned_back(k, rotation, self._x_tilt_deg)
         # H is even: the half with kx >= 0 holds all.
         sign = torch.where(x < 0, -1.0, 1.0)
         grid = torch.stack([4 * x.abs() - 1, 2 * sign * y, 2 * sign * z], dim=-1)
