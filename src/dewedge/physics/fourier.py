@@ -46,10 +46,11 @@ def turned_back(
     >>> turned_back([torch.tensor(0.1), torch.tensor(0.2), torch.tensor(0.3)], quarter)
     [tensor(-0.300), tensor(0.200), tensor(0.100)]
     """
-    # Component i of R^T k is k times column i of R.
-    z, y, x = (sum(axis * r for r, axis in zip(column, k, strict=True)) for column in rotation.T)
     cos, sin = math.cos(math.radians(x_tilt_deg)), math.sin(math.radians(x_tilt_deg))
-    return [cos * z + sin * y, cos * y - sin * z, x]
+    # Component i of R^T k is k times column i of R; columns are tilted, for they are shorter than k.
+    z, y, x = rotation.T
+    columns = (cos * z + sin * y, cos * y - sin * z, x)
+    return [sum(axis * r for r, axis in zip(column, k, strict=True)) for column in columns]
 
 
 def multiplicity(n: int, device: torch.device | None = None) -> Tensor:
