@@ -132,9 +132,14 @@ class TestValidate:
         command = ["validate", str(series / "TS.mrc"), "--thickness", "32", "--device", "cpu"]
         command += ["--shells", "0.07", "0.12", "0.2", "--withhold", "side"]
         command += ["--gold", "keep", "--filter", "hamming"]
-        command += ["--prediction", str(series / "TS_truth.mrc"), "-o", str(tmp_path / "O")]
-        assert main(command) == 0
-        [scores] = figures(tmp_path / "O")["cone"].values()
+        other = tmp_path / "other" / "TS_truth.mrc"  # of the same name
+        other.parent.mkdir()
+        shutil.copy(series / "TS_truth.mrc", other)
+        command += ["--prediction", str(series / "TS_truth.mrc"), "--prediction", str(other)]
+        assert main([*command, "-o", str(tmp_path / "O")]) == 0
+        cone = figures(tmp_path / "O")["cone"]
+        scores = cone["other/TS_truth.mrc"]
+        assert list(cone.values()) == [scores, scores]
         np.testing.assert_allclose(scores["cone_deg"], [[41, 61]])
         assert scores["edges_per_voxel"] == [0.07, 0.12, 0.2]
         truth, given, ceiling = (scores[name]["explained"] for name in ("prediction", "given", "ceiling"))

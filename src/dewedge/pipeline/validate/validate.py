@@ -19,6 +19,7 @@ from dewedge.inputs.run_input import SeriesInput, source_of
 from dewedge.io.files import write_text_atomic
 from dewedge.io.half_precision import read_result
 from dewedge.io.image_numbers import image_numbers, numbers_text
+from dewedge.io.names import names_apart
 from dewedge.pipeline.half_sets import half_sets, with_known_axis
 from dewedge.pipeline.reconstruct import write_reconstruction
 from dewedge.pipeline.run import run
@@ -106,7 +107,7 @@ def validate(
     with launched(config.compute) as fabric, folder.begun(fabric):
         if fabric.is_global_zero:
             tell(parts, settings)
-        predictions = named_apart(settings.predictions)
+        predictions = dict(zip(names_apart(settings.predictions), settings.predictions, strict=True))
         of_given = output / GIVEN
         if not predictions:
             runs = run_seeds(config, settings, parts, folder)
@@ -116,18 +117,6 @@ def validate(
             log_to_file(folder.log)
             judge(config, settings, parts, predictions, of_given, output)
     logger.info("done: %s", output / TABLE)
-
-
-def named_apart(paths: Sequence[Path]) -> dict[str, Path]:
-    """Files by their names, or by their paths where two have one name.
-
-    Examples
-    --------
-    >>> list(named_apart([Path("a/refined.mrc"), Path("b/refined.mrc"), Path("c/other.mrc")]))
-    ['a/refined.mrc', 'b/refined.mrc', 'other.mrc']
-    """
-    names = [path.name for path in paths]
-    return {str(path) if names.count(path.name) > 1 else path.name: path for path in paths}
 
 
 def require_voxel_size(predictions: Sequence[Path], item: SeriesInput, config: Config) -> None:
