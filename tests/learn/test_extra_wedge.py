@@ -16,7 +16,7 @@ from dewedge.learn.extra_wedge import (
 )
 from dewedge.learn.grey_scale import PairGreyScale
 from dewedge.physics.fourier import frequencies
-from dewedge.physics.transfer import MeasuredPlanes, constant, transfer_and_noise
+from dewedge.physics.transfer import MeasuredPlanes, constant, transfer_at
 from dewedge.physics.wedge import wedge_mask
 from dewedge.scores.extra_wedge import TOO_COARSE, of_whole, trust_shells
 from dewedge.scores.spectra import OFF_AXIS, from_wedge_axis
@@ -118,7 +118,7 @@ def test_gaps_between_the_planes_of_half_sets_are_allowed_for(step_deg):
     halves = []
     for i, each in enumerate(planes):
         k = torch.meshgrid(*[torch.fft.fftfreq(n)] * 2, torch.fft.rfftfreq(n), indexing="ij")
-        transfer = transfer_and_noise(each, n, *k)[0]
+        transfer = transfer_at(each, n, *k)
         seen = torch.fft.irfftn(torch.fft.rfftn(torch.from_numpy(truth)) * transfer, s=truth.shape).numpy()
         halves.append(seen + 0.1 * filtered(truth.shape, 1 + i))
     found = extra_wedge(

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 from dewedge.physics.rotation import (
     Interpolation,
     cube_rotations,
+    grid_sampled,
     random_rotation,
     rotate_cubes,
     source_extent,
@@ -115,6 +116,16 @@ def test_outside_a_small_source_are_zeros():
     rotated = rotate_cubes(cube, flip[None], 4)[0, 0]
     assert not rotated[0].any() and not rotated[:, 0].any()
     torch.testing.assert_close(rotated[1:, 1:], torch.ones(3, 3, 4))
+
+
+def test_a_gpu_interpolates_as_a_cpu_does():
+    rng = np.random.default_rng(0)
+    rotations = torch.from_numpy(np.stack([random_rotation(rng) for _ in range(3)])).float()
+    for edge in (8, 9, source_size(8)):  # two too small, and one large enough
+        sources = torch.from_numpy(rng.standard_normal((3, 2, edge, edge, edge), dtype=np.float32))
+        torch.testing.assert_close(
+            grid_sampled(sources, rotations, 8), rotate_cubes(sources, rotations, 8), atol=1e-4, rtol=0
+        )
 
 
 def test_an_unknown_interpolation_is_refused():

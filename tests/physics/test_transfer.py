@@ -11,7 +11,7 @@ from dewedge.physics.fourier import frequencies
 from dewedge.physics.projection import project
 from dewedge.physics.reconstruction import fbp
 from dewedge.physics.rotation import cube_rotations, random_rotation, rotate_cubes
-from dewedge.physics.transfer import RADII, MeasuredPlanes, Transfer, constant, transfer_and_noise
+from dewedge.physics.transfer import RADII, MeasuredPlanes, Transfer, constant, noise_at, transfer_at
 from dewedge.physics.wedge import wedge_mask
 
 SPARSE = np.arange(-54, 55, 12.0)
@@ -54,7 +54,7 @@ def bins(predicted: np.ndarray, values: np.ndarray, where: np.ndarray) -> tuple[
 def test_planes_without_gaps_all_alike_are_the_mask_of_the_missing_wedge():
     tilts, n, width = np.arange(-60, 60.05, 0.15), 31, 300
     k = frequencies((n, n, n))
-    passed, noise = transfer_and_noise(planes(tilts), width, *k).numpy()
+    passed, noise = (of(planes(tilts), width, *k).numpy() for of in (transfer_at, noise_at))
     kz, _, kx = (axis.numpy() for axis in k)
     mask = wedge_mask((n, n, n), TiltRange(-60, 60)).numpy()
     # Frequencies a plane's thickness from the edge of the wedge, or at the tilt axis, are neither in nor out.
@@ -70,7 +70,7 @@ def test_the_transfer_is_that_of_imaged_matter():
     """Regression of the reconstruction on matter in the cube, whose images fade, over many specimens."""
     size, generator = 24, torch.Generator().manual_seed(0)
     measured = simulated_planes()
-    predicted = transfer_and_noise(measured, size, *frequencies((size,) * 3))[0].numpy()
+    predicted = transfer_at(measured, size, *frequencies((size,) * 3)).numpy()
     common = power = 0
     for _ in range(60):
         matter = torch.zeros(3 * size, 3 * size, 3 * size)
@@ -91,7 +91,7 @@ def test_the_transfer_is_that_of_imaged_matter():
 def test_the_noise_is_that_of_images_of_nothing():
     size, generator = 24, np.random.default_rng(0)
     measured = simulated_planes()
-    predicted = transfer_and_noise(measured, size, *frequencies((size,) * 3))[1].numpy()
+    predicted = noise_at(measured, size, *frequencies((size,) * 3)).numpy()
     power = 0
     for _ in range(40):
         images = generator.standard_normal((SPARSE.size, 3 * size, 5 * size))
@@ -120,7 +120,7 @@ def test_the_table_holds_what_is_computed_at_rotated_frequencies():
     rotation = torch.from_numpy(random_rotation(np.random.default_rng(3))).float()
     kz, ky, kx = frequencies((size,) * 3)
     turned = [kz * r[0] + ky * r[1] + kx * r[2] for r in rotation.T.tolist()]
-    computed = transfer_and_noise(measured, size, *turned)[0]
+    computed = transfer_at(measured, size, *turned)
     found = Transfer(measured, size).at(rotation, size)
     radius = (kz.square() + ky.square() + kx.square()).sqrt()
     for low in (0.1, 0.2, 0.3, 0.4):

@@ -30,7 +30,7 @@ from dewedge.learn.objective import applied, filled_online
 from dewedge.learn.precision import AUTOCAST, Precision
 from dewedge.physics.fourier import turned_back
 from dewedge.physics.rotation import cube_rotations
-from dewedge.physics.transfer import MeasuredPlanes, transfer_and_noise
+from dewedge.physics.transfer import MeasuredPlanes, transfer_at
 from dewedge.physics.wedge import wedge_mask
 from dewedge.scores.extra_wedge import DISTANCES_DEG, Azimuth, ExtraWedge
 from dewedge.scores.spectra import (
@@ -192,7 +192,7 @@ def overlaps(
     if not planes:
         return [np.ones(len(edges) - 1) for _ in places]
     k = turned_back([axis.float() for axis in spectrum.frequency], rotation, tilt_range.x_tilt_deg)
-    first, second = (transfer_and_noise(each, thickness, *k)[0] for each in planes)
+    first, second = (transfer_at(each, thickness, *k) for each in planes)
     one = torch.ones_like(first)
     found = []
     for place in places:

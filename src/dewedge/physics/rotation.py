@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from dewedge.physics.fourier import turned_back
+
 Interpolation = Literal["linear", "cubic"]
 Turns = Literal["all", "moving", "tilt axis", "none"]
 
@@ -150,11 +152,52 @@ def _rotate_exactly(source: Tensor, rotation: NDArray[np.floating], size: int) -
 
 
 def _rotate_linear(sources: Tensor, rotations: Tensor, size: int) -> Tensor:
+    if sources.device.type == "cpu":
+        return torch.stack([_looked_up(*each, size) for each in zip(sources, rotations, strict=True)])
+    return grid_sampled(sources, rotations, size)
+
+
+def grid_sampled(sources: Tensor, rotations: Tensor, size: int) -> Tensor:
+    """Rotate sub-tomograms linearly, as `rotate_cubes` does on a GPU."""
     edge = sources.shape[-1]
     # grid_sample counts an axis from -1 at its first voxel to 1 at its last.
     turns = rotations.to(sources, non_blocking=True)
     grid = _offsets(turns * (2 / (edge - 1)), size) + (2 * (edge // 2) / (edge - 1) - 1)
     return F.grid_sample(sources, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
+def _looked_up(source: Tensor, rotation: Tensor, size: int) -> Tensor:
+    """``(c, n, n, n)`` voxels of a ``(c, s, s, s)`` source, rotated linearly.
+
+    On a CPU eight look-ups and their means take half the time of `grid_sampled`.
+    """
+    lacking = source_size(size) - source.shape[-1]
+    if lacking > 0:
+        source = F.pad(source, 6 * [-(-lacking // 2)])
+    edge = source.shape[-1]
+    offset = torch.arange(size, dtype=source.dtype) - size // 2
+    positions = turned_back((offset[:, None, None], offset[:, None], offset), rotation.to(source.dtype))
+    index, shares = torch.zeros((), dtype=torch.int32), []
+    for position in positions:
+        position = position + edge // 2
+        lower = position.floor().clamp_(0, edge - 2)
+        index = index * edge + lower.int()
+        shares.append((position - lower).flatten())
+    index = index.flatten()
+    z, y, x = shares
+
+    def mean_along_x(volume: Tensor, first: int) -> Tensor:
+        low, high = (volume[begin:].index_select(0, index) for begin in (first, first + 1))
+        return torch.lerp(low, high, x)
+
+    found = []
+    for volume in source.flatten(1):
+        low, high = (
+            torch.lerp(mean_along_x(volume, first), mean_along_x(volume, first + edge), y)
+            for first in (0, edge * edge)
+        )
+        found.append(torch.lerp(low, high, z))
+    return torch.stack(found).view(-1, size, size, size)
 
 
 def _rotate_cubic(sources: Tensor, rotations: Tensor, size: int) -> Tensor:

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -38,8 +37,11 @@ Floats = NDArray[np.float64]
 
 # Cycles per voxel at which signal and noise of a tilt are told; the corner of a square is 0.71.
 RADII = np.linspace(0.0, 0.72, 145)
-# Points of the table for each frequency of the cube: what lies between them is interpolated.
-_FINENESS = 2
+# Points of the table for each frequency of the cube, of which the nearest is taken: across planes, and along
+# the tilt axis, where H changes as the signal does.
+_ACROSS, _ALONG = 4, 2
+# Shells for each frequency of the cube.
+_SHELLS = 2
 # The ramp filter at zero, in units of one over the width: its mean over what a cube tells apart, where a
 # plane's distance from the axis is blurred by the square of a sinc.
 _RAMP_AT_ZERO = 0.3
@@ -118,20 +120,21 @@ class Transfer:
 
     def __init__(self, planes: MeasuredPlanes, width: int, x_tilt_deg: float = 0.0) -> None:
         self._x_tilt_deg = x_tilt_deg
-        n = _FINENESS * width
-        kz, ky, kx = (
-            torch.linspace(low, 0.5, points).reshape([-1 if i == j else 1 for j in range(3)])
-            for i, (low, points) in enumerate(((-0.5, n + 1), (-0.5, n + 1), (0.0, n // 2 + 1)))
-        )
-        table, _ = transfer_and_noise(planes, width, kz, ky, kx)
+        self._width = width
+        across, along = _ACROSS * width, _ALONG * width  # even: the last point is at 0.5
+        kz = torch.linspace(-0.5, 0.5, across + 1)[:, None, None]
+        ky = torch.linspace(0, 0.5, along // 2 + 1)[:, None]
+        kx = torch.linspace(0, 0.5, across // 2 + 1)
+        table = transfer_at(planes, width, kz, ky, kx)
         angle = torch.rad2deg(torch.atan2(kz, kx)).expand(table.shape)
         low, high = float(planes.tilt_deg.min()), float(planes.tilt_deg.max())
         within = (angle >= low) & (angle <= high)
-        shell = ((kz.square() + ky.square() + kx.square()).sqrt() * n).round().long()
+        shell = ((kz.square() + ky.square() + kx.square()).sqrt() * _SHELLS * width).round().long()
         count = torch.bincount(shell[within], minlength=int(shell.max()) + 1).clamp(min=1)
         mean = torch.bincount(shell[within], table[within].double(), len(count)) / count
         mean[:_FIRST_SHELL] = mean[_FIRST_SHELL]
-        self._table = table / mean.clamp(min=1e-3 * float(mean.max())).float()[shell]
+        table /= mean.clamp(min=1e-3 * float(mean.max())).float()[shell]
+        self._table = table.half().flatten()
 
     def at(self, rotation: Tensor, size: int) -> Tensor:
         """Transfer H of the planes turned with a cube.
@@ -150,35 +153,47 @@ class Transfer:
             the rotation.
         """
         self._table = self._table.to(rotation.device)
-        k = frequencies((size,) * 3, rotation.device)
-        z, y, x = turned_back(k, rotation, self._x_tilt_deg)
-        # H is even: the half with kx >= 0 holds all.
-        sign = torch.where(x < 0, -1.0, 1.0)
-        grid = torch.stack([4 * x.abs() - 1, 2 * sign * y, 2 * sign * z], dim=-1)
-        found = F.grid_sample(self._table[None, None], grid[None], align_corners=True, padding_mode="border")
-        return found[0, 0]
+        z, y, x = turned_back(frequencies((size,) * 3, rotation.device), rotation, self._x_tilt_deg)
+        # H is even, and so it is in ky alone: a quarter holds all.
+        z = torch.where(x < 0, -z, z) + 0.5
+        across, along = _ACROSS * self._width, _ALONG * self._width
+        i = (z * across).round_().clamp_(0, across).int()
+        j = (y.abs() * along).round_().clamp_(max=along // 2).int()
+        k = (x.abs() * across).round_().clamp_(max=across // 2).int()
+        place = (i * (along // 2 + 1) + j) * (across // 2 + 1) + k
+        return self._table.index_select(0, place.flatten()).view(place.shape).float()
 
 
-def transfer_and_noise(planes: MeasuredPlanes, width: int, kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:
-    """``(2, ...)`` transfer H and power of the noise S at frequencies in cycles per voxel, broadcastable.
+def transfer_at(planes: MeasuredPlanes, width: int, kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:
+    """Transfer H at frequencies in cycles per voxel, broadcastable.
 
     The cube is ``width`` voxels wide; the result is float32. The filter is the ramp alone; with planes all
-    around, without gaps, signal and noise of 1, H is 1.
+    around, without gaps, and a signal of 1, H is 1.
 
     Sources: Bracewell 1956, Aust. J. Phys. 9, 198 (planes of a projection); Crowther, DeRosier and Klug 1970,
     Proc. R. Soc. A 317, 319 (how far planes of a body of this width reach).
     """
-    total = torch.zeros(2, *(kz + ky + kx).shape)
-    weights = tilt_weights_rad(planes.tilt_deg)
-    tables = torch.from_numpy(np.stack([planes.signal, planes.noise], axis=1)).float()
+    return _added_up(planes, planes.signal, 1, width, kz, ky, kx)
+
+
+def noise_at(planes: MeasuredPlanes, width: int, kz: Tensor, ky: Tensor, kx: Tensor) -> Tensor:
+    """Power S of the noise at frequencies in cycles per voxel, as `transfer_at`."""
+    return _added_up(planes, planes.noise, 2, width, kz, ky, kx)
+
+
+def _added_up(
+    planes: MeasuredPlanes, values: Floats, power: int, width: int, kz: Tensor, ky: Tensor, kx: Tensor
+) -> Tensor:
+    """Sum over the planes of ``(n, m)`` values at `RADII`, times a power of the filter."""
+    total = torch.zeros((kz + ky + kx).shape)
+    weights, tables = tilt_weights_rad(planes.tilt_deg), torch.from_numpy(values).float()
     for tilt, weight, table in zip(np.radians(planes.tilt_deg), weights, tables, strict=True):
         distance = kz * math.cos(tilt) - kx * math.sin(tilt)
         from_axis = kz * math.sin(tilt) + kx * math.cos(tilt)
         thick = width * torch.sinc(width * distance).square()
         ramp = weight * (from_axis.square() + (_RAMP_AT_ZERO / width) ** 2).sqrt()
-        signal, noise = _interpolated(table, (from_axis.square() + ky.square()).sqrt())
-        total[0] += ramp * thick * signal
-        total[1] += ramp.square() * thick * noise
+        radius = (from_axis.square() + ky.square()).sqrt_()
+        total += _interpolated(table, radius).mul_(ramp**power * thick)
     return total
 
 
@@ -188,7 +203,9 @@ def constant(tilt_deg: ArrayLike) -> Floats:
 
 
 def _interpolated(table: Tensor, radius: Tensor) -> Tensor:
-    """``(2, ...)`` rows of a table over `RADII` at these radii."""
-    place = (radius / float(RADII[1])).clamp(max=RADII.size - 1 - 1e-3)
-    index = place.long()
-    return torch.lerp(table[:, index], table[:, index + 1], place - index)
+    """A row of a table over `RADII` at these radii."""
+    place = (radius / float(RADII[1])).clamp_(max=RADII.size - 1 - 1e-3)
+    index = place.int()
+    share = (place - index).flatten()
+    low, high = (table[begin:].index_select(0, index.flatten()) for begin in (0, 1))
+    return torch.lerp(low, high, share).view(radius.shape)
