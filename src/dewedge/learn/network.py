@@ -232,11 +232,17 @@ def _unfolded(folded: Tensor, fold: int) -> Tensor:
         return folded
     b, _, d, h, w = folded.shape
     blocks = folded.reshape(b, fold, fold, fold, d, h, w).permute(0, 4, 1, 5, 2, 6, 3)
-    volume = F.pad(blocks.reshape(b, 1, d * fold, h * fold, w * fold), [0, fold - 1] * 3, mode="replicate")
+    # In float32 at least: the mean of rounded values is finer than they are.
+    precise = blocks.to(torch.promote_types(blocks.dtype, torch.float32))
+    volume = precise.reshape(b, 1, d * fold, h * fold, w * fold) / fold**3
     for axis in (2, 3, 4):
-        n = volume.shape[axis] - (fold - 1)
-        neighbours = [volume.narrow(axis, offset, n) for offset in range(fold)]
-        volume = torch.stack(neighbours).mean(dim=0)
+        n = volume.shape[axis]
+        last = volume.narrow(axis, n - 1, 1)
+        next_ones = [
+            torch.cat([volume.narrow(axis, offset, n - offset), *offset * [last]], axis)
+            for offset in range(1, fold)
+        ]
+        volume = sum(next_ones, volume)
     return volume
 
 
@@ -292,9 +298,9 @@ class _AveragePool(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         for axis in (2, 3, 4):
-            pairs = torch.unflatten(hidden, axis, (-1, 2))
-            hidden = (pairs.select(axis + 1, 0) + pairs.select(axis + 1, 1)) / 2
-        return hidden
+            first, second = torch.unflatten(hidden, axis, (-1, 2)).unbind(axis + 1)
+            hidden = first + second
+        return hidden / 8
 
 
 class _ResizeConvolution(nn.Module):
