@@ -385,7 +385,7 @@ def test_rounds_replace_the_wedge_of_the_inputs(pairs, fabric):
 def test_losses_are_compared_on_the_inputs_of_the_same_round(pairs, fabric):
     """What is validated changes with the inputs, so the best weights are looked at again."""
     best = []
-    options = replace(OPTIONS, update_interval=2)
+    options = replace(OPTIONS, update_interval=2, keep="best")
     rows = fit(pairs, NETWORK, options, fabric, on_epoch=lambda state, _: best.append(state.best_loss))[1]
     losses = [row.validation_loss for row in rows]
     assert best[0] == losses[0]

@@ -242,9 +242,9 @@ class _Fit:
             self.best = self.weights()
 
     def renew(self, weights: dict[str, Tensor]) -> None:
-        """Fill the wedge of the inputs by what these weights predict; judge the best weights by the new ones.
+        """Fill the wedge of the inputs by what these weights predict.
 
-        Losses of other inputs do not compare.
+        Losses of other inputs do not compare: if the best weights are kept, they are judged by the new ones.
         """
         self.updating, sampler, fabric = weights, self.sampler, self.fabric
         sampler.grey_scales = self.first_scales
@@ -253,9 +253,10 @@ class _Fit:
         sampler.inputs = filled_inputs(sampler, self.config, weights, round_, fabric, renormalise=renormalise)
         self._standardise()
         self.validation = validation_batches(sampler, self.options, fabric)
-        best = _on_device(UNet(self.config), self.best, fabric.device)
-        loss = validation_loss(best, self.validation, self.judged, fabric)
-        self.state.best_loss = math.inf if loss is None else loss
+        if self.options.keep == "best":
+            best = _on_device(UNet(self.config), self.best, fabric.device)
+            loss = validation_loss(best, self.validation, self.judged, fabric)
+            self.state.best_loss = math.inf if loss is None else loss
 
     def _standardise(self) -> None:
         if self.options.standardise == "inputs":
@@ -310,7 +311,6 @@ class _Fit:
             details={
                 "options": asdict(options),
                 "epochs": [asdict(row) for row in state.rows],
-                "best_epoch": state.best_epoch,
                 "kept_epoch": len(state.rows) if last else state.best_epoch,
             },
             voxel_size_A=sizes.pop() if len(sizes) == 1 else None,

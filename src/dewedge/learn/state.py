@@ -45,7 +45,8 @@ class FitState:
     rows
         The loss curve, a row an epoch.
     best_loss, best_epoch
-        Lowest loss on the held-out region, infinite before there is one, and its epoch.
+        Lowest loss on the held-out region, infinite before there is one, and its epoch: on the inputs of now
+        where the best weights are kept, else on those that each epoch had.
     cooling
         Step and progress at which the held-out loss was found to rise; None before.
     losses
