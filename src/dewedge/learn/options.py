@@ -134,7 +134,7 @@ class FitOptions:
     noise_interval: float = 1 / 6
     noise_filter: Literal["none", "ramp", "hamming"] = "none"
     held_out: float = 0.1
-    validation_crops: int = 32
+    validation_crops: int = 16
     keep: Literal["last", "best"] = "last"
     patience: int | None = 20
     activation_checkpointing: bool = False
