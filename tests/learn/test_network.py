@@ -1,8 +1,18 @@
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dewedge.learn.network import PRESETS, NetworkConfig, UNet, _folded, _unfolded, network_config
+from dewedge.learn.network import (
+    PRESETS,
+    NetworkConfig,
+    UNet,
+    _Convolution,
+    _folded,
+    _unfolded,
+    network_config,
+)
 
 
 def test_the_paper_preset_has_the_published_size():
@@ -84,6 +94,28 @@ def test_gradients_in_bfloat16_are_those_of_float32(resampling, deepest):
 
     for exact, rounded in zip(gradients(False), gradients(True), strict=True):
         assert (rounded - exact).norm() <= 0.4 * exact.norm()  # rounding alone reaches 0.2
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 24])
+def test_one_small_volume_is_convolved_as_fast_as_several(depth):
+    """Not by a slow way of torch's own, and with the same result."""
+    torch.manual_seed(0)
+    convolution, volume = _Convolution(8, 16), torch.randn(1, 8, depth, 24, 20)
+
+    def run(convolve):
+        """Operations, and value and gradients."""
+        given = volume.clone().requires_grad_()
+        with torch.profiler.profile() as profiler:
+            found = convolve(given)
+            gradients = torch.autograd.grad(found.square().sum(), [given, *convolution.parameters()])
+        return {event.key for event in profiler.key_averages()}, (found.detach(), *gradients)
+
+    plainly = functools.partial(F.conv3d, weight=convolution.weight, bias=convolution.bias, padding=1)
+    slow, expected = run(plainly)
+    fast, values = run(convolution)
+    assert "aten::slow_conv3d_forward" in slow  # or torch no longer has it, and neither need we
+    assert "aten::slow_conv3d_forward" not in fast
+    torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_residual_adds_the_input():

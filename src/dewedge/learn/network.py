@@ -14,6 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 from dewedge import limits
 
+# Up to so many rows of values torch (2.13) convolves one float32 volume on a CPU in a way of its own, ten
+# times as slow as oneDNN (use_mkldnn in its Convolution.cpp).
+_SLOW_ROWS = 20480
 NEGATIVE_SLOPE = 0.05
 
 
@@ -247,7 +250,7 @@ def _unfolded(folded: Tensor, fold: int) -> Tensor:
 
 
 class _Convolution(nn.Conv3d):
-    """3^3 convolution, in float32 where a processor would get its gradient wrong.
+    """3^3 convolution, by oneDNN where a processor would not take it, or would get its gradient wrong.
 
     In bfloat16 on processors with AVX512-BF16 and no AMX, oneDNN (of torch 2.13) returns arbitrary gradients
     of the weights, even not-a-number, where the depth is 2 voxels. Float32 costs no time on so few.
@@ -257,10 +260,28 @@ class _Convolution(nn.Conv3d):
         super().__init__(n_in, n_out, 3, padding=1)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        if hidden.shape[2] != 2 or hidden.device.type != "cpu":
+        if hidden.device.type != "cpu":
+            return super().forward(hidden)
+        if not torch.is_autocast_enabled("cpu"):
+            return self._of_halves(hidden) if _is_slow(hidden) else super().forward(hidden)
+        if hidden.shape[2] != 2:
             return super().forward(hidden)
         with torch.autocast("cpu", enabled=False):
             return super().forward(hidden.float())
+
+    def _of_halves(self, hidden: Tensor) -> Tensor:
+        """The convolution of the upper and the lower half of one volume, as a batch of two."""
+        depth = hidden.shape[2]
+        half = -(-depth // 2)
+        padded = F.pad(hidden, [0, 0, 0, 0, 1, 1])
+        halves = torch.cat([padded[:, :, : half + 2], padded[:, :, depth - half :]])
+        upper, lower = F.conv3d(halves, self.weight, self.bias, padding=(0, 1, 1)).unbind()
+        return torch.cat([upper, lower[:, 2 * half - depth :]], dim=1).unsqueeze(0)
+
+
+def _is_slow(hidden: Tensor) -> bool:
+    number, channels, depth, height, _ = hidden.shape
+    return hidden.dtype == torch.float32 and number == 1 and channels * depth * height <= _SLOW_ROWS
 
 
 def _block(config: NetworkConfig, n_in: int, n_out: int) -> nn.Sequential:
