@@ -121,3 +121,17 @@ def test_a_figure_that_cannot_be_made_is_a_warning(tmp_path: Path, caplog: pytes
         write_figure(tmp_path / "folder.png", lambda: loss_figure(rows(held_out=True)))
     assert len(caplog.records) == 2 and "a.png: not made: IndexError" in caplog.messages[0]
     assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]
+
+
+def test_an_interrupt_is_no_figure_that_cannot_be_made(tmp_path: Path):
+    """Whatever a library makes of it on its way."""
+
+    def interrupted():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("initialization failed") from interrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_figure(tmp_path / "figure.png", interrupted)
+    assert not list(tmp_path.iterdir())

@@ -30,10 +30,19 @@ DPI = 150
 
 @contextmanager
 def dispensable(path: Path) -> Iterator[None]:
-    """Warn, and go on, where a figure or page cannot be made, whatever the reason: results do without."""
+    """Warn, and go on, where a figure or page cannot be made, whatever the reason: results do without.
+
+    An interrupt is none, even where a library made another error of it, as an extension that it met while it
+    was imported does.
+    """
     try:
         yield
     except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None:
+            if isinstance(behind, KeyboardInterrupt):
+                raise behind from None
+            behind = behind.__cause__ or behind.__context__
         logger.warning("%s: not made: %s: %s", path, type(error).__name__, reason(error))
         logger.debug("traceback", exc_info=True)
 
