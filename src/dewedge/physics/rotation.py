@@ -176,7 +176,7 @@ def _looked_up(source: Tensor, rotation: Tensor, size: int) -> Tensor:
         source = F.pad(source, 6 * [-(-lacking // 2)])
     edge = source.shape[-1]
     offset = torch.arange(size, dtype=source.dtype) - size // 2
-    positions = turned_back((offset[:, None, None], offset[:, None], offset), rotation.to(source.dtype))
+    positions = turned_back((offset[:, None, None], offset[:, None], offset), rotation.to(source))
     index, shares = torch.zeros((), dtype=torch.int32), []
     for position in positions:
         position = position + edge // 2
