@@ -242,10 +242,7 @@ class _Fit:
             self.best = self.weights()
 
     def renew(self, weights: dict[str, Tensor]) -> None:
-        """Fill the wedge of the inputs by what these weights predict.
-
-        Losses of other inputs do not compare: if the best weights are kept, they are judged by the new ones.
-        """
+        """Fill the wedge of the inputs by what these weights predict."""
         self.updating, sampler, fabric = weights, self.sampler, self.fabric
         sampler.grey_scales = self.first_scales
         round_ = self.state.round_(self.interval)
@@ -253,7 +250,7 @@ class _Fit:
         sampler.inputs = filled_inputs(sampler, self.config, weights, round_, fabric, renormalise=renormalise)
         self._standardise()
         self.validation = validation_batches(sampler, self.options, fabric)
-        if self.options.keep == "best":
+        if self.options.keep == "best":  # judged anew: losses of other inputs do not compare
             best = _on_device(UNet(self.config), self.best, fabric.device)
             loss = validation_loss(best, self.validation, self.judged, fabric)
             self.state.best_loss = math.inf if loss is None else loss

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from dewedge import limits
 
-# Up to so many rows of values torch (2.13) convolves one float32 volume on a CPU in a way of its own, ten
-# times as slow as oneDNN (use_mkldnn in its Convolution.cpp).
+# Channels times depth times height up to which torch does not give one volume to oneDNN (use_mkldnn in its
+# Convolution.cpp).
 _SLOW_ROWS = 20480
 NEGATIVE_SLOPE = 0.05
 
@@ -250,10 +250,11 @@ def _unfolded(folded: Tensor, fold: int) -> Tensor:
 
 
 class _Convolution(nn.Conv3d):
-    """3^3 convolution, by oneDNN where a processor would not take it, or would get its gradient wrong.
+    """3^3 convolution that knows two faults of torch (2.13) on a CPU.
 
-    In bfloat16 on processors with AVX512-BF16 and no AMX, oneDNN (of torch 2.13) returns arbitrary gradients
-    of the weights, even not-a-number, where the depth is 2 voxels. Float32 costs no time on so few.
+    In float32 torch convolves one volume of few values in a way of its own, ten times as slow as oneDNN; two
+    it gives to oneDNN. In bfloat16, on processors with AVX512-BF16 and no AMX, oneDNN returns arbitrary
+    gradients of the weights, even not-a-number, where the depth is 2 voxels; float32 costs no time on so few.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
